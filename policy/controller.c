@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "policy/controller.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "policy/units.h"
+
+/* libvirt's own bound on the downtime limit. */
+#define DOWNTIME_LIMIT_MAX_S 2000.0
+/* QEMU measures the link over 100 ms; its threshold swings by about this much around ours. */
+#define DOWNTIME_MARGIN      1.08
+#define DOWNTIME_MARGIN_STEP 1.10
+#define DOWNTIME_SLACK       1.05
+/* Changes smaller than these are not worth a write. */
+#define DOWNTIME_DEADBAND 0.05
+#define SHARE_DEADBAND    0.05
+/* A quota that leaves the guest more than this much of its speed does nothing. */
+#define USELESS_SPEED 0.95
+/* The gentle objective aims at this part of the time left. */
+#define GENTLE_PART 0.8
+/* Nothing is started any more when the migration ends within this time. */
+#define ABOUT_TO_END_S 1.0
+/* A migration past its deadline is left alone when it ends within a tenth of it, at most this. */
+#define GRACE_MAX_S 5.0
+/* Hopelessness must have lasted this long, and this many syncs, to cancel before the deadline. */
+#define HOPELESS_HOLD_S     30.0
+#define HOPELESS_HOLD_SYNCS 5
+#define CANCEL_RETRY_S      10.0
+/* Whole passes under a throttle before the likeliest curve is believed, not the most favourable. */
+#define JUDGE_PASSES 2
+/* The remainder still shrinks from sync to sync when it falls by more than this. */
+#define NOT_SHRINKING 0.97
+/* A guest at full speed that dirties less than this part of what the pass before did is not at its
+   plateau yet. */
+#define STILL_SHRINKING 0.9
+/* Syncs in a row on which the likeliest forecast must fail. */
+#define DOUBT_SYNCS 3
+
+static const double share_steps[] = {1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4, 4.5};
+enum { SHARE_STEPS = sizeof(share_steps) / sizeof(share_steps[0]) };
+
+/* What the alternatives of one step are worked out from. */
+struct outlook {
+    const struct estimate *e;
+    const struct policy_values *policy;
+    const struct sample *s;
+    double left_s; /* until the deadline; INFINITY: none, or it has passed */
+    double ceiling_s;
+};
+
+const char *alternative_name(enum alternative_kind kind)
+{
+    static const char *const names[ALTERNATIVES] = {"wait", "downtime", "throttle",
+                                                    "downtime+throttle"};
+
+    return names[kind];
+}
+
+void controller_init(struct controller *c)
+{
+    memset(c, 0, sizeof(*c));
+    estimator_init(&c->estimator);
+    c->downtime_margin = DOWNTIME_MARGIN;
+    c->low_bytes = INFINITY;
+}
+
+void controller_latch_throttle(struct controller *c, enum reason reason)
+{
+    c->throttle_latched = true;
+    c->throttle_latch_reason = reason;
+}
+
+static double seconds(int64_t ns)
+{
+    return (double)ns / 1e9;
+}
+
+static struct forecast forecast_at(const struct outlook *o, const struct dirty_curve *curve,
+                                   double speed, double limit_s)
+{
+    return forecast_run(o->e, &(struct forecast_case){
+                                  .curve = curve,
+                                  .speed = speed,
+                                  .downtime_limit_s = limit_s,
+                                  .overhead_s = CONTROLLER_OVERHEAD_S,
+                                  .horizon_s = o->left_s,
+                              });
+}
+
+/* The same future on each of the curves the evidence allows. */
+struct spread {
+    struct forecast likely; /* on the best fit */
+    bool all_end;
+    bool any_ends;
+    struct forecast first; /* the soonest and the latest end; of use when any, or all, end */
+    struct forecast last;
+};
+
+static struct spread spread_at(const struct outlook *o, double speed, double limit_s)
+{
+    struct spread r = {.likely = forecast_at(o, &o->e->curve, speed, limit_s)};
+    struct forecast slow = forecast_at(o, &o->e->slow, speed, limit_s);
+    struct forecast fast = forecast_at(o, &o->e->fast, speed, limit_s);
+
+    r.all_end = r.likely.ends && slow.ends && fast.ends;
+    r.any_ends = r.likely.ends || slow.ends || fast.ends;
+    r.first = r.last = r.likely;
+    if (slow.ends && (!r.first.ends || slow.seconds < r.first.seconds))
+        r.first = slow;
+    if (fast.ends && (!r.first.ends || fast.seconds < r.first.seconds))
+        r.first = fast;
+    if (slow.seconds > r.last.seconds)
+        r.last = slow;
+    if (fast.seconds > r.last.seconds)
+        r.last = fast;
+    return r;
+}
+
+/* The least downtime limit up to `max_s` with which it ends; 0 when none does. */
+static double least_downtime(const struct outlook *o, double speed, double max_s)
+{
+    double low = seconds(o->s->downtime_limit_ns);
+    double high = max_s;
+
+    if (forecast_at(o, &o->e->curve, speed, low).ends)
+        return low;
+    if (high <= low || !forecast_at(o, &o->e->curve, speed, high).ends)
+        return 0;
+    while (high / low > 1.01) {
+        double middle = sqrt(low * high);
+
+        if (forecast_at(o, &o->e->curve, speed, middle).ends)
+            high = middle;
+        else
+            low = middle;
+    }
+    return high;
+}
+
+/* The largest limit with which the blackout still stays within the ceiling. */
+static double usable_ceiling(const struct outlook *o)
+{
+    return fmax((o->ceiling_s - CONTROLLER_OVERHEAD_S) / DOWNTIME_SLACK, 0);
+}
+
+static struct alternative try_downtime(const struct controller *c, const struct outlook *o)
+{
+    struct alternative a = {.share = 1, .approved = o->ceiling_s > 0};
+    double needed = least_downtime(o, 1, DOWNTIME_LIMIT_MAX_S);
+
+    if (needed <= 0) {
+        a.reason = REASON_DOWNTIME_INSUFFICIENT;
+        return a;
+    }
+    if (needed > seconds(o->s->downtime_limit_ns))
+        needed *= c->downtime_margin;
+    a.downtime_ns = (int64_t)(ceil(needed * 100) / 100 * 1e9);
+    a.forecast = forecast_at(o, &o->e->curve, 1, needed);
+    a.works = a.forecast.ends;
+    a.reason = REASON_DOWNTIME_SUFFICES;
+    if (a.approved && seconds(a.downtime_ns) > usable_ceiling(o)) {
+        a.approved = false;
+        a.reason = REASON_DOWNTIME_OVER_CEILING;
+    } else if (!a.approved) {
+        a.reason = REASON_NOT_APPROVED;
+    }
+    return a;
+}
+
+/*
+ * Is the milder throttle `b` to be preferred to `a`? Only if it ends on every curve, or a throttle
+ * chosen on hope would have to be tightened pass after pass. least-loss: when it loses less guest
+ * work; gentle: always, as long as it is in time.
+ */
+static bool milder_is_better(const struct outlook *o, const struct spread *a,
+                             const struct spread *b)
+{
+    if (!b->all_end)
+        return false;
+    if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE)
+        return b->last.seconds <= GENTLE_PART * o->left_s;
+    return a->all_end && b->last.work_lost_s < a->last.work_lost_s;
+}
+
+/* Throttling with, if need be, a downtime limit up to `max_s`. */
+static struct alternative try_throttle(const struct controller *c, const struct outlook *o,
+                                       double max_s)
+{
+    double floor_share = (double)o->policy->v[POLICY_MIN_CPU] / (double)PPM_ONE;
+    struct alternative best = {.share = floor_share,
+                               .downtime_ns = o->s->downtime_limit_ns,
+                               .reason = REASON_THROTTLE_INSUFFICIENT,
+                               .approved = o->policy->v[POLICY_ALLOW_THROTTLE] == ALLOW_YES};
+    struct spread best_spread = {0};
+
+    if (c->throttle_latched || o->s->auto_converge_percent > 0) {
+        best.reason = c->throttle_latched ? c->throttle_latch_reason : REASON_AUTO_CONVERGE;
+        return best;
+    }
+    if (estimate_speed_at(o->e, floor_share) > USELESS_SPEED) {
+        best.reason = REASON_THROTTLE_USELESS;
+        return best;
+    }
+    for (unsigned i = 0; i < SHARE_STEPS; i++) {
+        struct alternative a = best;
+        double limit_s = seconds(o->s->downtime_limit_ns);
+        struct spread spread;
+        double speed;
+
+        a.share = floor_share * share_steps[i];
+        speed = estimate_speed_at(o->e, a.share);
+        if (a.share >= 1 || speed > USELESS_SPEED)
+            break;
+        if (max_s > limit_s) {
+            double needed = least_downtime(o, speed, max_s);
+
+            if (needed > limit_s)
+                limit_s = fmin(needed * c->downtime_margin, max_s);
+            a.downtime_ns = (int64_t)(ceil(limit_s * 100) / 100 * 1e9);
+        }
+        spread = spread_at(o, speed, limit_s);
+        /* A throttle is worth a try until throttled passes have shown what it does. */
+        a.forecast = c->throttled_passes < JUDGE_PASSES && !spread.likely.ends ? spread.first
+                                                                               : spread.likely;
+        a.works = a.forecast.ends;
+        if (i == 0 || (a.works && milder_is_better(o, &best_spread, &spread))) {
+            best = a;
+            best_spread = spread;
+        }
+    }
+    if (best.works && !best.approved)
+        best.reason = REASON_NOT_APPROVED;
+    else if (best.works)
+        best.reason = max_s > 0 ? REASON_BOTH_SUFFICE : REASON_THROTTLE_SUFFICES;
+    return best;
+}
+
+static void try_all(const struct controller *c, const struct outlook *o, struct decision *d)
+{
+    struct alternative *a = d->alternative;
+
+    a[ALT_WAIT] = (struct alternative){
+        .approved = true,
+        .share = 1,
+        .downtime_ns = o->s->downtime_limit_ns,
+        .forecast = forecast_at(o, &o->e->curve, 1, seconds(o->s->downtime_limit_ns)),
+    };
+    a[ALT_WAIT].works = a[ALT_WAIT].forecast.ends;
+    a[ALT_WAIT].reason = a[ALT_WAIT].works ? REASON_CONVERGES : REASON_UNCONFIRMED;
+    a[ALT_DOWNTIME] = try_downtime(c, o);
+    a[ALT_THROTTLE] = try_throttle(c, o, 0);
+    a[ALT_BOTH] = try_throttle(c, o, usable_ceiling(o));
+    a[ALT_BOTH].approved = a[ALT_BOTH].approved && o->ceiling_s > 0;
+    d->alternatives_known = true;
+}
+
+static void add_action(struct decision *d, struct action action)
+{
+    d->action[d->n_actions++] = action;
+    d->reason = action.reason;
+}
+
+static void add_release(struct decision *d, enum reason reason)
+{
+    add_action(d, (struct action){.kind = ACTION_RELEASE, .reason = reason, .share = 1});
+}
+
+/* What was learned from the sample about the throttle in force. */
+static void account(struct controller *c, const struct sample *s, const struct sample *before,
+                    unsigned passes_before)
+{
+    const struct estimate *e = &c->estimator.now;
+    double dt = seconds(s->now_ns - before->now_ns);
+    bool new_pass = e->passes > passes_before;
+
+    if (before->now_ns != 0 && dt > 0 && before->cpu_share < 1) {
+        c->throttled_s += dt;
+        c->work_lost_s += dt * (1 - e->speed);
+        c->throttled_passes += new_pass;
+    } else if (s->cpu_share >= 1 && !new_pass) {
+        c->throttled_passes = 0;
+    }
+    c->passes_since_downtime += new_pass;
+    if (e->remaining_bytes < c->low_bytes) {
+        c->low_bytes = e->remaining_bytes;
+        c->low_ns = s->now_ns;
+    }
+}
+
+static void want(struct controller *c, const struct outlook *o, struct decision *d,
+                 const struct alternative *a)
+{
+    const struct sample *s = o->s;
+    bool gentle = o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE;
+    double limit = (double)s->downtime_limit_ns;
+
+    if (fabs((double)a->downtime_ns - limit) > DOWNTIME_DEADBAND * limit) {
+        add_action(d, (struct action){.kind = ACTION_DOWNTIME,
+                                      .reason = a->reason,
+                                      .downtime_ns = a->downtime_ns});
+        c->passes_since_downtime = 0;
+    }
+    if (a->share < s->cpu_share - SHARE_DEADBAND ||
+        (gentle && a->share < 1 && a->share > s->cpu_share + SHARE_DEADBAND))
+        add_action(d, (struct action){.kind = ACTION_THROTTLE,
+                                      .reason = a->reason,
+                                      .share = a->share,
+                                      .period_us = CONTROLLER_PERIOD_US});
+}
+
+/* A throttle is in force: keep it, ease it, or give it up. True when the step is decided. */
+static bool step_throttled(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    const struct sample *s = o->s;
+    const struct estimate *e = o->e;
+    double limit_s = seconds(s->downtime_limit_ns);
+    const int64_t *p = o->policy->v;
+
+    if (p[POLICY_ALLOW_THROTTLE] != ALLOW_YES || p[POLICY_MODE] != MODE_ENFORCE) {
+        add_release(d, REASON_POLICY_CHANGED);
+        return false;
+    }
+    if (c->throttle_latched) {
+        add_release(d, c->throttle_latch_reason);
+        return false;
+    }
+    if (s->auto_converge_percent > 0) {
+        add_release(d, REASON_AUTO_CONVERGE);
+        return false;
+    }
+    if (p[POLICY_MAX_WORK_LOST] != POLICY_NONE &&
+        c->work_lost_s >= seconds(p[POLICY_MAX_WORK_LOST])) {
+        controller_latch_throttle(c, REASON_WORK_BUDGET_SPENT);
+        add_release(d, REASON_WORK_BUDGET_SPENT);
+        return false;
+    }
+    if (d->course.ends && d->course.seconds < ABOUT_TO_END_S) {
+        d->reason = REASON_ABOUT_TO_END;
+        return true;
+    }
+    if (!s->at_sync) {
+        d->reason = REASON_IN_FORCE;
+        return d->course.ends;
+    }
+    if (spread_at(o, 1, limit_s).all_end) {
+        add_release(d, REASON_LESS_SUFFICES);
+        return true;
+    }
+    if (c->throttled_passes > 0 && e->last_x_bytes > NOT_SHRINKING * e->prev_x_bytes &&
+        !d->alternative[ALT_THROTTLE].works && !d->alternative[ALT_BOTH].works) {
+        controller_latch_throttle(c, REASON_THROTTLE_INEFFECTIVE);
+        add_release(d, REASON_THROTTLE_INEFFECTIVE);
+        d->alternative[ALT_THROTTLE].reason = REASON_THROTTLE_INEFFECTIVE;
+        d->alternative[ALT_BOTH].reason = REASON_THROTTLE_INEFFECTIVE;
+        return false;
+    }
+    d->reason = REASON_IN_FORCE;
+    return false;
+}
+
+/* Takes the first approved alternative that works; false when there is none. */
+static bool choose(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    static const enum alternative_kind order[] = {ALT_DOWNTIME, ALT_THROTTLE, ALT_BOTH};
+
+    for (unsigned i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        const struct alternative *a = &d->alternative[order[i]];
+
+        if (!a->approved || !a->works)
+            continue;
+        want(c, o, d, a);
+        d->verdict = d->n_actions > 0 ? VERDICT_NEEDS_HELP : VERDICT_HELPED;
+        if (d->n_actions == 0)
+            d->reason = REASON_IN_FORCE;
+        return true;
+    }
+    return false;
+}
+
+static void consider_cancel(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    const struct sample *s = o->s;
+    const int64_t *p = o->policy->v;
+    double deadline_s = seconds(p[POLICY_DEADLINE]);
+    bool late = p[POLICY_DEADLINE] != POLICY_NONE && s->elapsed_ns >= p[POLICY_DEADLINE];
+    bool lost = c->hopeless_since_ns != 0 && c->hopeless_syncs >= HOPELESS_HOLD_SYNCS &&
+                seconds(s->now_ns - c->hopeless_since_ns) >= HOPELESS_HOLD_S;
+    bool stalled = d->verdict == VERDICT_STALLED;
+
+    if (late && d->course.ends && d->course.seconds < fmin(GRACE_MAX_S, deadline_s / 10) &&
+        seconds(s->elapsed_ns) < deadline_s + GRACE_MAX_S) {
+        d->reason = REASON_ABOUT_TO_END;
+        return;
+    }
+    if (late && d->n_actions == 0)
+        d->reason = REASON_DEADLINE;
+    if (p[POLICY_ALLOW_CANCEL] != ALLOW_YES)
+        return;
+    if (!(late && p[POLICY_ON_DEADLINE] == ON_DEADLINE_CANCEL) && !lost && !stalled)
+        return;
+    if (c->cancel_ns != 0 && seconds(s->now_ns - c->cancel_ns) < CANCEL_RETRY_S)
+        return;
+    c->cancel_ns = s->now_ns;
+    d->n_actions = 0;
+    add_action(d, (struct action){.kind = ACTION_CANCEL,
+                                  .reason = late      ? REASON_DEADLINE
+                                            : stalled ? REASON_STALLED
+                                                      : REASON_NOTHING_WORKS});
+}
+
+/* It would not end by itself, as far as we know. */
+static void step_doubtful(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    const struct sample *s = o->s;
+    const int64_t *p = o->policy->v;
+    double limit_s = seconds(s->downtime_limit_ns);
+    bool sure = !spread_at(o, 1, limit_s).any_ends;
+    bool shrinking = o->e->last_unique_bytes < STILL_SHRINKING * o->e->prev_unique_bytes ||
+                     (o->e->passes > 2 && o->e->last_x_bytes < NOT_SHRINKING * o->e->prev_x_bytes);
+    bool doubt =
+        shrinking ? c->doubtful_syncs < 2 * DOUBT_SYNCS : !sure && c->doubtful_syncs < DOUBT_SYNCS;
+
+    c->doubtful_syncs += s->at_sync;
+    if (s->cpu_share >= 1 && doubt) {
+        d->verdict = VERDICT_PLATEAU;
+        d->reason = REASON_UNCONFIRMED;
+        return;
+    }
+    if (c->plateau_since_ns == 0)
+        c->plateau_since_ns = s->now_ns;
+    if (s->now_ns - c->plateau_since_ns < p[POLICY_PATIENCE]) {
+        d->verdict = VERDICT_PLATEAU;
+        d->reason = REASON_PATIENCE;
+        return;
+    }
+    if (!s->at_sync && c->last.alternatives_known && d->n_actions == 0) {
+        /* Between syncs there is no new evidence: the last word stands. */
+        d->verdict = c->last.verdict == VERDICT_STARTING ? VERDICT_PLATEAU : c->last.verdict;
+        d->reason = c->last.reason;
+        return;
+    }
+    if (choose(c, o, d)) {
+        c->hopeless_since_ns = 0;
+        c->hopeless_syncs = 0;
+        return;
+    }
+    if (!policy_allows_anything(o->policy)) {
+        d->verdict = VERDICT_NEEDS_HELP;
+        d->reason = REASON_NOT_APPROVED;
+        return;
+    }
+    d->verdict = VERDICT_HOPELESS;
+    if (d->n_actions == 0)
+        d->reason = REASON_NOTHING_WORKS;
+    if (c->hopeless_since_ns == 0)
+        c->hopeless_since_ns = s->now_ns;
+    c->hopeless_syncs += s->at_sync;
+}
+
+static void step_ready(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    const struct estimate *e = o->e;
+    const struct sample *s = o->s;
+    double limit_s = seconds(s->downtime_limit_ns);
+    struct spread course = spread_at(o, e->speed, limit_s);
+    bool acted =
+        s->cpu_share < 1 || (c->downtime_set_ns != 0 && s->downtime_limit_ns == c->downtime_set_ns);
+
+    d->course = course.likely;
+    d->earliest_s = course.first.ends ? course.first.seconds : INFINITY;
+    d->latest_s = course.all_end ? course.last.seconds : INFINITY;
+    try_all(c, o, d);
+
+    if (s->cpu_share < 1 && step_throttled(c, o, d)) {
+        d->verdict = VERDICT_HELPED;
+        return;
+    }
+    if (d->alternative[ALT_WAIT].works && s->cpu_share >= 1) {
+        d->verdict = acted ? VERDICT_HELPED : VERDICT_CONVERGING;
+        d->reason = acted ? REASON_IN_FORCE : REASON_CONVERGES;
+        c->doubtful_syncs = 0;
+        c->plateau_since_ns = 0;
+        c->hopeless_since_ns = 0;
+        /* The switchover was due and did not come: QEMU measures the link as slower than we do. */
+        if (c->downtime_set_ns != 0 && c->passes_since_downtime >= 4) {
+            c->downtime_margin *= DOWNTIME_MARGIN_STEP;
+            c->passes_since_downtime = 0;
+        }
+        return;
+    }
+    step_doubtful(c, o, d);
+}
+
+void controller_step(struct controller *c, const struct policy_values *policy,
+                     const struct sample *s, struct decision *ret)
+{
+    const struct estimate *e = &c->estimator.now;
+    struct sample before = c->estimator.last;
+    unsigned passes_before = e->passes;
+    struct decision d = {.course.downtime_s = NAN,
+                         .earliest_s = INFINITY,
+                         .latest_s = INFINITY,
+                         .apply = policy->v[POLICY_MODE] == MODE_ENFORCE};
+    struct outlook o = {.e = e, .policy = policy, .s = s, .left_s = INFINITY};
+
+    if (estimator_add(&c->estimator, s)) {
+        controller_init(c);
+        estimator_add(&c->estimator, s);
+        before = (struct sample){0};
+        passes_before = 0;
+    }
+    account(c, s, &before, passes_before);
+
+    if (policy->v[POLICY_DEADLINE] != POLICY_NONE && s->elapsed_ns < policy->v[POLICY_DEADLINE])
+        o.left_s = seconds(policy->v[POLICY_DEADLINE] - s->elapsed_ns);
+    if (policy->v[POLICY_MAX_DOWNTIME] != POLICY_NONE)
+        o.ceiling_s = seconds(policy->v[POLICY_MAX_DOWNTIME]);
+
+    if (s->post_copy) {
+        d.verdict = VERDICT_POST_COPY;
+        d.reason = REASON_POST_COPY;
+        if (s->cpu_share < 1)
+            add_release(&d, REASON_POST_COPY);
+        c->last = *ret = d;
+        return;
+    }
+    if (e->ready) {
+        step_ready(c, &o, &d);
+    } else {
+        d.verdict = VERDICT_STARTING;
+        d.reason = REASON_NO_EVIDENCE;
+    }
+    if (!d.course.ends && c->low_ns != 0 &&
+        s->now_ns - c->low_ns > policy->v[POLICY_STALL_TIMEOUT] && s->cpu_share >= 1 &&
+        d.n_actions == 0) {
+        d.verdict = VERDICT_STALLED;
+        d.reason = REASON_STALLED;
+    }
+    consider_cancel(c, &o, &d);
+    for (unsigned i = 0; d.apply && i < d.n_actions; i++) {
+        if (d.action[i].kind == ACTION_DOWNTIME)
+            c->downtime_set_ns = d.action[i].downtime_ns;
+    }
+    c->last = *ret = d;
+}

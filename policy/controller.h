@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The decision: (policy, state, sample) -> verdict, actions, reasons.
+ *
+ * Theory of operation
+ *
+ * Every sample updates the estimate. Once the evidence suffices, the alternatives are forecast:
+ * leaving the migration alone, a longer downtime, a throttle, both. If leaving it alone ends in
+ * time, nothing is done. Otherwise the first approved alternative that works is taken, in the order
+ * downtime, throttle, both; if none does the verdict is hopeless, and cancelling is considered.
+ *
+ * Evidence comes at syncs. An action that costs the guest is decided only at a sync, for two
+ * reasons: the sawtooth between syncs says nothing about convergence, and a quota set midway
+ * through a pass is mostly wasted, because the hot set is dirty again already.
+ *
+ * What it takes to act and to stop acting differ on purpose: acting needs the forecast to fail even
+ * on the most favourable curve the evidence allows (or three syncs in a row on the likeliest),
+ * easing off needs it to succeed on the least favourable. Between the two nothing changes, so
+ * nothing flaps.
+ *
+ * The controller assumes nothing about its actions' success: it reads what is in force from the
+ * next sample. In observe mode the same decisions are made and marked as not to be applied.
+ *
+ * Pure: no I/O, no clock, no globals. One thread per controller.
+ */
+#ifndef MIGPOLICY_CONTROLLER_H
+#define MIGPOLICY_CONTROLLER_H
+
+#include "policy/estimate.h"
+#include "policy/forecast.h"
+#include "policy/policy.h"
+#include "policy/reason.h"
+
+/* Quota period: the shorter, the shorter each stall of a vCPU. */
+#define CONTROLLER_PERIOD_US 10000
+
+/* Time the guest is stopped beside sending memory: pause, device state, resume. */
+#define CONTROLLER_OVERHEAD_S 0.1
+
+struct action {
+    enum action_kind kind;
+    enum reason reason;
+    int64_t downtime_ns; /* ACTION_DOWNTIME */
+    double share;        /* ACTION_THROTTLE: share of a CPU for each vCPU */
+    int64_t period_us;   /* ACTION_THROTTLE */
+};
+
+enum alternative_kind { ALT_WAIT, ALT_DOWNTIME, ALT_THROTTLE, ALT_BOTH, ALTERNATIVES };
+
+/* One way to go on, and what it would cost. */
+struct alternative {
+    bool approved;       /* the policy allows it, as far as it goes here */
+    bool works;          /* the forecast ends in time */
+    enum reason reason;  /* why it would do, or why not */
+    double share;        /* 1: no throttle */
+    int64_t downtime_ns; /* downtime limit */
+    struct forecast forecast;
+};
+
+struct decision {
+    enum verdict verdict;
+    enum reason reason;
+    bool apply; /* false: observe only */
+    unsigned n_actions;
+    struct action action[2];
+    struct forecast course; /* on the present course */
+    double earliest_s;      /* the spread of course.seconds; INFINITY: not at all */
+    double latest_s;
+    bool alternatives_known;
+    struct alternative alternative[ALTERNATIVES];
+};
+
+struct controller {
+    struct estimator estimator;
+    struct decision last;
+    int64_t job_started_ns;    /* monotonic clock */
+    int64_t plateau_since_ns;  /* 0: none */
+    int64_t hopeless_since_ns; /* 0: not */
+    unsigned doubtful_syncs;   /* in a row that say it would not end */
+    unsigned hopeless_syncs;
+    unsigned throttled_passes; /* whole passes under the present throttle */
+    bool throttle_latched;     /* never throttle this migration (again) */
+    enum reason throttle_latch_reason;
+    int64_t downtime_set_ns; /* downtime limit of ours; 0: none */
+    double downtime_margin;  /* grows when the switchover does not come as forecast */
+    unsigned passes_since_downtime;
+    double low_bytes; /* least ever remaining, and when */
+    int64_t low_ns;
+    int64_t cancel_ns;  /* cancel asked for; 0: not */
+    double throttled_s; /* time under a throttle of ours */
+    double work_lost_s; /* guest work it cost */
+};
+
+void controller_init(struct controller *c);
+
+/*
+ * Takes one sample and decides. The decision is also kept in c->last. `policy` must be finished
+ * (policy_finish()). A new job (counters restarted) starts a new controller state.
+ */
+void controller_step(struct controller *c, const struct policy_values *policy,
+                     const struct sample *s, struct decision *ret);
+
+/*
+ * Never throttle this migration again (somebody else writes the quota, or it failed). The reason
+ * shows in the alternatives.
+ */
+void controller_latch_throttle(struct controller *c, enum reason reason);
+
+const char *alternative_name(enum alternative_kind kind);
+
+#endif

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "policy/estimate.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "policy/units.h"
+
+/* Rates are taken over about this much time, and not over less than the minimum. */
+#define WINDOW_S     3.0
+#define WINDOW_MIN_S 0.2
+/* The guest's untouched CPU use is remembered over about this much time. */
+#define BASELINE_S 10.0
+/* The speed shown is smoothed over this much time. */
+#define SPEED_SMOOTH_S 0.25
+#define BURST_S        0.05
+/* The largest set seen dirty is forgotten by this much a pass. */
+#define HOT_KEEP 0.98
+/* A point counts this much less for each newer one. */
+#define POINT_FADE        0.6
+#define FIRST_PASS_WEIGHT 0.25
+/* A fit is allowed to be this much worse (relative residual) than the best and still be possible.
+ */
+#define FIT_SLACK 0.08
+/* The range of kappa tried, relative to the longest tau seen. */
+#define KAPPA_MIN   0.05
+#define KAPPA_MAX   200.0
+#define KAPPA_STEPS 60
+
+void estimator_init(struct estimator *e)
+{
+    memset(e, 0, sizeof(*e));
+    e->now.speed = 1;
+}
+
+double dirty_curve_at(const struct dirty_curve *curve, double tau_s)
+{
+    return curve->hot_bytes * -expm1(-curve->kappa * tau_s);
+}
+
+double estimate_speed_at(const struct estimate *e, double share)
+{
+    double busy = 0;
+    double got = 0;
+
+    for (unsigned i = 0; i < e->vcpus; i++) {
+        busy += e->vcpu_busy[i];
+        got += fmin(e->vcpu_busy[i], share);
+    }
+    return busy > 0 ? got / busy : fmin(share, 1);
+}
+
+/*
+ * The guest's own seconds between two samples: wall time at full speed, less when it was slowed.
+ * Untouched stretches teach what each vCPU uses when nobody slows it.
+ */
+static double guest_seconds(struct estimator *e, const struct sample *a, const struct sample *b)
+{
+    double wall = (double)(b->now_ns - a->now_ns) / 1e9;
+    double used = 0;
+    double busy = 0;
+
+    if (b->vcpus == 0 || a->vcpus != b->vcpus)
+        return wall * b->cpu_share;
+    if (a->cpu_share >= 1 && b->cpu_share >= 1 && b->auto_converge_percent == 0) {
+        double keep = exp(-wall / BASELINE_S);
+
+        e->free_s = e->free_s * keep + wall;
+        e->now.vcpus = b->vcpus;
+        for (unsigned i = 0; i < b->vcpus; i++) {
+            double cpu = (double)(b->vcpu_time_ns[i] - a->vcpu_time_ns[i]) / 1e9;
+
+            e->free_cpu_s[i] = e->free_cpu_s[i] * keep + cpu;
+            e->now.vcpu_busy[i] = fmin(e->free_cpu_s[i] / e->free_s, 1);
+        }
+        return wall;
+    }
+    for (unsigned i = 0; i < b->vcpus; i++) {
+        used += (double)(b->vcpu_time_ns[i] - a->vcpu_time_ns[i]) / 1e9;
+        busy += e->now.vcpu_busy[i];
+    }
+    /* Without a baseline (the agent started on a throttled guest) the quota is all we know. */
+    return busy > 0 ? fmin(used / busy, wall) : wall * b->cpu_share;
+}
+
+static void window_add(struct estimator *e, const struct sample *s)
+{
+    unsigned newest = e->window_count % ESTIMATE_WINDOW;
+    unsigned used;
+    double span;
+
+    e->window_ns[newest] = s->now_ns;
+    e->window_sent[newest] = (double)s->processed_bytes;
+    e->window_drained[newest] = e->drained_bytes;
+    e->window_count++;
+    used = e->window_count < ESTIMATE_WINDOW ? e->window_count : ESTIMATE_WINDOW;
+
+    for (unsigned back = 1; back < used; back++) {
+        unsigned i = (e->window_count - 1 - back) % ESTIMATE_WINDOW;
+
+        span = (double)(s->now_ns - e->window_ns[i]) / 1e9;
+        if (span < WINDOW_S && back + 1 < used)
+            continue;
+        if (span < WINDOW_MIN_S)
+            return;
+        e->now.transfer_bps = (e->window_sent[newest] - e->window_sent[i]) / span;
+        e->now.drain_bps = (e->window_drained[newest] - e->window_drained[i]) / span;
+        return;
+    }
+}
+
+static double fit_hot(const struct estimator *e, double kappa, double *ret_residual)
+{
+    unsigned used = e->points < ESTIMATE_PASSES ? e->points : ESTIMATE_PASSES;
+    double num = 0;
+    double den = 0;
+    double weights = 0;
+    double residual = 0;
+    double hot;
+
+    /* Relative errors count: dividing by the measured value turns H into a linear unknown. */
+    for (unsigned i = 0; i < used; i++) {
+        double f = -expm1(-kappa * e->point[i].tau_s) / e->point[i].unique_bytes;
+
+        num += e->point[i].weight * f;
+        den += e->point[i].weight * f * f;
+        weights += e->point[i].weight;
+    }
+    hot = num / den;
+    for (unsigned i = 0; i < used; i++) {
+        double f = -expm1(-kappa * e->point[i].tau_s) / e->point[i].unique_bytes;
+
+        residual += e->point[i].weight * (hot * f - 1) * (hot * f - 1);
+    }
+    *ret_residual = sqrt(residual / weights);
+    return hot;
+}
+
+static void fit(struct estimator *e)
+{
+    unsigned used = e->points < ESTIMATE_PASSES ? e->points : ESTIMATE_PASSES;
+    double tau_max = 0;
+    double best = INFINITY;
+    double residual[KAPPA_STEPS];
+    struct dirty_curve curve[KAPPA_STEPS];
+    double log_sum = 0;
+    unsigned possible = 0;
+
+    for (unsigned i = 0; i < used; i++)
+        tau_max = fmax(tau_max, e->point[i].tau_s);
+    if (tau_max <= 0)
+        return;
+
+    for (unsigned i = 0; i < KAPPA_STEPS; i++) {
+        double kappa = KAPPA_MIN * pow(KAPPA_MAX / KAPPA_MIN, i / (KAPPA_STEPS - 1.0)) / tau_max;
+
+        curve[i].kappa = kappa;
+        curve[i].hot_bytes = fit_hot(e, kappa, &residual[i]);
+        best = fmin(best, residual[i]);
+    }
+    for (unsigned i = 0; i < KAPPA_STEPS; i++) {
+        if (residual[i] > best + FIT_SLACK)
+            continue;
+        if (possible == 0)
+            e->now.slow = curve[i];
+        e->now.fast = curve[i];
+        log_sum += log(curve[i].kappa);
+        possible++;
+    }
+    /* The middle of what is possible, by order of magnitude. */
+    e->now.curve.kappa = exp(log_sum / possible);
+    e->now.curve.hot_bytes = fit_hot(e, e->now.curve.kappa, &best);
+}
+
+/* A sync ended a pass: turn it into a point of the dirty curve. */
+static void end_pass(struct estimator *e, double seconds, double x_bytes, double left_bytes)
+{
+    double hot = fmax(x_bytes, e->hot_bytes * HOT_KEEP);
+    double unique = fmax(x_bytes - left_bytes, 4096);
+    /* What was left is known no better than to a burst of sending. */
+    double noise = e->now.drain_bps * BURST_S;
+
+    if (seconds <= 0.01)
+        return;
+    e->hot_bytes = hot;
+    if (!e->pass_is_first && left_bytes < 0.9 * hot)
+        unique /= 1 - left_bytes / hot;
+
+    for (unsigned i = 0; i < ESTIMATE_PASSES; i++)
+        e->point[i].weight *= POINT_FADE;
+    e->point[e->points++ % ESTIMATE_PASSES] = (struct estimate_point){
+        .tau_s = e->pass_is_first ? e->now.pass_tau_s / 2 : e->now.pass_tau_s,
+        .unique_bytes = unique,
+        .weight = (e->pass_is_first ? FIRST_PASS_WEIGHT : 1) * unique / (unique + noise),
+    };
+    e->now.passes++;
+    e->now.prev_unique_bytes = e->now.last_unique_bytes;
+    e->now.last_unique_bytes = unique;
+    e->now.dirty_bps = unique / seconds;
+    fit(e);
+    e->now.ready = e->now.passes >= 2 && e->now.drain_bps > 0;
+}
+
+static void begin_pass(struct estimator *e, int64_t sync_ns, double tau_s, double x_bytes)
+{
+    e->pass_start_ns = sync_ns;
+    e->now.pass_tau_s = tau_s;
+    e->now.prev_x_bytes = e->now.last_x_bytes;
+    e->now.last_x_bytes = x_bytes;
+}
+
+/* Some time between samples `last` and `s` the bitmap was synced. */
+static void cross_sync(struct estimator *e, const struct sample *s, double wall_s, double guest_s)
+{
+    int64_t sync_ns = s->at_sync ? s->sync_ns : s->now_ns;
+    double before = fmin(fmax((double)(sync_ns - e->last.now_ns) / 1e9, 0), wall_s);
+    double after = wall_s - before;
+    double guest_after = guest_s * after / wall_s;
+    double drained = fmin(e->now.drain_bps * before, (double)e->last.remaining_bytes);
+    double x = (double)s->remaining_bytes + e->now.drain_bps * after;
+
+    e->drained_bytes += drained + e->now.drain_bps * after;
+    e->now.pass_tau_s += guest_s - guest_after;
+    /* Several syncs since the last look, or a pass joined midway: its length is not known. */
+    if (e->pass_whole && s->iteration == e->last.iteration + 1)
+        end_pass(e, (double)(sync_ns - e->pass_start_ns) / 1e9, x,
+                 (double)e->last.remaining_bytes - drained);
+    /* Zero pages make the first pass drain faster than any later one. */
+    if (e->pass_is_first)
+        e->window_count = 0;
+    e->pass_whole = true;
+    e->pass_is_first = false;
+    begin_pass(e, sync_ns, guest_after, x);
+}
+
+bool estimator_add(struct estimator *e, const struct sample *s)
+{
+    bool fresh_job =
+        e->started && (s->processed_bytes < e->last.processed_bytes ||
+                       s->iteration < e->last.iteration || s->elapsed_ns < e->last.elapsed_ns);
+    double wall;
+    double guest;
+
+    if (fresh_job)
+        estimator_init(e);
+    if (s->total_bytes == 0)
+        return fresh_job;
+    if (!e->started) {
+        e->started = true;
+        e->pass_is_first = s->iteration <= 1;
+        e->pass_whole = s->at_sync || e->pass_is_first;
+        begin_pass(e, s->at_sync ? s->sync_ns : s->now_ns, 0, (double)s->remaining_bytes);
+    } else if (s->now_ns <= e->last.now_ns) {
+        return fresh_job;
+    } else {
+        wall = (double)(s->now_ns - e->last.now_ns) / 1e9;
+        guest = guest_seconds(e, &e->last, s);
+        e->now.speed += (guest / wall - e->now.speed) * fmin(wall / SPEED_SMOOTH_S, 1);
+        if (s->iteration != e->last.iteration) {
+            cross_sync(e, s, wall, guest);
+        } else {
+            e->now.pass_tau_s += guest;
+            e->drained_bytes +=
+                fmax((double)e->last.remaining_bytes - (double)s->remaining_bytes, 0);
+        }
+    }
+    e->now.remaining_bytes = (double)s->remaining_bytes;
+    e->last = *s;
+    window_add(e, s);
+    return fresh_job;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "policy/forecast.h"
+
+#include <math.h>
+
+enum { PASSES_MAX = 500 };
+/* QEMU sends for up to 50 ms between two looks at what is pending. */
+#define BURST_S 0.05
+/* Passes that shrink by less than this, relatively, have reached the plateau. */
+#define SETTLED 0.002
+
+struct forecast forecast_run(const struct estimate *e, const struct forecast_case *c)
+{
+    struct forecast f = {0};
+    double threshold = e->transfer_bps * c->downtime_limit_s;
+    double left = fmax(threshold - e->transfer_bps * BURST_S / 2, 0);
+    double x = e->remaining_bytes;
+    double tau = e->pass_tau_s;
+    double t = 0;
+    unsigned settled = 0;
+
+    if (e->drain_bps <= 0 || e->transfer_bps <= 0) {
+        f.plateau_bytes = x;
+        f.downtime_s = INFINITY;
+        return f;
+    }
+    while (f.passes < PASSES_MAX && t < c->horizon_s) {
+        double send = fmax(x - left, 0) / e->drain_bps;
+        double rest = fmin(x, left);
+        double hot = fmax(c->curve->hot_bytes, rest);
+        double next;
+
+        t += send;
+        tau += send * c->speed;
+        next = rest + dirty_curve_at(c->curve, tau) * (hot > 0 ? 1 - rest / hot : 0);
+        tau = 0;
+        f.passes++;
+        if (next < threshold) {
+            f.ends = t <= c->horizon_s;
+            f.downtime_s = next / e->drain_bps + c->overhead_s;
+            f.seconds = t + f.downtime_s;
+            f.work_lost_s = t * (1 - c->speed) + f.downtime_s;
+            return f;
+        }
+        /* The first step starts midway through a pass: it says nothing about shrinking. */
+        settled = f.passes > 1 && next > x * (1 - SETTLED) ? settled + 1 : 0;
+        x = next;
+        if (settled >= 3)
+            break;
+    }
+    f.plateau_bytes = x;
+    f.downtime_s = x / e->drain_bps + c->overhead_s;
+    return f;
+}

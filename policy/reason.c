@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "policy/reason.h"
+
+const char *const verdict_names[VERDICTS + 1] = {
+    [VERDICT_STARTING] = "starting",   [VERDICT_CONVERGING] = "converging",
+    [VERDICT_PLATEAU] = "plateau",     [VERDICT_NEEDS_HELP] = "needs-help",
+    [VERDICT_HELPED] = "helped",       [VERDICT_HOPELESS] = "hopeless",
+    [VERDICT_STALLED] = "stalled",     [VERDICT_SWITCHOVER] = "switchover",
+    [VERDICT_POST_COPY] = "post-copy", [VERDICT_DONE] = "done",
+};
+
+const char *const action_names[ACTIONS + 1] = {
+    [ACTION_DOWNTIME] = "downtime",
+    [ACTION_THROTTLE] = "throttle",
+    [ACTION_RELEASE] = "release",
+    [ACTION_CANCEL] = "cancel",
+};
+
+const char *const reason_names[REASONS + 1] = {
+#define X(constant, code, sentence) [REASON_##constant] = code,
+    REASON_TABLE(X)
+#undef X
+};
+
+static const char *const reason_sentences[REASONS] = {
+#define X(constant, code, sentence) [REASON_##constant] = sentence,
+    REASON_TABLE(X)
+#undef X
+};
+
+const char *verdict_name(enum verdict verdict)
+{
+    return verdict_names[verdict];
+}
+
+const char *reason_name(enum reason reason)
+{
+    return reason_names[reason];
+}
+
+const char *reason_text(enum reason reason)
+{
+    return reason_sentences[reason];
+}
+
+const char *action_name(enum action_kind action)
+{
+    return action_names[action];
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The one table of reason codes: log, audit, metrics, status and explain all use it.
+ */
+#ifndef MIGPOLICY_REASON_H
+#define MIGPOLICY_REASON_H
+
+enum verdict {
+    VERDICT_STARTING,
+    VERDICT_CONVERGING,
+    VERDICT_PLATEAU,
+    VERDICT_NEEDS_HELP,
+    VERDICT_HELPED,
+    VERDICT_HOPELESS,
+    VERDICT_STALLED,
+    VERDICT_SWITCHOVER,
+    VERDICT_POST_COPY,
+    VERDICT_DONE,
+    VERDICTS,
+};
+
+/* clang-format off */
+/* X(constant, code, sentence) */
+#define REASON_TABLE(X) \
+    X(NONE, "none", "nothing to report") \
+    X(NO_EVIDENCE, "no-evidence", "too early to judge: the first pass and one more are not complete") \
+    X(CONVERGES, "converges", "it ends by itself") \
+    X(UNCONFIRMED, "unconfirmed", "passes have stopped shrinking; the next one decides") \
+    X(PATIENCE, "patience", "a plateau; the policy's patience is not over") \
+    X(NOT_APPROVED, "not-approved", "no action that would help is approved") \
+    X(DOWNTIME_SUFFICES, "downtime-suffices", "a longer downtime alone ends it") \
+    X(THROTTLE_SUFFICES, "throttle-suffices", "throttling the vCPUs alone ends it") \
+    X(BOTH_SUFFICE, "both-suffice", "neither a longer downtime nor throttling ends it alone; together they do") \
+    X(DOWNTIME_INSUFFICIENT, "downtime-insufficient", "no downtime limit that libvirt accepts would end it") \
+    X(DOWNTIME_OVER_CEILING, "downtime-over-ceiling", "the downtime it needs is above max_downtime") \
+    X(THROTTLE_INSUFFICIENT, "throttle-insufficient", "even at min_cpu the guest dirties memory too fast") \
+    X(THROTTLE_USELESS, "throttle-useless", "the vCPUs use less than the quota would leave them") \
+    X(THROTTLE_INEFFECTIVE, "throttle-ineffective", "throttling did not lower the dirtying of memory") \
+    X(WORK_BUDGET_SPENT, "work-budget-spent", "max_work_lost is used up") \
+    X(NO_CGROUP, "no-cgroup", "its vCPUs have no cgroups of their own that may be written") \
+    X(AUTO_CONVERGE, "auto-converge", "QEMU's auto-converge already throttles the guest") \
+    X(OTHER_WRITER, "other-writer", "somebody else changed the CPU quota") \
+    X(LESS_SUFFICES, "less-suffices", "it ends without this as well") \
+    X(IN_FORCE, "in-force", "the action taken is at work") \
+    X(ABOUT_TO_END, "about-to-end", "it ends sooner than anything else would help") \
+    X(NOTHING_WORKS, "nothing-works", "nothing that is approved would end it in time") \
+    X(DEADLINE, "deadline", "the deadline has passed") \
+    X(STALLED, "stalled", "no progress for stall_timeout") \
+    X(POST_COPY, "post-copy", "the guest already runs on the destination") \
+    X(SWITCHOVER, "switchover", "the guest is paused for the switchover") \
+    X(ENDED, "ended", "the migration has ended") \
+    X(POLICY_CHANGED, "policy-changed", "the policy no longer allows it") \
+    X(AGENT_STOP, "agent-stop", "migpolicyd is stopping") \
+    X(AGENT_RESTART, "agent-restart", "left behind by an agent that did not stop cleanly") \
+    X(LIBVIRT_LOST, "libvirt-lost", "libvirt cannot be reached") \
+    X(STALE, "stale", "no fresh statistics; a throttle is not kept on old evidence") \
+    X(ACTION_FAILED, "action-failed", "an action failed")
+/* clang-format on */
+
+enum reason {
+#define X(constant, code, sentence) REASON_##constant,
+    REASON_TABLE(X)
+#undef X
+        REASONS
+};
+
+enum action_kind {
+    ACTION_DOWNTIME,
+    ACTION_THROTTLE,
+    ACTION_RELEASE,
+    ACTION_CANCEL,
+    ACTIONS,
+};
+
+/* Names as they stand in JSON, metrics and logs; sentences for people. Static, never NULL. */
+const char *verdict_name(enum verdict verdict);
+const char *reason_name(enum reason reason);
+const char *reason_text(enum reason reason);
+const char *action_name(enum action_kind action);
+
+/* All names in order, ended by NULL, for closed label sets. */
+extern const char *const verdict_names[VERDICTS + 1];
+extern const char *const action_names[ACTIONS + 1];
+extern const char *const reason_names[REASONS + 1];
+
+#endif
