@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "cgroup-throttle/cgwrite.h"
+
+#include "policy/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libcgroup.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+
+/* libcgroup keeps one table of mounts and one "last errno" for the process. */
+static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool library_ready;
+
+static void free_group(struct cgroup **group)
+{
+    if (*group)
+        cgroup_free(group);
+}
+
+/* libcgroup writes below the mount it found by itself: that must be the one the caller means. */
+static int check_mount(const char *mount)
+{
+    AUTO_FREE char *found = NULL;
+
+    if (!library_ready && cgroup_init() != 0)
+        return -EOPNOTSUPP;
+    library_ready = true;
+    if (cgroup_get_subsys_mount_point("cpu", &found) != 0 || strcmp(found, mount) != 0)
+        return -EOPNOTSUPP;
+    return 0;
+}
+
+/* One libcgroup code covers a missing group and a missing permission, so ask the files. */
+static int find_cause(int code, const char *mount, const char *group,
+                      const struct cgwrite_value *values, size_t count)
+{
+    if (code == ECGOTHER)
+        return cgroup_get_last_errno() > 0 ? -cgroup_get_last_errno() : -EIO;
+    for (size_t i = 0; i < count; i++) {
+        AUTO_FREE char *file = NULL;
+
+        if (asprintf(&file, "%s/%s/%s", mount, group, values[i].name) < 0)
+            return -ENOMEM;
+        if (faccessat(AT_FDCWD, file, R_OK | W_OK, AT_EACCESS) < 0)
+            return -errno;
+    }
+    return -EIO;
+}
+
+static int write_locked(const char *mount, const char *group, const struct cgwrite_value *values,
+                        size_t count)
+{
+    CLEANUP(free_group) struct cgroup *g = NULL;
+    struct cgroup_controller *cpu;
+    int r;
+
+    r = check_mount(mount);
+    if (r < 0)
+        return r;
+    g = cgroup_new_cgroup(group);
+    cpu = g ? cgroup_add_controller(g, "cpu") : NULL;
+    if (!cpu)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        if (cgroup_add_value_string(cpu, values[i].name, values[i].text) != 0)
+            return -ENOMEM;
+    r = cgroup_modify_cgroup(g);
+    return r ? find_cause(r, mount, group, values, count) : 0;
+}
+
+int cgwrite(const char *mount, const char *group, const struct cgwrite_value *values, size_t count)
+{
+    int r;
+
+    /* libcgroup silently cuts what is longer, and would write to another file. */
+    for (size_t i = 0; i < count; i++)
+        if (strlen(mount) + strlen(group) + strlen(values[i].name) + 4 > FILENAME_MAX)
+            return -ENAMETOOLONG;
+    pthread_mutex_lock(&library_lock);
+    r = write_locked(mount, group, values, count);
+    pthread_mutex_unlock(&library_lock);
+    return r;
+}

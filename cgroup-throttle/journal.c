@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is read back decides what root writes where, so nothing in a journal is believed: it must
+ * be a regular file in a directory only the owner can write to, carry its own UUID, and name only
+ * groups called vcpu<n> with quotas a kernel accepts. Which process and which mount they belong to
+ * is looked up afresh by whoever undoes it.
+ */
+#include "cgroup-throttle/journal.h"
+
+#include "cgroup-throttle/textfile.h"
+#include "policy/cleanup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define DIRECTORY         "undo"
+#define FORMAT_VERSION    1
+#define JOURNAL_MAX_BYTES (4U << 20)
+#define BAD_NAMES_MAX     100
+
+static void put_json(json_object **json)
+{
+    json_object_put(*json);
+}
+
+static void free_tokener(json_tokener **tokener)
+{
+    if (*tokener)
+        json_tokener_free(*tokener);
+}
+
+static void free_groups(struct vcpu_groups **groups)
+{
+    vcpu_groups_free(*groups);
+}
+
+static void close_dir(DIR **dir)
+{
+    if (*dir)
+        closedir(*dir);
+}
+
+#define AUTO_JSON CLEANUP(put_json)
+
+static int open_directory(const char *run_dir)
+{
+    AUTO_CLOSE int run = open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    AUTO_CLOSE int fd = -1;
+    struct stat st;
+    int stolen;
+
+    if (run < 0)
+        return -errno;
+    fd = openat(run, DIRECTORY, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_mode & (S_IWGRP | S_IWOTH))
+        return -EPERM;
+    stolen = fd;
+    fd = -1;
+    return stolen;
+}
+
+static int make_directory(const char *run_dir)
+{
+    AUTO_CLOSE int run = open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (run < 0)
+        return -errno;
+    if (mkdirat(run, DIRECTORY, 0700) == 0)
+        return fsync(run) < 0 ? -errno : 0;
+    return errno == EEXIST ? 0 : -errno;
+}
+
+static void file_name(char name[static NAME_MAX], const char *uuid, const char *suffix)
+{
+    snprintf(name, NAME_MAX, "%.*s.json%s", UUID_TEXT_LEN, uuid, suffix);
+}
+
+static json_object *quota_to_json(const struct cpu_quota *q)
+{
+    json_object *json = json_object_new_object();
+
+    json_object_object_add(json, "quota_us", json_object_new_int64(q->quota_us));
+    json_object_object_add(json, "period_us", json_object_new_int64(q->period_us));
+    return json;
+}
+
+static json_object *vcpu_to_json(const struct vcpu_group *vcpu)
+{
+    json_object *json = json_object_new_object();
+
+    json_object_object_add(json, "index", json_object_new_int64(vcpu->index));
+    json_object_object_add(json, "tid", json_object_new_int64(vcpu->tid));
+    json_object_object_add(json, "path", json_object_new_string(vcpu->path));
+    json_object_object_add(json, "original", quota_to_json(&vcpu->original));
+    json_object_object_add(json, "applied", quota_to_json(&vcpu->applied));
+    json_object_object_add(json, "previous", quota_to_json(&vcpu->previous));
+    return json;
+}
+
+static json_object *groups_to_json(const struct vcpu_groups *groups)
+{
+    json_object *json = json_object_new_object(), *vcpus = json_object_new_array();
+
+    json_object_object_add(json, "version", json_object_new_int64(FORMAT_VERSION));
+    json_object_object_add(json, "uuid", json_object_new_string(groups->uuid));
+    json_object_object_add(json, "name", json_object_new_string(groups->name));
+    json_object_object_add(json, "pid", json_object_new_int64(groups->pid));
+    json_object_object_add(json, "start_time", json_object_new_int64((int64_t)groups->start_time));
+    json_object_object_add(json, "cgroup_version", json_object_new_int64(groups->version));
+    for (size_t i = 0; i < groups->count; i++)
+        json_object_array_add(vcpus, vcpu_to_json(&groups->vcpus[i]));
+    json_object_object_add(json, "vcpus", vcpus);
+    return json;
+}
+
+int journal_save(const char *run_dir, const struct vcpu_groups *groups)
+{
+    AUTO_JSON json_object *json = groups_to_json(groups);
+    char name[NAME_MAX];
+    AUTO_CLOSE int dir = -1;
+    int r;
+
+    r = make_directory(run_dir);
+    if (r < 0)
+        return r;
+    dir = open_directory(run_dir);
+    if (dir < 0)
+        return dir;
+    file_name(name, groups->uuid, "");
+    return textfile_replace(dir, name, 0600,
+                            json_object_to_json_string_ext(json, JSON_C_TO_STRING_PRETTY));
+}
+
+static bool get_int(json_object *json, const char *key, int64_t min, int64_t max, int64_t *ret)
+{
+    json_object *value = json_object_object_get(json, key);
+    int64_t number;
+
+    if (!json_object_is_type(value, json_type_int))
+        return false;
+    number = json_object_get_int64(value);
+    if (number < min || number > max)
+        return false;
+    *ret = number;
+    return true;
+}
+
+/* NULL unless it is a string without a NUL inside. */
+static const char *get_string(json_object *json, const char *key)
+{
+    json_object *value = json_object_object_get(json, key);
+
+    if (!json_object_is_type(value, json_type_string) ||
+        strlen(json_object_get_string(value)) != (size_t)json_object_get_string_len(value))
+        return NULL;
+    return json_object_get_string(value);
+}
+
+static bool get_quota(json_object *json, const char *key, struct cpu_quota *ret_quota)
+{
+    json_object *value = json_object_object_get(json, key);
+
+    return json_object_is_type(value, json_type_object) &&
+           get_int(value, "quota_us", -1, INT64_MAX, &ret_quota->quota_us) &&
+           get_int(value, "period_us", 1, INT64_MAX, &ret_quota->period_us) &&
+           cpu_quota_valid(ret_quota);
+}
+
+static int vcpu_from_json(json_object *json, struct vcpu_group *vcpu)
+{
+    const char *path;
+    int64_t index, tid;
+
+    if (!json_object_is_type(json, json_type_object) ||
+        !get_int(json, "index", 0, UINT_MAX, &index) || !get_int(json, "tid", 2, INT_MAX, &tid) ||
+        !(path = get_string(json, "path")) || !vcpu_path_valid(path, (unsigned int)index) ||
+        !get_quota(json, "original", &vcpu->original) ||
+        !get_quota(json, "applied", &vcpu->applied) ||
+        !get_quota(json, "previous", &vcpu->previous))
+        return -EBADMSG;
+    vcpu->index = (unsigned int)index;
+    vcpu->tid = (pid_t)tid;
+    vcpu->path = strdup(path);
+    return vcpu->path ? 0 : -ENOMEM;
+}
+
+static int groups_from_json(json_object *json, const char *uuid, struct vcpu_groups *groups)
+{
+    int64_t format, pid, start_time, cgroup_version;
+    const char *own_uuid, *name;
+    json_object *vcpus;
+    size_t count;
+
+    if (!json_object_is_type(json, json_type_object) ||
+        !get_int(json, "version", FORMAT_VERSION, FORMAT_VERSION, &format) ||
+        !(own_uuid = get_string(json, "uuid")) || strcmp(own_uuid, uuid) != 0 ||
+        !(name = get_string(json, "name")) || !get_int(json, "pid", 2, INT_MAX, &pid) ||
+        !get_int(json, "start_time", 0, INT64_MAX, &start_time) ||
+        !get_int(json, "cgroup_version", 1, 2, &cgroup_version))
+        return -EBADMSG;
+    vcpus = json_object_object_get(json, "vcpus");
+    if (!json_object_is_type(vcpus, json_type_array) || json_object_array_length(vcpus) == 0)
+        return -EBADMSG;
+    count = json_object_array_length(vcpus);
+    memcpy(groups->uuid, uuid, sizeof(groups->uuid));
+    groups->pid = (pid_t)pid;
+    groups->start_time = (uint64_t)start_time;
+    groups->version = (int)cgroup_version;
+    groups->name = strdup(name);
+    groups->vcpus = calloc(count, sizeof(*groups->vcpus));
+    if (!groups->name || !groups->vcpus)
+        return -ENOMEM;
+    for (groups->count = 0; groups->count < count; groups->count++) {
+        int r = vcpu_from_json(json_object_array_get_idx(vcpus, groups->count),
+                               &groups->vcpus[groups->count]);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int load(int dir, const char *uuid, struct vcpu_groups **ret_groups)
+{
+    CLEANUP(free_groups) struct vcpu_groups *groups = calloc(1, sizeof(*groups));
+    CLEANUP(free_tokener) json_tokener *tokener = json_tokener_new();
+    AUTO_JSON json_object *json = NULL;
+    AUTO_FREE char *text = NULL;
+    char name[NAME_MAX];
+    size_t len;
+    int r;
+
+    if (!groups || !tokener)
+        return -ENOMEM;
+    file_name(name, uuid, "");
+    r = textfile_read(dir, name, JOURNAL_MAX_BYTES, &text, &len);
+    if (r == -ELOOP || r == -EINVAL || r == -EFBIG)
+        return -EBADMSG;
+    if (r < 0)
+        return r;
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+    json = json_tokener_parse_ex(tokener, text, (int)len);
+    if (!json)
+        return -EBADMSG;
+    r = groups_from_json(json, uuid, groups);
+    if (r < 0)
+        return r;
+    *ret_groups = STEAL(groups);
+    return 0;
+}
+
+int journal_load(const char *run_dir, const char *uuid, struct vcpu_groups **ret_groups)
+{
+    AUTO_CLOSE int dir = open_directory(run_dir);
+
+    return dir < 0 ? dir : load(dir, uuid, ret_groups);
+}
+
+int journal_remove(const char *run_dir, const char *uuid)
+{
+    AUTO_CLOSE int dir = open_directory(run_dir);
+    char name[NAME_MAX];
+
+    if (dir < 0)
+        return dir == -ENOENT ? 0 : dir;
+    file_name(name, uuid, "");
+    if (unlinkat(dir, name, 0) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    return fsync(dir) < 0 ? -errno : 0;
+}
+
+static int set_aside(int dir, const char *name)
+{
+    char bad[NAME_MAX + 16];
+
+    snprintf(bad, sizeof(bad), "%s.bad", name);
+    for (int i = 1; i <= BAD_NAMES_MAX; i++) {
+        if (renameat2(dir, name, dir, bad, RENAME_NOREPLACE) == 0)
+            return 0;
+        if (errno != EEXIST)
+            return -errno;
+        snprintf(bad, sizeof(bad), "%s.bad.%d", name, i);
+    }
+    return -EEXIST;
+}
+
+static bool is_journal(const char *name)
+{
+    size_t len = strlen(name);
+
+    return len > strlen(".json") && strcmp(name + len - strlen(".json"), ".json") == 0;
+}
+
+static void visit(int dir, const char *name, journal_fn fn, void *opaque)
+{
+    CLEANUP(free_groups) struct vcpu_groups *groups = NULL;
+    char uuid[NAME_MAX + 1];
+    int r;
+
+    snprintf(uuid, sizeof(uuid), "%.*s", (int)(strlen(name) - strlen(".json")), name);
+    r = uuid_valid(uuid) ? load(dir, uuid, &groups) : -EBADMSG;
+    if (r == -EBADMSG)
+        set_aside(dir, name);
+    fn(uuid, r, groups, opaque);
+}
+
+int journal_foreach(const char *run_dir, journal_fn fn, void *opaque)
+{
+    CLEANUP(close_dir) DIR *list = NULL;
+    AUTO_CLOSE int dir = open_directory(run_dir);
+    struct dirent *entry;
+    int copy;
+
+    if (dir < 0)
+        return dir == -ENOENT ? 0 : dir;
+    copy = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0)
+        return -errno;
+    list = fdopendir(copy);
+    if (!list) {
+        int r = -errno;
+
+        close(copy);
+        return r;
+    }
+    while ((entry = readdir(list)))
+        if (is_journal(entry->d_name))
+            visit(dir, entry->d_name, fn, opaque);
+    return 0;
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Every change goes: read what is there, write journal, write quotas. The journal names the
+ * original, the new and the last value of each vCPU, so whatever a crash leaves between two writes
+ * is recognised as ours. Undoing looks at quota and period one by one: ours goes back to the
+ * original, another writer's stays. It is the same code on every path: end, failure, next start.
+ */
+#include "cgroup-throttle/throttle.h"
+
+#include "cgroup-throttle/cpuquota.h"
+#include "cgroup-throttle/journal.h"
+#include "cgroup-throttle/vcpugroups.h"
+#include "policy/cleanup.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+struct throttle {
+    struct throttle_roots roots;
+    struct cpu_mount mount;
+    double *allowance_cpus; /* per vCPU */
+
+    pthread_mutex_t lock; /* for what follows, and for writing in the groups */
+    struct vcpu_groups *groups;
+    bool journalled;
+    bool final;
+};
+
+struct throttle_roots throttle_roots_default(void)
+{
+    return (struct throttle_roots){.proc = "/proc", .run_dir = "/run/migpolicy"};
+}
+
+int throttle_find_pid(const struct throttle_roots *roots, const char *uuid, pid_t *ret_pid)
+{
+    return vcpu_groups_find_pid(roots->proc, uuid, ret_pid);
+}
+
+static bool quota_is_ours(const struct vcpu_group *vcpu, int64_t quota_us)
+{
+    return quota_us == vcpu->original.quota_us || quota_us == vcpu->applied.quota_us ||
+           quota_us == vcpu->previous.quota_us;
+}
+
+static bool period_is_ours(const struct vcpu_group *vcpu, int64_t period_us)
+{
+    return period_us == vcpu->original.period_us || period_us == vcpu->applied.period_us ||
+           period_us == vcpu->previous.period_us;
+}
+
+/* A journal is not believed blindly: only the group its thread is in now is written to. */
+static int undo_vcpu(const struct throttle_roots *roots, const struct cpu_mount *mount, pid_t pid,
+                     const struct vcpu_group *vcpu, bool *ret_drifted)
+{
+    struct cpu_quota now, target;
+    int r;
+
+    r = vcpu_groups_check_thread(roots->proc, pid, vcpu);
+    if (r < 0)
+        return r;
+    r = cpu_quota_read(mount, vcpu->path, &now);
+    if (r < 0)
+        return r;
+    target = now;
+    if (quota_is_ours(vcpu, now.quota_us))
+        target.quota_us = vcpu->original.quota_us;
+    if (period_is_ours(vcpu, now.period_us))
+        target.period_us = vcpu->original.period_us;
+    r = cpu_quota_write(mount, vcpu->path, &now, &target);
+    if (r < 0)
+        return r;
+    *ret_drifted = !cpu_quota_equal(&target, &vcpu->original);
+    return 0;
+}
+
+static int undo_vcpus(const struct throttle_roots *roots, const struct cpu_mount *mount,
+                      const struct vcpu_groups *groups, struct throttle_result *result)
+{
+    int first_error = 0;
+
+    for (size_t i = 0; i < groups->count; i++) {
+        bool drifted = false;
+        int r = undo_vcpu(roots, mount, groups->pid, &groups->vcpus[i], &drifted);
+
+        if (r == -ENOENT)
+            result->gone++;
+        else if (r < 0)
+            result->failed++;
+        else if (drifted)
+            result->drifted++;
+        else
+            result->restored++;
+        if (r < 0 && r != -ENOENT && first_error == 0)
+            first_error = r;
+    }
+    return first_error;
+}
+
+/* mount NULL: look for it. */
+static int undo_live(const struct throttle_roots *roots, const struct cpu_mount *mount,
+                     const struct vcpu_groups *groups, struct throttle_result *result)
+{
+    struct cpu_mount found = {0};
+    int r;
+
+    r = vcpu_groups_check_process(roots->proc, groups);
+    if (r == 0 && !mount) {
+        r = cpu_mount_find(roots->proc, groups->version, groups->vcpus[0].path, &found);
+        mount = &found;
+    }
+    if (r == 0)
+        r = undo_vcpus(roots, mount, groups, result);
+    else
+        result->failed = groups->count;
+    cpu_mount_clear(&found);
+    return r;
+}
+
+/* Undo and, if that leaves nothing to do, remove the journal. */
+static int undo(const struct throttle_roots *roots, const struct cpu_mount *mount,
+                const struct vcpu_groups *groups, struct throttle_result *result)
+{
+    int r = undo_live(roots, mount, groups, result);
+
+    /* The process may have ended meanwhile, and that explains any failure. */
+    if (r < 0 && vcpu_groups_check_process(roots->proc, groups) == -ENOENT) {
+        *result = (struct throttle_result){.gone = groups->count};
+        r = 0;
+    }
+    return r < 0 ? r : journal_remove(roots->run_dir, groups->uuid);
+}
+
+/* What an earlier handle left: its values must not be taken for originals. */
+static int undo_leftover(const struct throttle_roots *roots, const char *uuid)
+{
+    struct vcpu_groups *groups = NULL;
+    struct throttle_result result = {0};
+    int r;
+
+    r = journal_load(roots->run_dir, uuid, &groups);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    r = undo(roots, NULL, groups, &result);
+    vcpu_groups_free(groups);
+    return r;
+}
+
+static void free_throttle(struct throttle **t)
+{
+    throttle_free(*t);
+}
+
+int throttle_open(const struct throttle_roots *roots, const char *uuid, const char *name, pid_t pid,
+                  struct throttle **ret_throttle)
+{
+    CLEANUP(free_throttle) struct throttle *t = calloc(1, sizeof(*t));
+    int r;
+
+    if (!t)
+        return -ENOMEM;
+    pthread_mutex_init(&t->lock, NULL);
+    t->roots = *roots;
+    if (!uuid_valid(uuid))
+        return -EINVAL;
+    r = undo_leftover(roots, uuid);
+    if (r < 0)
+        return r;
+    r = vcpu_groups_find(roots->proc, uuid, name, pid, &t->groups);
+    if (r < 0)
+        return r;
+    r = cpu_mount_find(roots->proc, t->groups->version, t->groups->vcpus[0].path, &t->mount);
+    if (r < 0)
+        return r;
+    t->allowance_cpus = calloc(t->groups->count, sizeof(*t->allowance_cpus));
+    if (!t->allowance_cpus)
+        return -ENOMEM;
+    for (size_t i = 0; i < t->groups->count; i++) {
+        r = cpu_quota_allowance(&t->mount, t->groups->vcpus[i].path, &t->allowance_cpus[i]);
+        if (r < 0)
+            return r;
+    }
+    *ret_throttle = STEAL(t);
+    return 0;
+}
+
+void throttle_free(struct throttle *t)
+{
+    if (!t)
+        return;
+    vcpu_groups_free(t->groups);
+    cpu_mount_clear(&t->mount);
+    free(t->allowance_cpus);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
+size_t throttle_vcpu_count(const struct throttle *t)
+{
+    return t->groups->count;
+}
+
+static int check_identity(const struct throttle *t)
+{
+    int r = vcpu_groups_check_process(t->roots.proc, t->groups);
+
+    for (size_t i = 0; r == 0 && i < t->groups->count; i++) {
+        r = vcpu_groups_check_thread(t->roots.proc, t->groups->pid, &t->groups->vcpus[i]);
+        if (r == -ENOENT)
+            r = -ESTALE;
+    }
+    return r;
+}
+
+/* Read what is there now; refuse if someone else has written it. */
+static int read_current(const struct throttle *t, struct cpu_quota *current)
+{
+    for (size_t i = 0; i < t->groups->count; i++) {
+        const struct vcpu_group *vcpu = &t->groups->vcpus[i];
+        int r = cpu_quota_read(&t->mount, vcpu->path, &current[i]);
+
+        if (r < 0)
+            return r;
+        if (!quota_is_ours(vcpu, current[i].quota_us) ||
+            !period_is_ours(vcpu, current[i].period_us))
+            return -EBUSY;
+    }
+    return 0;
+}
+
+/* The journal of the change from current to target. On failure the handle is as before. */
+static int record(struct throttle *t, const struct cpu_quota *current,
+                  const struct cpu_quota *target)
+{
+    AUTO_FREE struct vcpu_group *before =
+        reallocarray(NULL, t->groups->count, sizeof(*t->groups->vcpus));
+    int r;
+
+    if (!before)
+        return -ENOMEM;
+    for (size_t i = 0; i < t->groups->count; i++) {
+        struct vcpu_group *vcpu = &t->groups->vcpus[i];
+
+        before[i] = *vcpu;
+        vcpu->previous = current[i];
+        vcpu->applied = target[i];
+    }
+    r = journal_save(t->roots.run_dir, t->groups);
+    if (r < 0) {
+        for (size_t i = 0; i < t->groups->count; i++)
+            t->groups->vcpus[i] = before[i];
+        return r;
+    }
+    t->journalled = true;
+    return 0;
+}
+
+static int restore_locked(struct throttle *t, struct throttle_result *result)
+{
+    int r;
+
+    if (!t->journalled)
+        return 0;
+    r = undo(&t->roots, &t->mount, t->groups, result);
+    if (r == 0)
+        t->journalled = false;
+    return r;
+}
+
+static int set_locked(struct throttle *t, double share, int64_t period_us)
+{
+    AUTO_FREE struct cpu_quota *quotas = calloc(t->groups->count * 2, sizeof(*quotas));
+    struct cpu_quota *current = quotas, *target = quotas + t->groups->count;
+    struct throttle_result ignored = {0};
+    bool change = false;
+    int r;
+
+    if (!quotas)
+        return -ENOMEM;
+    if (t->final)
+        return -ESHUTDOWN;
+    r = check_identity(t);
+    if (r == 0)
+        r = read_current(t, current);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < t->groups->count; i++) {
+        target[i] = cpu_quota_tighten(&t->groups->vcpus[i].original, t->allowance_cpus[i], share,
+                                      period_us);
+        change |= !cpu_quota_equal(&current[i], &target[i]);
+    }
+    if (!change)
+        return 0;
+    r = record(t, current, target);
+    for (size_t i = 0; r == 0 && i < t->groups->count; i++) {
+        r = cpu_quota_write(&t->mount, t->groups->vcpus[i].path, &current[i], &target[i]);
+        if (r < 0)
+            restore_locked(t, &ignored);
+    }
+    return r;
+}
+
+int throttle_set(struct throttle *t, double share, int64_t period_us)
+{
+    int r;
+
+    if (!(share > 0 && share <= 1) || period_us < CPU_QUOTA_MIN_US ||
+        period_us > CPU_QUOTA_PERIOD_MAX_US)
+        return -EINVAL;
+    pthread_mutex_lock(&t->lock);
+    r = set_locked(t, share, period_us);
+    pthread_mutex_unlock(&t->lock);
+    return r;
+}
+
+int throttle_restore(struct throttle *t, bool final, struct throttle_result *ret_result)
+{
+    struct throttle_result result = {0};
+    int r;
+
+    pthread_mutex_lock(&t->lock);
+    t->final |= final;
+    r = restore_locked(t, &result);
+    pthread_mutex_unlock(&t->lock);
+    if (ret_result)
+        *ret_result = result;
+    return r;
+}
+
+static int check_locked(const struct throttle *t, size_t *drifted)
+{
+    int r = check_identity(t);
+
+    for (size_t i = 0; r == 0 && i < t->groups->count; i++) {
+        const struct vcpu_group *vcpu = &t->groups->vcpus[i];
+        struct cpu_quota now;
+
+        r = cpu_quota_read(&t->mount, vcpu->path, &now);
+        if (r == 0 && !cpu_quota_equal(&now, t->journalled ? &vcpu->applied : &vcpu->original))
+            (*drifted)++;
+    }
+    return r;
+}
+
+int throttle_check(struct throttle *t, size_t *ret_drifted)
+{
+    size_t drifted = 0;
+    int r;
+
+    pthread_mutex_lock(&t->lock);
+    r = check_locked(t, &drifted);
+    pthread_mutex_unlock(&t->lock);
+    if (r == 0)
+        *ret_drifted = drifted;
+    return r;
+}
+
+int throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns)
+{
+    const struct vcpu_groups *groups = t->groups;
+    uint64_t sum_ns = 0;
+    int r;
+
+    if (vcpu != THROTTLE_ALL_VCPUS && vcpu >= groups->count)
+        return -EINVAL;
+    r = vcpu_groups_check_process(t->roots.proc, groups);
+    for (size_t i = 0; r == 0 && i < groups->count; i++) {
+        uint64_t ns;
+
+        if (vcpu != THROTTLE_ALL_VCPUS && i != vcpu)
+            continue;
+        r = vcpu_groups_thread_time(t->roots.proc, groups->pid, groups->vcpus[i].tid, &ns);
+        if (r == 0)
+            sum_ns += ns;
+    }
+    if (r == 0)
+        *ret_ns = sum_ns;
+    return r;
+}
+
+struct restore_all {
+    const struct throttle_roots *roots;
+    throttle_report_fn report;
+    void *opaque;
+    int first_error;
+};
+
+static void restore_one(const char *uuid, int error, const struct vcpu_groups *groups, void *opaque)
+{
+    struct restore_all *all = opaque;
+    struct throttle_result result = {0};
+
+    if (groups)
+        error = undo(all->roots, NULL, groups, &result);
+    if (error < 0 && all->first_error == 0)
+        all->first_error = error;
+    if (all->report)
+        all->report(uuid, groups ? groups->name : NULL, error, &result, all->opaque);
+}
+
+int throttle_restore_all(const struct throttle_roots *roots, throttle_report_fn report,
+                         void *opaque)
+{
+    struct restore_all all = {.roots = roots, .report = report, .opaque = opaque};
+    int r = journal_foreach(roots->run_dir, restore_one, &all);
+
+    return r < 0 ? r : all.first_error;
+}

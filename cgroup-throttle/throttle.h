@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Slow down the vCPUs of one domain by CPU quotas, and undo it.
+ *
+ *   throttle_open → throttle_set, throttle_set, … → throttle_restore → throttle_free
+ *
+ * The originals are in the undo journal on disk before the first change, and the journal stays
+ * until every quota is back. After a crash, throttle_restore_all() does what was left undone.
+ *
+ * Functions return 0 or -errno; outputs are untouched on failure unless stated.
+ */
+#ifndef MIGPOLICY_THROTTLE_H
+#define MIGPOLICY_THROTTLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Where the world is. Strings are borrowed and must outlive every handle opened with them. */
+struct throttle_roots {
+    const char *proc;    /* "/proc"; its self/mountinfo tells where the cgroups are */
+    const char *run_dir; /* exists; the journal is RUN_DIR/undo/UUID.json */
+};
+
+/* What a restore found and did, in vCPUs. */
+struct throttle_result {
+    size_t restored; /* now as they were found */
+    size_t gone;     /* their group or their process no longer exists */
+    size_t drifted;  /* another writer changed them: its values were left alone */
+    size_t failed;   /* could not be restored; the journal is kept */
+};
+
+/* /proc and /run/migpolicy. */
+struct throttle_roots throttle_roots_default(void);
+
+/*
+ * The process id of the QEMU that runs a domain. -ENOENT: none. -ENOTUNIQ: several, as when both
+ * ends of a migration share a host; then libvirt's pid file says which. Thread-safe.
+ */
+int throttle_find_pid(const struct throttle_roots *roots, const char *uuid, pid_t *ret_pid);
+
+struct throttle;
+
+/*
+ * Find and check the vCPU groups of a running domain; changes nothing, unless an older journal of
+ * the same domain shows that its quotas are still not restored: that is done first. At most one
+ * handle per domain at a time. Free with throttle_free().
+ *
+ * -ENOENT      no such process
+ * -ESTALE      the process does not run this domain
+ * -EOPNOTSUPP  no cpu controller, or the vCPUs are not alone in cgroups of their own
+ * -EACCES, -EPERM, -EROFS  no permission on the cgroups
+ * -EINVAL      not a UUID, or pid below 2
+ * -EBADMSG     the domain's journal is malformed: see throttle_restore_all()
+ */
+int throttle_open(const struct throttle_roots *roots, const char *uuid, const char *name, pid_t pid,
+                  struct throttle **ret_throttle);
+
+/* Restores nothing. A journal that is still there is left for throttle_restore_all(). */
+void throttle_free(struct throttle *t);
+
+size_t throttle_vcpu_count(const struct throttle *t);
+
+/*
+ * Leave each vCPU share (0..1] of what it could use before: of one CPU, or of less where the group
+ * or one above it was limited. Never loosens a quota above its original; 1 puts the originals
+ * back. period_us, 1000 to 1000000, is lengthened where the quota would be below 1 ms (so a share
+ * under 0.1% is 0.1%). Writes only what differs.
+ *
+ * On error nothing is half-applied: the domain is untouched by this call (-EINVAL, -ESHUTDOWN,
+ * -ESTALE, -ENOENT, -EBUSY, or the journal could not be written), or, when a write failed, all its
+ * originals are restored. If that failed too, the journal is still there: throttle_restore() again.
+ *
+ * -EINVAL     share or period out of range; or the kernel refused a quota
+ * -ENOENT     the process or a group is gone
+ * -ESTALE     a vCPU thread is not in its group any more
+ * -EBUSY      another writer changed a quota
+ * -ESHUTDOWN  after a final restore
+ *
+ * Thread-safe.
+ */
+int throttle_set(struct throttle *t, double share, int64_t period_us);
+
+/*
+ * Put the originals back and remove the journal. Repeating it is harmless and cheap. A quota or
+ * period that is neither the original nor ours is left alone and its vCPU counted as drifted.
+ * final: every later throttle_set() is refused, also by a thread that is already waiting for this
+ * one. ret_result, which may be NULL, is set on failure too: an error means that the journal was
+ * kept, or could not be removed. Thread-safe.
+ */
+int throttle_restore(struct throttle *t, bool final, struct throttle_result *ret_result);
+
+/*
+ * Is everything still as we left it? ret_drifted gets the number of vCPUs whose quota is not what
+ * was last set. -ENOENT: the process or a group is gone. -ESTALE: a vCPU thread left its group.
+ * Thread-safe.
+ */
+int throttle_check(struct throttle *t, size_t *ret_drifted);
+
+#define THROTTLE_ALL_VCPUS ((size_t)-1)
+
+/*
+ * CPU time consumed so far by one vCPU (0 to count-1, in the order of their indexes) or by all.
+ * -ENOENT: the process is gone. -EINVAL: no such vCPU. Thread-safe.
+ */
+int throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns);
+
+/*
+ * Undo what every journal in run_dir tells, for the start of the daemon and after its end. Where
+ * the process is gone the journal is just removed; a process that has taken over the pid is not
+ * touched. A malformed journal is renamed to *.bad and reported with -EBADMSG.
+ *
+ * report, which may be NULL, is called for each journal: name is NULL and the result zero unless
+ * the journal could be read. Returns 0 or the first error. Not while handles are open.
+ */
+typedef void (*throttle_report_fn)(const char *uuid, const char *name, int error,
+                                   const struct throttle_result *result, void *opaque);
+int throttle_restore_all(const struct throttle_roots *roots, throttle_report_fn report,
+                         void *opaque);
+
+#endif
