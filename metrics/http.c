@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One thread, run by libmicrohttpd, serves all connections; answering is formatting memory, so
+ * none waits for another. We open the listening socket ourselves to tell its errors apart.
+ */
+#include "metrics/internal.h"
+#include "policy/cleanup.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define CONNECTIONS_MAX      32u
+#define CONNECTION_TIMEOUT_S 10u
+#define CONNECTION_BYTES     ((size_t)16 * 1024) /* holds the whole request header */
+
+struct metrics_http {
+    struct MHD_Daemon *daemon;
+    uint16_t port;
+};
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in ip4;
+    struct sockaddr_in6 ip6;
+};
+
+static bool port_parse(const char *text, uint16_t *ret_port)
+{
+    unsigned long port = 0;
+
+    if (!*text || strlen(text) > 5 || text[strspn(text, "0123456789")])
+        return false;
+    port = strtoul(text, NULL, 10);
+    if (port > UINT16_MAX)
+        return false;
+    *ret_port = (uint16_t)port;
+    return true;
+}
+
+static bool address_parse(const char *text, union address *ret_address, socklen_t *ret_len)
+{
+    const char *colon = strrchr(text, ':');
+    char host[INET6_ADDRSTRLEN + 2];
+    union address a = {0};
+    uint16_t port;
+
+    if (!colon || (size_t)(colon - text) >= sizeof(host) || !port_parse(colon + 1, &port))
+        return false;
+    size_t len = (size_t)(colon - text);
+    memcpy(host, text, len);
+    host[len] = '\0';
+
+    if (len > 2 && host[0] == '[' && host[len - 1] == ']') {
+        host[len - 1] = '\0';
+        a.ip6.sin6_family = AF_INET6;
+        a.ip6.sin6_port = htons(port);
+        *ret_len = sizeof(a.ip6);
+        if (inet_pton(AF_INET6, host + 1, &a.ip6.sin6_addr) != 1)
+            return false;
+    } else {
+        a.ip4.sin_family = AF_INET;
+        a.ip4.sin_port = htons(port);
+        *ret_len = sizeof(a.ip4);
+        if (inet_pton(AF_INET, host, &a.ip4.sin_addr) != 1)
+            return false;
+    }
+    *ret_address = a;
+    return true;
+}
+
+/* Returns the listening socket, and in *a where it listens. */
+static int listen_open(union address *a, socklen_t len)
+{
+    const int on = 1;
+    AUTO_CLOSE int fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+        return -errno;
+    if (a->any.sa_family == AF_INET6 &&
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
+        return -errno;
+    if (bind(fd, &a->any, len) < 0 || listen(fd, SOMAXCONN) < 0 ||
+        getsockname(fd, &a->any, &len) < 0)
+        return -errno;
+
+    int opened = fd;
+    fd = -1;
+    return opened;
+}
+
+static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const char *content_type,
+                             struct metrics_buf *body)
+{
+    char *data = body->data;
+    struct MHD_Response *r =
+        MHD_create_response_from_buffer(body->len, data, MHD_RESPMEM_MUST_FREE);
+
+    if (!r) {
+        metrics_buf_free(body);
+        return MHD_NO;
+    }
+    *body = (struct metrics_buf){0};
+    MHD_add_response_header(r, "Content-Type", content_type);
+    MHD_add_response_header(r, "Cache-Control", "no-store");
+    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(r, "Content-Security-Policy",
+                            "default-src 'none'; style-src 'unsafe-inline'");
+    if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        MHD_add_response_header(r, "Allow", "GET, HEAD");
+    enum MHD_Result result = MHD_queue_response(c, status, r);
+    MHD_destroy_response(r);
+    return result;
+}
+
+static enum MHD_Result reply_plain(struct MHD_Connection *c, unsigned status, const char *text)
+{
+    struct metrics_buf body = {0};
+
+    metrics_buf_str(&body, text);
+    return reply(c, status, "text/plain; charset=utf-8", &body);
+}
+
+static enum MHD_Result reply_rendered(struct MHD_Connection *c, struct metrics *m,
+                                      enum metrics_format format)
+{
+    static const char *const content_types[] = {
+        [METRICS_TEXT] = "text/plain; version=0.0.4; charset=utf-8",
+        [METRICS_OPENMETRICS] = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        [METRICS_HTML] = "text/html; charset=utf-8",
+    };
+    struct metrics_buf body = {0};
+
+    if (metrics_render(m, format, &body) < 0) {
+        metrics_buf_free(&body);
+        return reply_plain(c, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
+    }
+    return reply(c, MHD_HTTP_OK, content_types[format], &body);
+}
+
+static bool has_body(struct MHD_Connection *c)
+{
+    const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
+
+    return MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Transfer-Encoding") ||
+           (length && strcmp(length, "0") != 0);
+}
+
+/*
+ * libmicrohttpd calls this once after the header and again at the end of the request. A refusal
+ * is given the first time, which also ends the connection without reading what else comes.
+ */
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *path,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **request)
+{
+    struct metrics *m = cls;
+
+    (void)version;
+    (void)upload;
+    if (!*request) {
+        *request = m; /* seen */
+        if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+            return reply_plain(c, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        if (has_body(c))
+            return reply_plain(c, MHD_HTTP_CONTENT_TOO_LARGE, "no body expected\n");
+        return MHD_YES;
+    }
+    if (*upload_size)
+        return MHD_NO;
+
+    if (strcmp(path, "/metrics") == 0)
+        return reply_rendered(
+            c, m, metrics_negotiate(MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept")));
+    if (strcmp(path, "/healthz") == 0)
+        return reply_plain(c, MHD_HTTP_OK, "ok\n");
+    if (strcmp(path, "/") == 0)
+        return reply_rendered(c, m, METRICS_HTML);
+    return reply_plain(c, MHD_HTTP_NOT_FOUND, "not found: try /, /metrics or /healthz\n");
+}
+
+int metrics_http_start(struct metrics *m, const char *listen_address,
+                       struct metrics_http **ret_http)
+{
+    union address a;
+    socklen_t len;
+
+    if (!address_parse(listen_address, &a, &len))
+        return -EINVAL;
+    AUTO_FREE struct metrics_http *http = calloc(1, sizeof(*http));
+    if (!http)
+        return -ENOMEM;
+    int fd = listen_open(&a, len);
+    if (fd < 0)
+        return fd;
+
+    unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC;
+    if (a.any.sa_family == AF_INET6)
+        flags |= MHD_USE_IPv6;
+    http->port = ntohs(a.any.sa_family == AF_INET6 ? a.ip6.sin6_port : a.ip4.sin_port);
+    /* The socket is the library's from here on, even on failure: closing it twice in a program
+     * with threads would be worse than losing it. */
+    http->daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, m, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        CONNECTION_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
+    if (!http->daemon)
+        return -ENOMEM;
+    *ret_http = STEAL(http);
+    return 0;
+}
+
+uint16_t metrics_http_port(const struct metrics_http *http)
+{
+    return http->port;
+}
+
+void metrics_http_stop(struct metrics_http *http)
+{
+    if (!http)
+        return;
+    MHD_stop_daemon(http->daemon);
+    free(http);
+}
