@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/config.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <json-c/json.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cgroup-throttle/textfile.h"
+#include "policy/cleanup.h"
+#include "policy/json_strict.h"
+#include "policy/policy_json.h"
+#include "policy/units.h"
+
+enum { CONFIG_BYTES_MAX = 1024 * 1024 };
+
+/* Where in which file we are, for error lines. */
+struct place {
+    const char *path;
+    const char *text;
+    size_t len;
+    struct config_error *err;
+};
+
+static void put_json(struct json_object **object)
+{
+    json_object_put(*object);
+}
+
+static void free_glob(glob_t *g)
+{
+    globfree(g);
+}
+
+__attribute__((format(printf, 3, 4))) static int fail(const struct place *place,
+                                                      const char *pointer, const char *format, ...)
+{
+    char reason[256];
+    int line = json_strict_line(place->text, place->len, pointer);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(reason, sizeof(reason), format, args);
+    va_end(args);
+    snprintf(place->err->text, sizeof(place->err->text), "%s:%d: %s: %s", place->path, line,
+             *pointer ? pointer : "/", reason);
+    for (char *c = place->err->text; *c; c++) {
+        if (iscntrl((unsigned char)*c))
+            *c = '?';
+    }
+    return -EINVAL;
+}
+
+static int take_string(const struct place *place, const char *pointer, struct json_object *value,
+                       char **target)
+{
+    char *copy;
+
+    if (!json_object_is_type(value, json_type_string))
+        return fail(place, pointer, "must be a text");
+    copy = strdup(json_object_get_string(value));
+    if (!copy)
+        return -ENOMEM;
+    free(*target);
+    *target = copy;
+    return 0;
+}
+
+static int take_layer(const struct place *place, const char *pointer, struct json_object *value,
+                      struct policy_layer *ret)
+{
+    struct policy_json_error err;
+    char where[512];
+
+    if (policy_layer_from_json(value, ret, &err) == 0)
+        return 0;
+    snprintf(where, sizeof(where), "%s%s%s", pointer, err.field[0] ? "/" : "", err.field);
+    return fail(place, where, "%s", err.reason);
+}
+
+static int take_rule(const struct place *place, const char *pointer, struct json_object *value,
+                     struct config *config)
+{
+    struct config_rule rule = {0};
+    struct config_rule *grown;
+    bool has_policy = false;
+    int r = 0;
+
+    if (!json_object_is_type(value, json_type_object))
+        return fail(place, pointer, "a rule must be an object");
+    json_object_object_foreach(value, key, member)
+    {
+        char where[256];
+
+        snprintf(where, sizeof(where), "%s/%s", pointer, key);
+        if (strcmp(key, "name") == 0) {
+            r = take_string(place, where, member, &rule.name);
+        } else if (strcmp(key, "uuid") == 0) {
+            r = take_string(place, where, member, &rule.uuid);
+        } else if (strcmp(key, "policy") == 0) {
+            has_policy = true;
+            r = take_layer(place, where, member, &rule.layer);
+        } else {
+            r = fail(place, where, "unknown key; a rule has name or uuid, and policy");
+        }
+        if (r < 0)
+            goto cleanup;
+    }
+    if (!has_policy || (!rule.name && !rule.uuid)) {
+        r = fail(place, pointer, "a rule needs name or uuid, and policy");
+        goto cleanup;
+    }
+    grown = realloc(config->rule, (config->rules + 1) * sizeof(*grown));
+    if (!grown) {
+        r = -ENOMEM;
+        goto cleanup;
+    }
+    snprintf(rule.source, sizeof(rule.source), "%s%s", place->path, pointer);
+    config->rule = grown;
+    config->rule[config->rules++] = rule;
+    return 0;
+
+cleanup:
+    free(rule.name);
+    free(rule.uuid);
+    return r;
+}
+
+/* "policy" at the top is a rule for every VM. */
+static int take_default_rule(const struct place *place, struct json_object *value,
+                             struct config *config)
+{
+    struct json_object *rule CLEANUP(put_json) = json_object_new_object();
+
+    if (!rule || json_object_object_add(rule, "name", json_object_new_string("*")) < 0 ||
+        json_object_object_add(rule, "policy", json_object_get(value)) < 0)
+        return -ENOMEM;
+    return take_rule(place, "", rule, config);
+}
+
+static int take_poll_interval(const struct place *place, struct json_object *value,
+                              struct config *config)
+{
+    if (!json_object_is_type(value, json_type_string) ||
+        units_parse(UNIT_DURATION, json_object_get_string(value), &config->poll_ns) < 0 ||
+        config->poll_ns < 20 * NS_PER_MS || config->poll_ns > 5 * NS_PER_S) {
+        config->poll_ns = 0;
+        return fail(place, "/poll_interval", "must be a duration between 20ms and 5s");
+    }
+    return 0;
+}
+
+static int take_all(const struct place *place, struct json_object *root, struct config *config)
+{
+    if (!json_object_is_type(root, json_type_object))
+        return fail(place, "", "must be an object");
+    json_object_object_foreach(root, key, value)
+    {
+        char pointer[256];
+        int r = 0;
+
+        snprintf(pointer, sizeof(pointer), "/%s", key);
+        if (strcmp(key, "uri") == 0) {
+            r = take_string(place, pointer, value, &config->uri);
+        } else if (strcmp(key, "metrics_listen") == 0) {
+            r = take_string(place, pointer, value, &config->metrics_listen);
+        } else if (strcmp(key, "admin_group") == 0) {
+            r = take_string(place, pointer, value, &config->admin_group);
+        } else if (strcmp(key, "poll_interval") == 0) {
+            r = take_poll_interval(place, value, config);
+        } else if (strcmp(key, "policy") == 0) {
+            r = take_default_rule(place, value, config);
+        } else if (strcmp(key, "rules") == 0) {
+            if (!json_object_is_type(value, json_type_array))
+                return fail(place, pointer, "must be an array");
+            for (size_t i = 0; r == 0 && i < json_object_array_length(value); i++) {
+                snprintf(pointer, sizeof(pointer), "/rules/%zu", i);
+                r = take_rule(place, pointer, json_object_array_get_idx(value, i), config);
+            }
+        } else {
+            r = fail(place, pointer, "unknown key");
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int check_owner(const char *path, struct config_error *err)
+{
+    struct stat st;
+    const char *why = NULL;
+
+    if (stat(path, &st) < 0) {
+        snprintf(err->text, sizeof(err->text), "%s: %s", path, strerror(errno));
+        return -errno;
+    }
+    if (st.st_uid != 0 && st.st_uid != geteuid())
+        why = "must be owned by root";
+    else if (st.st_mode & (S_IWGRP | S_IWOTH))
+        why = "must not be writable by group or others";
+    if (!why)
+        return 0;
+    snprintf(err->text, sizeof(err->text), "%s: %s (owner %u, mode %04o)", path, why, st.st_uid,
+             st.st_mode & 07777);
+    return -EPERM;
+}
+
+static int load_file(const char *path, struct config *config, struct config_error *err)
+{
+    char *text AUTO_FREE = NULL;
+    struct json_object *root CLEANUP(put_json) = NULL;
+    struct json_error json_err;
+    struct place place = {.path = path, .err = err};
+    int r = check_owner(path, err);
+
+    if (r < 0)
+        return r;
+    r = textfile_read(AT_FDCWD, path, CONFIG_BYTES_MAX, &text, &place.len);
+    if (r < 0) {
+        snprintf(err->text, sizeof(err->text), "%s: %s", path, strerror(-r));
+        return r;
+    }
+    place.text = text;
+    r = json_strict_parse(text, place.len, &root, &json_err);
+    if (r < 0) {
+        snprintf(err->text, sizeof(err->text), "%s:%u:%u: %s: %s", path, json_err.line,
+                 json_err.column, *json_err.pointer ? json_err.pointer : "/", json_err.reason);
+        return r;
+    }
+    r = take_all(&place, root, config);
+    if (r == -ENOMEM)
+        snprintf(err->text, sizeof(err->text), "%s: out of memory", path);
+    return r;
+}
+
+static int load_dir(const char *path, struct config *config, struct config_error *err)
+{
+    glob_t found CLEANUP(free_glob) = {0};
+    char pattern[4096];
+    int r = check_owner(path, err);
+
+    if (r < 0)
+        return r;
+    snprintf(pattern, sizeof(pattern), "%s/migpolicyd.json", path);
+    if (access(pattern, F_OK) == 0 && (r = load_file(pattern, config, err)) < 0)
+        return r;
+    snprintf(pattern, sizeof(pattern), "%s/conf.d/*.json", path);
+    if (glob(pattern, 0, NULL, &found) == GLOB_NOSPACE)
+        return -ENOMEM;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        r = load_file(found.gl_pathv[i], config, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int config_load(const char *path, struct config *ret, struct config_error *ret_err)
+{
+    struct config config = {0};
+    struct stat st;
+    int r;
+
+    if (stat(path, &st) < 0) {
+        r = -errno;
+        snprintf(ret_err->text, sizeof(ret_err->text), "%s: %s", path, strerror(-r));
+        return r;
+    }
+    r = S_ISDIR(st.st_mode) ? load_dir(path, &config, ret_err) : load_file(path, &config, ret_err);
+    if (r < 0) {
+        config_clear(&config);
+        return r;
+    }
+    *ret = config;
+    return 0;
+}
+
+void config_clear(struct config *config)
+{
+    for (size_t i = 0; i < config->rules; i++) {
+        free(config->rule[i].name);
+        free(config->rule[i].uuid);
+    }
+    free(config->rule);
+    free(config->uri);
+    free(config->metrics_listen);
+    free(config->admin_group);
+    *config = (struct config){0};
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The daemon's configuration: migpolicyd.json and conf.d/ *.json beside it, in alphabetical order.
+ * A later file overrides single settings of an earlier one and adds its rules behind.
+ *
+ * Every file must be owned by root (or by whoever runs this) and not be writable by anybody else:
+ * it decides who may slow down or stop virtual machines.
+ */
+#ifndef MIGPOLICY_CONFIG_H
+#define MIGPOLICY_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/policy.h"
+
+#define CONFIG_DEFAULT_PATH "/etc/migpolicy"
+
+struct config_rule {
+    char *name; /* glob; NULL: any */
+    char *uuid; /* NULL: any */
+    struct policy_layer layer;
+    char source[POLICY_SOURCE_MAX]; /* "FILE rule N" */
+};
+
+struct config {
+    char *uri;            /* NULL: qemu:///system */
+    char *metrics_listen; /* NULL: default; "": no metrics over HTTP */
+    char *admin_group;    /* NULL: root only may change policies */
+    int64_t poll_ns;      /* 0: default */
+    size_t rules;
+    struct config_rule *rule;
+};
+
+/* One line: what and where. Never contains control characters. */
+struct config_error {
+    char text[512];
+};
+
+/*
+ * Loads a file, or a directory as described above (neither migpolicyd.json nor conf.d need exist
+ * in it). Returns 0, or -errno with *ret untouched and *ret_err set: -ENOENT (path does not exist),
+ * -EACCES, -EPERM (ownership or mode), -EINVAL (contents). Free the result with config_clear().
+ */
+int config_load(const char *path, struct config *ret, struct config_error *ret_err);
+
+/* Frees what it holds and zeroes it. */
+void config_clear(struct config *config);
+
+#endif

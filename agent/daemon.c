@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migpolicyd: start, run, stop.
+ *
+ * The order of things matters. What an earlier agent left throttled is restored before anything
+ * else; nobody can connect before everything stands; at the end the guests get their CPU back
+ * before anything is torn down that could hang.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "agent/config.h"
+#include "agent/control.h"
+#include "agent/log.h"
+#include "agent/loop.h"
+#include "agent/monitor.h"
+#include "agent/phase.h"
+#include "agent/policies.h"
+#include "agent/wakeup.h"
+#include "agent/watchers.h"
+#include "policy/cleanup.h"
+#include "policy/units.h"
+
+#define DEFAULT_URI     "qemu:///system"
+#define DEFAULT_METRICS "127.0.0.1:9917"
+#define DEFAULT_POLL_NS (250 * NS_PER_MS)
+#define SOCKET_GROUP    "migpolicy"
+#define TICK_MS         1000
+
+enum { EXIT_USAGE = 2 };
+
+struct options {
+    const char *config;
+    const char *uri;
+    const char *state_dir;
+    const char *run_dir;
+    const char *socket;
+    const char *metrics_listen;
+    const char *qemu_run_dir;
+    bool restore;
+    bool check;
+};
+
+struct daemon {
+    struct options opt;
+    struct config config;
+    char *uri;
+    char *socket;
+    char *listen;
+    struct policies *policies;
+    struct metrics *metrics;
+    struct metrics_http *http;
+    struct watchers *watchers;
+    struct monitor *monitor;
+    struct control *control;
+    int64_t tick_due_ns;
+    bool stop;
+};
+
+static const char usage[] =
+    "Usage: migpolicyd [OPTION...]\n"
+    "Watches outgoing live migrations and brings them to an end within approved policy.\n\n"
+    "  -c, --connect URI          libvirt to watch (default " DEFAULT_URI ")\n"
+    "      --config PATH          configuration file or directory (default " CONFIG_DEFAULT_PATH
+    ")\n"
+    "      --state-dir DIR        stored policies (default /var/lib/migpolicy)\n"
+    "      --run-dir DIR          undo journal and socket (default /run/migpolicy)\n"
+    "      --socket PATH          control socket (default RUN_DIR/io.migpolicy)\n"
+    "      --metrics-listen A:P   metrics over HTTP (default " DEFAULT_METRICS "; \"\" for none)\n"
+    "      --qemu-run-dir DIR     libvirt's QEMU pid files (default /run/libvirt/qemu)\n"
+    "      --check                check the configuration and exit\n"
+    "      --restore              lift what a dead agent left throttled and exit\n"
+    "  -h, --help                 this text\n"
+    "      --version              version\n";
+
+/* Returns -1 to go on, else the exit status. */
+static int parse_options(int argc, char **argv, struct options *opt)
+{
+    enum {
+        CONFIG = 256,
+        STATE_DIR,
+        RUN_DIR,
+        SOCKET,
+        LISTEN,
+        QEMU_RUN_DIR,
+        CHECK,
+        RESTORE,
+        VERSION
+    };
+    static const struct option longs[] = {
+        {"connect", required_argument, NULL, 'c'},
+        {"config", required_argument, NULL, CONFIG},
+        {"state-dir", required_argument, NULL, STATE_DIR},
+        {"run-dir", required_argument, NULL, RUN_DIR},
+        {"socket", required_argument, NULL, SOCKET},
+        {"metrics-listen", required_argument, NULL, LISTEN},
+        {"qemu-run-dir", required_argument, NULL, QEMU_RUN_DIR},
+        {"check", no_argument, NULL, CHECK},
+        {"restore", no_argument, NULL, RESTORE},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    int o;
+
+    while ((o = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+        switch (o) {
+        case 'c':
+            opt->uri = optarg;
+            break;
+        case CONFIG:
+            opt->config = optarg;
+            break;
+        case STATE_DIR:
+            opt->state_dir = optarg;
+            break;
+        case RUN_DIR:
+            opt->run_dir = optarg;
+            break;
+        case SOCKET:
+            opt->socket = optarg;
+            break;
+        case LISTEN:
+            opt->metrics_listen = optarg;
+            break;
+        case QEMU_RUN_DIR:
+            opt->qemu_run_dir = optarg;
+            break;
+        case CHECK:
+            opt->check = true;
+            break;
+        case RESTORE:
+            opt->restore = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return EXIT_SUCCESS;
+        case VERSION:
+            puts("migpolicyd " MIGPOLICY_VERSION);
+            return EXIT_SUCCESS;
+        default:
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "migpolicyd: unexpected argument \"%s\"; see migpolicyd --help\n",
+                argv[optind]);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+/* ---- what a dead agent left behind ---- */
+
+static void report_restore(const char *uuid, const char *name, int error,
+                           const struct throttle_result *result, void *opaque)
+{
+    struct metrics *metrics = opaque;
+
+    if (error == 0) {
+        log_info("%s: left throttled by an agent that did not stop cleanly: %zu vCPU quotas "
+                 "restored, %zu gone, %zu left to another writer",
+                 name ? name : uuid, result->restored, result->gone, result->drifted);
+        if (metrics)
+            metrics_count(metrics, METRIC_THROTTLE_RESTORES, METRICS_SINGLE, 1);
+        return;
+    }
+    log_error("%s: cannot restore its vCPU quotas: %s", name ? name : uuid, strerror(-error));
+    if (metrics)
+        metrics_count(metrics, METRIC_THROTTLE_RESTORE_FAILURES, METRICS_SINGLE, 1);
+}
+
+static int make_dir(const char *path, mode_t mode)
+{
+    if (mkdir(path, mode) == 0 || errno == EEXIST)
+        return 0;
+    log_error("cannot create %s: %s", path, strerror(errno));
+    return -errno;
+}
+
+static int restore_only(const struct options *opt)
+{
+    struct throttle_roots roots = {.proc = "/proc", .run_dir = opt->run_dir};
+    int r;
+
+    if (access(opt->run_dir, F_OK) < 0 && errno == ENOENT)
+        return EXIT_SUCCESS;
+    r = throttle_restore_all(&roots, report_restore, NULL);
+    if (r < 0)
+        log_error("%s: not everything could be restored: %s", opt->run_dir, strerror(-r));
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* ---- the event loop's own callbacks ---- */
+
+static void export_counts(struct daemon *d)
+{
+    size_t rules;
+    size_t overrides;
+
+    policies_count(d->policies, &rules, &overrides);
+    metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_CONFIG), (double)rules);
+    metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_OVERRIDE),
+                (double)overrides);
+}
+
+static void on_tick(void *opaque)
+{
+    struct daemon *d = opaque;
+    int64_t now = monotonic_ns();
+
+    metrics_set(d->metrics, METRIC_LOOP_LAG, METRICS_SINGLE,
+                d->tick_due_ns && now > d->tick_due_ns ? (double)(now - d->tick_due_ns) / 1e9 : 0);
+    d->tick_due_ns = now + TICK_MS * NS_PER_MS;
+    watchers_reap(d->watchers);
+    control_tick(d->control, now);
+    export_counts(d);
+    sd_notify(0, "WATCHDOG=1");
+}
+
+static void reload(struct daemon *d)
+{
+    struct config config;
+    struct config_error err;
+
+    sd_notify(0, "RELOADING=1");
+    if (config_load(d->opt.config, &config, &err) < 0) {
+        log_error("%s; the configuration in force is kept", err.text);
+    } else {
+        policies_reload(d->policies, &config);
+        log_info("configuration reloaded (rules only; other settings need a restart)");
+    }
+    sd_notify(0, "READY=1");
+}
+
+static void on_signal(int fd, unsigned events, void *opaque)
+{
+    struct daemon *d = opaque;
+    struct signalfd_siginfo info;
+
+    (void)events;
+    if (read(fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (info.ssi_signo == SIGHUP) {
+        reload(d);
+        return;
+    }
+    log_info("%s: stopping", strsignal((int)info.ssi_signo));
+    d->stop = true;
+}
+
+/* Signals are blocked before any thread starts, so that only the loop sees them. */
+static int watch_signals(struct daemon *d)
+{
+    sigset_t set;
+    int fd;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0 || loop_add_fd(fd, POLLIN, on_signal, d) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+/* ---- start ---- */
+
+static int group_id(const char *name, gid_t *ret)
+{
+    const struct group *group = getgrnam(name);
+
+    if (!group)
+        return -ENOENT;
+    *ret = group->gr_gid;
+    return 0;
+}
+
+static int start_policies(struct daemon *d)
+{
+    struct config_error warning;
+    int r = policies_new(&d->config, d->opt.state_dir, &d->policies, &warning);
+
+    if (r < 0)
+        log_error("%s: %s", d->opt.state_dir, strerror(-r));
+    else if (warning.text[0])
+        log_warning("%s", warning.text);
+    return r;
+}
+
+static int start_metrics(struct daemon *d)
+{
+    static const struct metrics_labels labels = {
+        .phases = phase_names,
+        .verdicts = verdict_names,
+        .actions = action_names,
+        .reasons = reason_names,
+        .methods = control_method_names,
+        .results = control_result_names,
+    };
+
+    return metrics_new(&labels, &d->metrics);
+}
+
+static int start_http(struct daemon *d)
+{
+    int r;
+
+    if (!d->listen[0])
+        return 0;
+    r = metrics_http_start(d->metrics, d->listen, &d->http);
+    if (r < 0)
+        log_error("metrics: cannot listen on \"%s\": %s", d->listen, strerror(-r));
+    else
+        log_info("metrics at port %u", metrics_http_port(d->http));
+    return r;
+}
+
+static int start_control(struct daemon *d, gid_t admin_gid)
+{
+    struct control_env env = {
+        .socket_path = d->socket,
+        .socket_gid = (gid_t)-1,
+        .admin_gid = admin_gid,
+        .policies = d->policies,
+        .watchers = d->watchers,
+        .monitor = d->monitor,
+        .metrics = d->metrics,
+    };
+    int r;
+
+    group_id(SOCKET_GROUP, &env.socket_gid);
+    r = control_new(&env, &d->control);
+    if (r == -EADDRINUSE)
+        log_error("%s: another migpolicyd is running", d->socket);
+    else if (r < 0)
+        log_error("%s: %s", d->socket, strerror(-r));
+    return r;
+}
+
+static int start(struct daemon *d)
+{
+    int64_t poll_ns = d->config.poll_ns ? d->config.poll_ns : DEFAULT_POLL_NS;
+    struct throttle_roots roots = {.proc = "/proc", .run_dir = d->opt.run_dir};
+    gid_t admin_gid = (gid_t)-1;
+    int r;
+
+    d->uri = strdup(d->opt.uri ? d->opt.uri : d->config.uri ? d->config.uri : DEFAULT_URI);
+    d->listen = strdup(d->opt.metrics_listen      ? d->opt.metrics_listen
+                       : d->config.metrics_listen ? d->config.metrics_listen
+                                                  : DEFAULT_METRICS);
+    if (d->opt.socket)
+        d->socket = strdup(d->opt.socket);
+    else if (asprintf(&d->socket, "%s/io.migpolicy", d->opt.run_dir) < 0)
+        d->socket = NULL;
+    if (!d->uri || !d->listen || !d->socket)
+        return -ENOMEM;
+    if (d->config.admin_group && group_id(d->config.admin_group, &admin_gid) < 0) {
+        log_error("admin_group: there is no group \"%s\"", d->config.admin_group);
+        return -ENOENT;
+    }
+
+    r = watch_signals(d);
+    if (r == 0)
+        r = make_dir(d->opt.run_dir, 0755);
+    if (r == 0)
+        r = make_dir(d->opt.state_dir, 0700);
+    if (r == 0)
+        r = start_metrics(d);
+    if (r < 0)
+        return r;
+
+    throttle_restore_all(&roots, report_restore, d->metrics);
+
+    r = start_policies(d);
+    if (r == 0)
+        r = start_http(d);
+    if (r == 0)
+        r = watchers_new(
+            &(struct watchers_env){
+                .uri = d->uri,
+                .qemu_run_dir = d->opt.qemu_run_dir,
+                .roots = roots,
+                .poll_ns = poll_ns,
+                .policies = d->policies,
+                .metrics = d->metrics,
+            },
+            &d->watchers);
+    if (r == 0)
+        r = monitor_new(d->uri, d->watchers, d->metrics, &d->monitor);
+    if (r == 0)
+        r = start_control(d, admin_gid);
+    if (r == 0 && loop_add_timer(TICK_MS, on_tick, d) < 0)
+        r = -ENOMEM;
+    return r;
+}
+
+static void stop(struct daemon *d)
+{
+    sd_notify(0, "STOPPING=1");
+    control_free(d->control);
+    watchers_free(d->watchers);
+    monitor_free(d->monitor);
+    metrics_http_stop(d->http);
+    policies_free(d->policies);
+    metrics_free(d->metrics);
+    config_clear(&d->config);
+    free(d->uri);
+    free(d->socket);
+    free(d->listen);
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = {.opt = {
+                           .config = CONFIG_DEFAULT_PATH,
+                           .state_dir = "/var/lib/migpolicy",
+                           .run_dir = "/run/migpolicy",
+                           .qemu_run_dir = "/run/libvirt/qemu",
+                       }};
+    struct config_error err;
+    int r = parse_options(argc, argv, &d.opt);
+
+    if (r >= 0)
+        return r;
+    log_init();
+    if (d.opt.restore)
+        return restore_only(&d.opt);
+    if (config_load(d.opt.config, &d.config, &err) < 0) {
+        log_error("%s", err.text);
+        return EXIT_FAILURE;
+    }
+    if (d.opt.check) {
+        config_clear(&d.config);
+        return EXIT_SUCCESS;
+    }
+    if (hypervisor_init() < 0) {
+        log_error("libvirt: %s", hypervisor_error());
+        return EXIT_FAILURE;
+    }
+    r = start(&d);
+    if (r == 0) {
+        sd_notify(0, "READY=1");
+        while (!d.stop && loop_run_once() == 0)
+            continue;
+    }
+    stop(&d);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

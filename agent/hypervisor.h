@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The hypervisor as the agent sees it: one connection for events and the list of domains, and one
+ * connection per watched migration, so that a domain whose monitor hangs delays nobody else.
+ *
+ * Functions return 0 or -errno: -ENOTCONN (the connection is lost or cannot be made), -ENOENT (no
+ * such domain), -EINVAL (not possible in the domain's present state), -ETIMEDOUT (the domain is
+ * busy), -EIO (anything else). hypervisor_error() then tells what libvirt said, for a log line.
+ */
+#ifndef MIGPOLICY_HYPERVISOR_H
+#define MIGPOLICY_HYPERVISOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { HV_NAME_MAX = 256, HV_UUID_MAX = 37 };
+
+struct hv_domain {
+    char name[HV_NAME_MAX]; /* cut if longer; never trusted */
+    char uuid[HV_UUID_MAX];
+    int id; /* -1: not running */
+};
+
+/* How a migration went, as the source's hypervisor tells at its end. -1: not told. */
+struct hv_result {
+    int64_t elapsed_ms;
+    int64_t downtime_ms;
+    int64_t memory_processed_bytes;
+};
+
+enum hv_event_kind {
+    HV_DOMAIN_SEEN,    /* defined or started */
+    HV_DOMAIN_CHANGED, /* gone or stopped: the list must be read anew */
+    HV_SYNC,           /* a dirty-bitmap sync of a migration, save or dump */
+    HV_SWITCHOVER,     /* paused by a migration */
+    HV_POST_COPY,
+    HV_RESUMED,   /* running again on this host */
+    HV_STOPPED,   /* no longer on this host: migrated, shut off or crashed */
+    HV_COMPLETED, /* a job ended well; `result` is valid */
+};
+
+struct hv_event {
+    enum hv_event_kind kind;
+    struct hv_domain domain;
+    int64_t now_ns; /* monotonic clock */
+    bool migrated;  /* HV_STOPPED: by a migration */
+    struct hv_result result;
+};
+
+/* Called from the event loop's thread: must only mark and wake. */
+typedef void (*hv_event_fn)(const struct hv_event *event, void *opaque);
+typedef void (*hv_closed_fn)(void *opaque);
+
+/* Statistics of the job under way. */
+struct hv_job {
+    bool active;
+    bool outgoing; /* an outgoing migration, not a save, dump or incoming one */
+    int64_t elapsed_ns;
+    uint64_t iteration;
+    uint64_t memory_total_bytes;
+    uint64_t memory_processed_bytes;
+    uint64_t memory_remaining_bytes;
+    uint64_t disk_total_bytes;
+    uint64_t disk_remaining_bytes;
+    int64_t expected_downtime_ns;
+    unsigned auto_converge_percent;
+    bool post_copy;
+};
+
+/* Once, before all else, from the thread that will run the loop (loop.h). */
+int hypervisor_init(void);
+
+/* What went wrong last in this thread. Valid until the thread's next call. Never NULL. */
+const char *hypervisor_error(void);
+
+/* The connection for events. Opened, listed and closed by one thread; events come from the loop. */
+struct hv_link;
+int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
+                 struct hv_link **ret);
+void hv_link_close(struct hv_link *link);
+
+/* All domains, active or not. The caller frees *ret_domains with free(). */
+int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *ret_count);
+
+/* Is a job under way that may be an outgoing migration? Does not wait for the monitor when idle. */
+int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating);
+
+/* A connection of its own to watch one domain. Used by one thread. */
+struct hv_watch;
+int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret);
+void hv_watch_close(struct hv_watch *watch);
+
+int hv_watch_job(struct hv_watch *watch, struct hv_job *ret);
+int hv_watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns);
+int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns);
+int hv_watch_cancel(struct hv_watch *watch);
+
+/* Does the domain still exist on this host, and does it run? Takes no job, waits for no monitor. */
+int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running);
+
+#endif

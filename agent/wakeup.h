@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Sleeping until woken, and the monotonic clock it goes by. Thread-safe. */
+#ifndef MIGPOLICY_WAKEUP_H
+#define MIGPOLICY_WAKEUP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+int64_t monotonic_ns(void);
+
+/* A condition to sleep on, on the monotonic clock. */
+struct wakeup {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool signalled;
+    bool ended;
+};
+
+void wakeup_init(struct wakeup *w);
+void wakeup_destroy(struct wakeup *w);
+void wakeup_signal(struct wakeup *w);
+void wakeup_end(struct wakeup *w); /* every later wait returns at once */
+
+/* Sleeps until signalled or until_ns. Returns 0, or -ESHUTDOWN after wakeup_end(). */
+int wakeup_wait(struct wakeup *w, int64_t until_ns);
+
+#endif

@@ -1,0 +1,698 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/watcher.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/log.h"
+#include "agent/phase.h"
+#include "cgroup-throttle/textfile.h"
+#include "policy/cleanup.h"
+#include "policy/units.h"
+
+/* The downtime limit is read again this often, to notice other writers. */
+#define LIMIT_CHECK_NS (5 * NS_PER_S)
+/* So is whether our quotas are still in place. */
+#define DRIFT_CHECK_NS NS_PER_S
+/* While the guest is paused nothing is asked; after this long, whether it is still there. */
+#define PAUSED_LOOK_NS (2 * NS_PER_S)
+/* The completed statistics come with an event of their own, about when the domain stops. */
+#define RESULT_WAIT_NS NS_PER_S
+
+/* What one watcher's thread knows beside struct watcher. */
+struct job {
+    struct watcher *w;
+    struct hv_watch *hv;
+    struct controller controller;
+    struct policy policy;
+    double share; /* quota of ours in force; 1: none */
+    int64_t downtime_limit_ns;
+    int64_t limit_read_ns;
+    int64_t drift_checked_ns;
+    bool cancelling;
+    char proposed[160]; /* last proposal, so as not to repeat it */
+};
+
+/* ---- what other threads may do ---- */
+
+void watcher_hold(struct watcher *w)
+{
+    atomic_fetch_add(&w->refs, 1);
+}
+
+void watcher_release(struct watcher *w)
+{
+    if (atomic_fetch_sub(&w->refs, 1) != 1)
+        return;
+    throttle_free(w->throttle);
+    wakeup_destroy(&w->wake);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}
+
+bool watcher_has_ended(struct watcher *w)
+{
+    return atomic_load(&w->ended);
+}
+
+bool watcher_is_throttled(struct watcher *w)
+{
+    return atomic_load(&w->throttled);
+}
+
+void watcher_stop(struct watcher *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->mark.lift = true;
+    pthread_mutex_unlock(&w->lock);
+    wakeup_end(&w->wake);
+}
+
+void watcher_mark(struct watcher *w, const struct hv_event *event)
+{
+    pthread_mutex_lock(&w->lock);
+    switch (event->kind) {
+    case HV_SYNC:
+        w->mark.sync_ns = event->now_ns;
+        break;
+    case HV_SWITCHOVER:
+        w->mark.switchover = w->mark.lift = true;
+        break;
+    case HV_POST_COPY:
+        w->mark.post_copy = w->mark.lift = true;
+        break;
+    case HV_RESUMED:
+        w->mark.resumed = true;
+        break;
+    case HV_STOPPED:
+        w->mark.stopped = true;
+        w->mark.migrated = event->migrated;
+        break;
+    case HV_COMPLETED:
+        w->mark.completed = true;
+        w->mark.result = event->result;
+        break;
+    default:
+        break;
+    }
+    pthread_mutex_unlock(&w->lock);
+    wakeup_signal(&w->wake);
+}
+
+void watcher_view(struct watcher *w, struct migration *ret)
+{
+    pthread_mutex_lock(&w->lock);
+    *ret = w->view;
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool watcher_wants_lift(struct watcher *w, int64_t now_ns)
+{
+    bool lift;
+
+    pthread_mutex_lock(&w->lock);
+    lift = w->mark.lift && w->throttle;
+    pthread_mutex_unlock(&w->lock);
+    return lift || (atomic_load(&w->throttled) &&
+                    now_ns - atomic_load(&w->heard_ns) > WATCHER_STALE_S * NS_PER_S);
+}
+
+/* ---- events: the record of what was decided ---- */
+
+static void record(struct watcher *w, enum action_kind action, enum event_result result,
+                   enum reason reason, const char *approved_by, const char *detail)
+{
+    static const enum metrics_action_result metric[] = {
+        [EVENT_APPLIED] = METRICS_ACTION_APPLIED,
+        [EVENT_FAILED] = METRICS_ACTION_FAILED,
+        [EVENT_PROPOSED] = METRICS_ACTION_PROPOSED,
+    };
+    struct migration_event event = {.action = action, .result = result, .reason = reason};
+
+    clock_gettime(CLOCK_REALTIME, &event.wall);
+    snprintf(event.detail, sizeof(event.detail), "%s", detail);
+    snprintf(event.approved_by, sizeof(event.approved_by), "%s", approved_by);
+    pthread_mutex_lock(&w->lock);
+    event.elapsed_s = (double)w->view.sample.elapsed_ns / 1e9;
+    migration_add_event(&w->view, &event);
+    pthread_mutex_unlock(&w->lock);
+
+    metrics_count(w->env->metrics, METRIC_ACTIONS,
+                  METRICS_AT((unsigned)action, metric[result], (unsigned)reason), 1);
+    log_at(result == EVENT_FAILED ? LOG_WARNING : LOG_INFO, "%s: %s %s: %s (%s: %s)%s%s",
+           w->domain.name, action_name(action), event_result_name(result), detail,
+           reason_name(reason), reason_text(reason), *approved_by ? "; approved by " : "",
+           approved_by);
+}
+
+/* Gives the guest its CPU back; the same code for every occasion and from every thread. */
+static void lift(struct watcher *w, enum reason reason, bool final)
+{
+    struct throttle_result result = {0};
+    bool was = atomic_exchange(&w->throttled, false);
+    struct throttle *throttle;
+    char detail[160];
+    int r;
+
+    pthread_mutex_lock(&w->lock);
+    throttle = w->throttle;
+    pthread_mutex_unlock(&w->lock);
+    if (!throttle)
+        return;
+    r = throttle_restore(throttle, final, &result);
+    if (result.drifted > 0)
+        metrics_count(w->env->metrics, METRIC_THROTTLE_DRIFT, METRICS_SINGLE, result.drifted);
+    if (r < 0) {
+        atomic_store(&w->throttled, was);
+        metrics_count(w->env->metrics, METRIC_THROTTLE_RESTORE_FAILURES, METRICS_SINGLE, 1);
+        snprintf(detail, sizeof(detail), "vCPU quotas could not be restored: %s", strerror(-r));
+        record(w, ACTION_RELEASE, EVENT_FAILED, reason, "", detail);
+        return;
+    }
+    if (!was)
+        return;
+    metrics_count(w->env->metrics, METRIC_THROTTLE_RESTORES, METRICS_SINGLE, 1);
+    snprintf(detail, sizeof(detail),
+             "%zu vCPU quotas restored, %zu gone, %zu left to another writer", result.restored,
+             result.gone, result.drifted);
+    record(w, ACTION_RELEASE, EVENT_APPLIED, reason, "", detail);
+}
+
+void watcher_lift(struct watcher *w, int64_t now_ns)
+{
+    enum reason reason = REASON_AGENT_STOP;
+    bool final;
+
+    pthread_mutex_lock(&w->lock);
+    final = w->mark.lift;
+    if (w->mark.switchover)
+        reason = REASON_SWITCHOVER;
+    else if (w->mark.post_copy)
+        reason = REASON_POST_COPY;
+    else if (!final)
+        reason = REASON_STALE;
+    w->mark.lift = false;
+    pthread_mutex_unlock(&w->lock);
+    (void)now_ns;
+    lift(w, reason, final);
+}
+
+/* ---- calls to the hypervisor, counted ---- */
+
+static int counted(struct job *j, enum metrics_call call, int64_t started_ns, int r)
+{
+    metrics_observe(j->w->env->metrics, METRIC_LIBVIRT_CALL_DURATION, METRICS_AT(call),
+                    (double)(monotonic_ns() - started_ns) / 1e9);
+    if (r < 0)
+        metrics_count(j->w->env->metrics, METRIC_LIBVIRT_CALL_FAILURES, METRICS_AT(call), 1);
+    return r;
+}
+
+static int read_job(struct job *j, struct hv_job *ret)
+{
+    int64_t started = monotonic_ns();
+
+    return counted(j, METRICS_CALL_JOB_STATS, started, hv_watch_job(j->hv, ret));
+}
+
+/* ---- taking a sample ---- */
+
+/* libvirt's pid file first: during a migration within one host /proc shows two such processes. */
+static int find_pid(const struct watcher *w, pid_t *ret)
+{
+    char *text AUTO_FREE = NULL;
+    char *path AUTO_FREE = NULL;
+    long pid;
+
+    if (asprintf(&path, "%s/%s.pid", w->env->qemu_run_dir, w->domain.name) < 0)
+        return -ENOMEM;
+    if (textfile_read(-1, path, 64, &text, NULL) == 0) {
+        pid = strtol(text, NULL, 10);
+        if (pid > 1) {
+            *ret = (pid_t)pid;
+            return 0;
+        }
+    }
+    return throttle_find_pid(&w->env->roots, w->domain.uuid, ret);
+}
+
+static void open_throttle(struct job *j)
+{
+    struct throttle *throttle = NULL;
+    const char *why;
+    pid_t pid = 0;
+    int r = find_pid(j->w, &pid);
+
+    if (r == 0)
+        r = throttle_open(&j->w->env->roots, j->w->domain.uuid, j->w->domain.name, pid, &throttle);
+    if (r == 0) {
+        pthread_mutex_lock(&j->w->lock);
+        j->w->throttle = throttle;
+        pthread_mutex_unlock(&j->w->lock);
+        return;
+    }
+    controller_latch_throttle(&j->controller, REASON_NO_CGROUP);
+    if (r == -EOPNOTSUPP)
+        why = "no cgroup cpu controller, or its vCPUs are not in cgroups of their own";
+    else if (r == -EACCES || r == -EPERM || r == -EROFS)
+        why = "no permission on its vCPU cgroups";
+    else
+        why = strerror(-r);
+    log_warning("%s: cannot be throttled: %s", j->w->domain.name, why);
+}
+
+static void read_cpu_time(struct job *j, struct sample *s)
+{
+    size_t n = j->w->throttle ? throttle_vcpu_count(j->w->throttle) : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t ns;
+
+        if (throttle_usage_ns(j->w->throttle, i, &ns) < 0)
+            return;
+        s->vcpu_time_ns[i % SAMPLE_VCPUS_MAX] += (int64_t)ns;
+    }
+    s->vcpus = n < SAMPLE_VCPUS_MAX ? (unsigned)n : SAMPLE_VCPUS_MAX;
+}
+
+static void read_limit(struct job *j, int64_t now)
+{
+    if (j->limit_read_ns != 0 && now - j->limit_read_ns < LIMIT_CHECK_NS)
+        return;
+    if (hv_watch_get_downtime(j->hv, &j->downtime_limit_ns) == 0)
+        j->limit_read_ns = now;
+}
+
+static void take_sample(struct job *j, const struct hv_job *hv, int64_t sync_ns, struct sample *s)
+{
+    if (!atomic_load(&j->w->throttled))
+        j->share = 1; /* the keeper may have lifted it */
+    *s = (struct sample){
+        .now_ns = monotonic_ns(),
+        .sync_ns = sync_ns,
+        .at_sync = sync_ns != 0,
+        .elapsed_ns = hv->elapsed_ns,
+        .iteration = hv->iteration,
+        .total_bytes = hv->memory_total_bytes,
+        .processed_bytes = hv->memory_processed_bytes,
+        .remaining_bytes = hv->memory_remaining_bytes,
+        .disk_total_bytes = hv->disk_total_bytes,
+        .disk_remaining_bytes = hv->disk_remaining_bytes,
+        .downtime_limit_ns = j->downtime_limit_ns,
+        .expected_downtime_ns = hv->expected_downtime_ns,
+        .auto_converge_percent = hv->auto_converge_percent,
+        .post_copy = hv->post_copy,
+        .cpu_share = j->share,
+    };
+    read_cpu_time(j, s);
+}
+
+static void check_drift(struct job *j, int64_t now)
+{
+    size_t drifted = 0;
+
+    if (j->share >= 1 || now - j->drift_checked_ns < DRIFT_CHECK_NS)
+        return;
+    j->drift_checked_ns = now;
+    if (throttle_check(j->w->throttle, &drifted) == 0 && drifted > 0) {
+        log_warning("%s: somebody else changed %zu of its vCPU quotas; not fighting over them",
+                    j->w->domain.name, drifted);
+        controller_latch_throttle(&j->controller, REASON_OTHER_WRITER);
+    }
+}
+
+/* ---- doing what was decided ---- */
+
+static int apply_downtime(struct job *j, const struct action *a, char *detail, size_t size)
+{
+    int64_t before = j->downtime_limit_ns;
+    int64_t started = monotonic_ns();
+    int r = counted(j, METRICS_CALL_SET_DOWNTIME, started,
+                    hv_watch_set_downtime(j->hv, a->downtime_ns));
+
+    if (r == 0) {
+        j->downtime_limit_ns = a->downtime_ns;
+        j->limit_read_ns = 0; /* read it back at the next sample */
+        snprintf(detail, size, "downtime limit %" PRId64 " ms -> %" PRId64 " ms",
+                 before / NS_PER_MS, a->downtime_ns / NS_PER_MS);
+    } else {
+        snprintf(detail, size, "downtime limit not set: %s", hypervisor_error());
+    }
+    return r;
+}
+
+static int apply_throttle(struct job *j, const struct action *a, int64_t decided_ns, char *detail,
+                          size_t size)
+{
+    int r = throttle_set(j->w->throttle, a->share, a->period_us);
+
+    if (r == 0) {
+        j->share = a->share;
+        j->drift_checked_ns = decided_ns;
+        atomic_store(&j->w->throttled, true);
+        snprintf(detail, size,
+                 "vCPU quota %.0f%% of a CPU, period %" PRId64 " ms, written in %.1f ms",
+                 a->share * 100, a->period_us / 1000, (double)(monotonic_ns() - decided_ns) / 1e6);
+        return 0;
+    }
+    controller_latch_throttle(&j->controller,
+                              r == -EBUSY ? REASON_OTHER_WRITER : REASON_ACTION_FAILED);
+    snprintf(detail, size, "vCPU quota not set: %s", strerror(-r));
+    return r;
+}
+
+static int apply_cancel(struct job *j, char *detail, size_t size)
+{
+    int64_t started = monotonic_ns();
+    int r;
+
+    lift(j->w, REASON_ENDED, false);
+    r = counted(j, METRICS_CALL_ABORT, started, hv_watch_cancel(j->hv));
+    j->cancelling |= r == 0;
+    snprintf(detail, size, "%s", r == 0 ? "cancel requested" : hypervisor_error());
+    return r;
+}
+
+static void apply(struct job *j, const struct action *a, int64_t decided_ns)
+{
+    static const enum policy_field approving[ACTIONS] = {
+        [ACTION_DOWNTIME] = POLICY_MAX_DOWNTIME,
+        [ACTION_THROTTLE] = POLICY_ALLOW_THROTTLE,
+        [ACTION_CANCEL] = POLICY_ALLOW_CANCEL,
+    };
+    char detail[160] = "";
+    int r = 0;
+
+    switch (a->kind) {
+    case ACTION_DOWNTIME:
+        r = apply_downtime(j, a, detail, sizeof(detail));
+        break;
+    case ACTION_THROTTLE:
+        r = apply_throttle(j, a, decided_ns, detail, sizeof(detail));
+        break;
+    case ACTION_CANCEL:
+        r = apply_cancel(j, detail, sizeof(detail));
+        break;
+    default:
+        lift(j->w, a->reason, false);
+        j->share = 1;
+        return;
+    }
+    record(j->w, a->kind, r == 0 ? EVENT_APPLIED : EVENT_FAILED, a->reason,
+           j->policy.source[approving[a->kind]], detail);
+}
+
+/* Observe mode, or nothing approved: say once what would be done. */
+static void propose(struct job *j, const struct decision *d)
+{
+    char text[sizeof(j->proposed)] = "";
+    enum action_kind kind = ACTION_THROTTLE;
+    enum reason reason = d->reason;
+
+    if (d->n_actions > 0 && !d->apply) {
+        kind = d->action[0].kind;
+        reason = d->action[0].reason;
+        if (kind == ACTION_DOWNTIME)
+            migration_describe(&d->alternative[ALT_DOWNTIME], text, sizeof(text));
+        else if (kind == ACTION_THROTTLE)
+            migration_describe(&d->alternative[ALT_THROTTLE], text, sizeof(text));
+        else
+            snprintf(text, sizeof(text), "%s", action_name(kind));
+    } else if (d->reason == REASON_NOT_APPROVED) {
+        bool by_downtime = d->alternative[ALT_DOWNTIME].works;
+
+        kind = by_downtime ? ACTION_DOWNTIME : ACTION_THROTTLE;
+        if (by_downtime || d->alternative[ALT_THROTTLE].works)
+            migration_describe(&d->alternative[by_downtime ? ALT_DOWNTIME : ALT_THROTTLE], text,
+                               sizeof(text));
+    }
+    if (!text[0] || j->proposed[0])
+        return;
+    snprintf(j->proposed, sizeof(j->proposed), "%s", text);
+    record(j->w, kind, EVENT_PROPOSED, reason, "", text);
+}
+
+/* ---- one look ---- */
+
+static void publish(struct job *j, const struct sample *s, const struct decision *d)
+{
+    struct watcher *w = j->w;
+    enum verdict before;
+
+    pthread_mutex_lock(&w->lock);
+    before = w->view.decision.verdict;
+    w->view.enforce = d->apply;
+    w->view.sample = *s;
+    w->view.sample.cpu_share = j->share;
+    w->view.sample.downtime_limit_ns = j->downtime_limit_ns;
+    w->view.estimate = j->controller.estimator.now;
+    w->view.decision = *d;
+    w->view.throttled_s = j->controller.throttled_s;
+    w->view.work_lost_s = j->controller.work_lost_s;
+    phase_export(w->env->metrics, &w->view);
+    pthread_mutex_unlock(&w->lock);
+    if (d->verdict != before)
+        log_info("%s: %s: %s (pass %" PRIu64 ", %.0f MiB remaining, dirty %.0f MiB/s, transfer "
+                 "%.0f MiB/s)",
+                 w->domain.name, verdict_name(d->verdict), reason_text(d->reason), s->iteration,
+                 (double)s->remaining_bytes / 1048576,
+                 j->controller.estimator.now.dirty_bps / 1048576,
+                 j->controller.estimator.now.transfer_bps / 1048576);
+}
+
+static int64_t take_sync(struct watcher *w)
+{
+    int64_t sync_ns;
+
+    pthread_mutex_lock(&w->lock);
+    sync_ns = w->mark.sync_ns;
+    w->mark.sync_ns = 0;
+    pthread_mutex_unlock(&w->lock);
+    return sync_ns;
+}
+
+/* Returns 0, -ESRCH when the job is over, or the hypervisor's error. */
+static int look(struct job *j)
+{
+    struct hv_job hv;
+    struct sample s;
+    struct decision d;
+    int64_t sync_ns = take_sync(j->w);
+    int64_t decided;
+    int r = read_job(j, &hv);
+
+    if (r < 0)
+        return r;
+    atomic_store(&j->w->heard_ns, monotonic_ns());
+    if (!hv.active || !hv.outgoing)
+        return -ESRCH;
+    if (!atomic_exchange(&j->w->was_migration, true)) {
+        metrics_count(j->w->env->metrics, METRIC_MIGRATIONS_STARTED, METRICS_SINGLE, 1);
+        log_info("%s: outgoing migration detected, %" PRId64 " ms after its start",
+                 j->w->domain.name, hv.elapsed_ns / NS_PER_MS);
+        open_throttle(j);
+    }
+    read_limit(j, monotonic_ns());
+    take_sample(j, &hv, sync_ns, &s);
+    check_drift(j, s.now_ns);
+    policies_resolve(j->w->env->policies, j->w->domain.name, j->w->domain.uuid, &j->policy);
+    controller_step(&j->controller, &j->policy.values, &s, &d);
+    decided = monotonic_ns();
+    for (unsigned i = 0; i < d.n_actions; i++) {
+        if (d.apply || d.action[i].kind == ACTION_RELEASE)
+            apply(j, &d.action[i], decided);
+    }
+    propose(j, &d);
+    publish(j, &s, &d);
+    return 0;
+}
+
+/* ---- the end ---- */
+
+static void finish(struct job *j, enum outcome outcome)
+{
+    static const enum metrics_failure failure[] = {
+        [OUTCOME_CANCELLED] = METRICS_FAILURE_CANCELLED,
+        [OUTCOME_FAILED] = METRICS_FAILURE_FAILED,
+        [OUTCOME_LOST] = METRICS_FAILURE_LOST,
+    };
+    struct watcher *w = j->w;
+    struct metrics *m = w->env->metrics;
+
+    lift(w, outcome == OUTCOME_LOST ? REASON_LIBVIRT_LOST : REASON_ENDED, true);
+    if (!w->was_migration)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->view.active = false;
+    w->view.outcome = outcome;
+    w->view.ended_ns = monotonic_ns();
+    w->view.decision.verdict = VERDICT_DONE;
+    w->view.decision.reason = outcome == OUTCOME_LOST ? REASON_LIBVIRT_LOST : REASON_ENDED;
+    w->view.decision.course = (struct forecast){.downtime_s = NAN};
+    w->view.sample.cpu_share = 1;
+    w->view.duration_s = (double)w->view.sample.elapsed_ns / 1e9;
+    if (outcome == OUTCOME_COMPLETED && w->mark.completed) {
+        if (w->mark.result.elapsed_ms >= 0)
+            w->view.duration_s = (double)w->mark.result.elapsed_ms / 1e3;
+        if (w->mark.result.downtime_ms >= 0)
+            w->view.downtime_s = (double)w->mark.result.downtime_ms / 1e3;
+        w->view.work_lost_s += fmax(w->view.downtime_s, 0);
+    }
+    if (outcome == OUTCOME_COMPLETED) {
+        metrics_count(m, METRIC_MIGRATIONS_COMPLETED, METRICS_SINGLE, 1);
+        metrics_observe(m, METRIC_MIGRATION_DURATION, METRICS_SINGLE, w->view.duration_s);
+        metrics_observe(m, METRIC_MIGRATION_DOWNTIME, METRICS_SINGLE, w->view.downtime_s);
+        metrics_observe(m, METRIC_MIGRATION_WORK_LOST, METRICS_SINGLE, w->view.work_lost_s);
+    } else {
+        metrics_count(m, METRIC_MIGRATIONS_FAILED, METRICS_AT(failure[outcome]), 1);
+    }
+    phase_export_last(m, &w->view);
+    log_info("%s: migration %s after %.1f s, downtime %.2f s, throttled %.1f s, guest work lost "
+             "%.1f s",
+             w->domain.name, outcome_name(outcome), w->view.duration_s, w->view.downtime_s,
+             w->view.throttled_s, w->view.work_lost_s);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static bool marked(struct watcher *w, const bool *mark)
+{
+    bool is;
+
+    pthread_mutex_lock(&w->lock);
+    is = *mark;
+    pthread_mutex_unlock(&w->lock);
+    return is;
+}
+
+static void wait_for_result(struct watcher *w)
+{
+    int64_t until = monotonic_ns() + RESULT_WAIT_NS;
+
+    while (!marked(w, &w->mark.completed) && monotonic_ns() < until) {
+        if (wakeup_wait(&w->wake, until) < 0)
+            return;
+    }
+}
+
+/*
+ * The guest is paused for the switchover. Every question now would lengthen the downtime, so events
+ * tell how it ends; only a guest paused for long is asked for its state, which takes no job.
+ * Returns true when the migration is over.
+ */
+static bool wait_paused(struct job *j)
+{
+    struct watcher *w = j->w;
+    bool active = true;
+    bool running = false;
+
+    pthread_mutex_lock(&w->lock);
+    w->view.decision.verdict = VERDICT_SWITCHOVER;
+    w->view.decision.reason = REASON_SWITCHOVER;
+    phase_export(w->env->metrics, &w->view);
+    pthread_mutex_unlock(&w->lock);
+    log_info("%s: switchover", w->domain.name);
+
+    while (wakeup_wait(&w->wake, monotonic_ns() + PAUSED_LOOK_NS) == 0) {
+        atomic_store(&w->heard_ns, monotonic_ns());
+        if (marked(w, &w->mark.stopped) || marked(w, &w->mark.completed))
+            return true;
+        if (marked(w, &w->mark.resumed))
+            break;
+        if (hv_watch_state(j->hv, &active, &running) < 0 || !active || running)
+            break;
+    }
+    pthread_mutex_lock(&w->lock);
+    w->mark.switchover = w->mark.resumed = false;
+    pthread_mutex_unlock(&w->lock);
+    return !active;
+}
+
+static enum outcome outcome_of(struct job *j, int error)
+{
+    struct watcher *w = j->w;
+
+    if (marked(w, &w->mark.migrated) || marked(w, &w->mark.completed))
+        return OUTCOME_COMPLETED;
+    if (error == -ENOTCONN)
+        return OUTCOME_LOST;
+    return j->cancelling ? OUTCOME_CANCELLED : OUTCOME_FAILED;
+}
+
+static void watch(struct job *j)
+{
+    struct watcher *w = j->w;
+    int r;
+
+    do {
+        if (marked(w, &w->mark.stopped)) {
+            r = -ESRCH;
+            break;
+        }
+        if (marked(w, &w->mark.switchover) && wait_paused(j)) {
+            r = -ESRCH;
+            break;
+        }
+        r = look(j);
+        if (r == -ESRCH || r == -ENOTCONN || r == -ENOENT)
+            break;
+    } while (wakeup_wait(&w->wake, monotonic_ns() + w->env->poll_ns) == 0);
+
+    if (r == -ESRCH || r == -ENOENT)
+        wait_for_result(w);
+    finish(j, outcome_of(j, r));
+}
+
+static void *watcher_main(void *arg)
+{
+    struct watcher *w = arg;
+    struct job j = {.w = w, .share = 1, .downtime_limit_ns = 300 * NS_PER_MS};
+    int64_t started = monotonic_ns();
+    int r;
+
+    controller_init(&j.controller);
+    r = counted(&j, METRICS_CALL_OPEN, started, hv_watch_open(w->env->uri, w->domain.uuid, &j.hv));
+    if (r == 0)
+        watch(&j);
+    else if (r != -ENOENT)
+        log_warning("%s: cannot watch its migration: %s", w->domain.name, hypervisor_error());
+    hv_watch_close(j.hv);
+    atomic_store(&w->ended, true);
+    return NULL;
+}
+
+int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, int64_t sync_ns,
+                struct watcher **ret)
+{
+    struct watcher *w = calloc(1, sizeof(*w));
+    int r;
+
+    if (!w)
+        return -ENOMEM;
+    w->env = env;
+    w->domain = *domain;
+    w->refs = 1;
+    w->mark.sync_ns = sync_ns;
+    w->view = (struct migration){
+        .domain = *domain,
+        .active = true,
+        .duration_s = NAN,
+        .downtime_s = NAN,
+        .sample.cpu_share = 1,
+        .estimate.speed = 1,
+        .decision = {.course.downtime_s = NAN, .earliest_s = INFINITY, .latest_s = INFINITY},
+    };
+    atomic_store(&w->heard_ns, monotonic_ns());
+    pthread_mutex_init(&w->lock, NULL);
+    wakeup_init(&w->wake);
+    r = pthread_create(&w->thread, NULL, watcher_main, w);
+    if (r != 0) {
+        watcher_release(w);
+        return -r;
+    }
+    *ret = w;
+    return 0;
+}

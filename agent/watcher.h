@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One watched migration. Used by watchers.c only; see the theory of operation in watchers.h.
+ *
+ * Locking: w->lock guards what events mark and what others read; it is held for copies only, never
+ * across a call to the hypervisor or the kernel. Taken after the lock of the list, never before.
+ */
+#ifndef MIGPOLICY_WATCHER_H
+#define MIGPOLICY_WATCHER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/wakeup.h"
+#include "agent/watchers.h"
+
+struct watcher {
+    struct watcher *next; /* guarded by the list's lock */
+    const struct watchers_env *env;
+    struct hv_domain domain;
+    pthread_t thread;
+    struct wakeup wake;
+    atomic_int refs;
+    atomic_bool was_migration; /* it was one at least once */
+    atomic_bool ended;         /* the thread is about to return */
+    atomic_llong heard_ns;     /* last fresh statistics */
+    atomic_bool throttled;     /* a quota of ours is in force */
+
+    pthread_mutex_t lock; /* guards the rest */
+    struct throttle *throttle;
+    struct {
+        int64_t sync_ns; /* newest sync not yet looked at; 0: none */
+        bool switchover;
+        bool post_copy;
+        bool resumed;
+        bool stopped;
+        bool migrated;
+        bool completed;
+        struct hv_result result;
+        bool lift; /* the keeper has to lift the quota now */
+    } mark;
+    struct migration view;
+};
+
+/* Starts the thread. sync_ns: the sync that gave the migration away, or 0. */
+int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, int64_t sync_ns,
+                struct watcher **ret);
+
+void watcher_hold(struct watcher *w);
+void watcher_release(struct watcher *w);
+void watcher_stop(struct watcher *w);
+bool watcher_has_ended(struct watcher *w);
+void watcher_mark(struct watcher *w, const struct hv_event *event);
+void watcher_view(struct watcher *w, struct migration *ret);
+
+bool watcher_is_throttled(struct watcher *w);
+bool watcher_wants_lift(struct watcher *w, int64_t now_ns);
+
+/* Lifts the quota, from the keeper's thread. */
+void watcher_lift(struct watcher *w, int64_t now_ns);
+
+#endif

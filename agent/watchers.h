@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One watcher per migrating domain, and the keeper that gives guests their CPU back.
+ *
+ * Theory of operation
+ *
+ * A watcher is a thread with a hypervisor connection of its own. It sleeps until a sync event or
+ * the poll interval, reads the job statistics, lets the controller decide, and applies what was
+ * decided. Hypervisor events only mark the watcher and wake it.
+ *
+ * A watcher may hang in a call to a hypervisor whose monitor is stuck, and a throttle must never
+ * outlive the evidence it rests on. The keeper is a second thread for all watchers: it lifts quotas
+ * at the switchover, when events say so, and from any guest whose watcher has not been heard of for
+ * WATCHER_STALE_S. Quotas are files of the kernel: lifting them waits for nobody.
+ *
+ * All functions are thread-safe unless stated.
+ */
+#ifndef MIGPOLICY_WATCHERS_H
+#define MIGPOLICY_WATCHERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/hypervisor.h"
+#include "agent/migration.h"
+#include "agent/policies.h"
+#include "cgroup-throttle/throttle.h"
+#include "metrics/metrics.h"
+
+/* A throttle is lifted when its watcher has had no fresh statistics for this long. */
+#define WATCHER_STALE_S 3
+
+/* What all watchers share. Borrowed, must outlive them. */
+struct watchers_env {
+    const char *uri;
+    const char *qemu_run_dir; /* libvirt's pid files */
+    struct throttle_roots roots;
+    int64_t poll_ns;
+    struct policies *policies;
+    struct metrics *metrics;
+};
+
+struct watchers;
+
+int watchers_new(const struct watchers_env *env, struct watchers **ret);
+
+/* Stops all watchers, lifts all quotas, waits a few seconds for threads that hang. */
+void watchers_free(struct watchers *ws);
+
+/* Passes an event on; starts a watcher when a domain not yet watched syncs. Never blocks. */
+void watchers_event(struct watchers *ws, const struct hv_event *event);
+
+/* Starts a watcher for a domain that may be migrating, unless it has one. Never blocks. */
+void watchers_start(struct watchers *ws, const struct hv_domain *domain);
+
+/* The policy of a VM has changed: decide anew. */
+void watchers_poke(struct watchers *ws, const char *uuid);
+
+/* Collects threads that have ended. To be called about once a second, from one thread. */
+void watchers_reap(struct watchers *ws);
+
+/*
+ * Copies of all migrations known: under way, and the last ended one of each VM (bounded). The
+ * caller frees *ret with free().
+ */
+int watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count);
+
+#endif
