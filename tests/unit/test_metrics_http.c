@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The HTTP server, asked over real loopback sockets. */
+#include "metrics/metrics.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const char *const names[] = {"one", "two", NULL};
+static const struct metrics_labels labels = {names, names, names, names, names, names};
+
+static struct metrics *metrics;
+static struct metrics_http *http;
+
+static int setup(void **state)
+{
+    (void)state;
+    return metrics_new(&labels, &metrics) < 0 ||
+           metrics_http_start(metrics, "127.0.0.1:0", &http) < 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    metrics_http_stop(http);
+    metrics_free(metrics);
+    return 0;
+}
+
+static int dial(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET,
+                            .sin_port = htons(metrics_http_port(http)),
+                            .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct timeval patience = {.tv_sec = 5};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    return fd;
+}
+
+static char answer[1 << 20];
+
+/* Everything the server says until it closes. */
+static const char *hear(int fd)
+{
+    size_t len = 0;
+    ssize_t n;
+
+    while ((n = recv(fd, answer + len, sizeof(answer) - 1 - len, 0)) > 0)
+        len += (size_t)n;
+    answer[len] = '\0';
+    close(fd);
+    return answer;
+}
+
+static void send_text(int fd, const char *text)
+{
+    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+}
+
+static const char *ask(const char *method, const char *path, const char *headers, const char *body)
+{
+    char request[1024];
+    int fd = dial();
+
+    snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s\r\n%s",
+             method, path, headers, body);
+    send_text(fd, request);
+    return hear(fd);
+}
+
+#define assert_status(reply, status)                                                               \
+    assert_memory_equal(reply, "HTTP/1.1 " status " ", strlen("HTTP/1.1 " status " "))
+
+static const char *body_of(const char *reply)
+{
+    const char *end = strstr(reply, "\r\n\r\n");
+
+    assert_non_null(end);
+    return end + 4;
+}
+
+static void metrics_come_as_text_by_default(void **state)
+{
+    const char *reply = ask("GET", "/metrics", "", "");
+
+    (void)state;
+    assert_status(reply, "200");
+    assert_non_null(strstr(reply, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert_non_null(strstr(body_of(reply), "\nmigpolicy_migrations_started_total 0\n"));
+}
+
+static void metrics_come_as_openmetrics_when_asked(void **state)
+{
+    const char *reply =
+        ask("GET", "/metrics", "Accept: application/openmetrics-text;version=1.0.0\r\n", "");
+
+    (void)state;
+    assert_status(reply, "200");
+    assert_non_null(strstr(
+        reply, "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"));
+    assert_non_null(strstr(body_of(reply), "\n# EOF\n"));
+}
+
+static void health_and_status_page_answer(void **state)
+{
+    (void)state;
+    const char *reply = ask("GET", "/healthz", "", "");
+    assert_status(reply, "200");
+    assert_string_equal(body_of(reply), "ok\n");
+
+    reply = ask("GET", "/", "", "");
+    assert_status(reply, "200");
+    assert_non_null(strstr(reply, "Content-Type: text/html; charset=utf-8\r\n"));
+    assert_non_null(strstr(reply, "Content-Security-Policy: default-src 'none'"));
+    assert_non_null(strstr(body_of(reply), "</html>"));
+}
+
+static void head_gives_the_header_alone(void **state)
+{
+    const char *reply = ask("HEAD", "/healthz", "", "");
+
+    (void)state;
+    assert_status(reply, "200");
+    assert_non_null(strstr(reply, "Content-Length: 3\r\n"));
+    assert_string_equal(body_of(reply), "");
+}
+
+static void other_paths_are_not_found(void **state)
+{
+    (void)state;
+    assert_status(ask("GET", "/metrics/", "", ""), "404");
+    assert_status(ask("GET", "/../etc/passwd", "", ""), "404");
+}
+
+static void other_methods_are_refused(void **state)
+{
+    const char *reply = ask("POST", "/metrics", "Content-Length: 2\r\n", "hi");
+
+    (void)state;
+    assert_status(reply, "405");
+    assert_non_null(strstr(reply, "Allow: GET, HEAD\r\n"));
+    assert_status(ask("DELETE", "/", "", ""), "405");
+}
+
+static void a_body_is_refused(void **state)
+{
+    (void)state;
+    assert_status(ask("GET", "/metrics", "Content-Length: 2\r\n", "hi"), "413");
+    assert_status(ask("GET", "/metrics", "Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n"),
+                  "413");
+}
+
+static void a_huge_header_is_refused(void **state)
+{
+    static const char start[] = "GET /metrics HTTP/1.1\r\nHost: x\r\nX: ";
+    static const char end[] = "\r\nConnection: close\r\n\r\n";
+    char filler[32 * 1024];
+    int fd = dial();
+
+    (void)state;
+    memset(filler, 'a', sizeof(filler));
+    send_text(fd, start);
+    /* These may be cut off, as they should; a server that took them all would answer. */
+    send(fd, filler, sizeof(filler), MSG_NOSIGNAL);
+    send(fd, end, strlen(end), MSG_NOSIGNAL);
+    /* It may also reset the connection before we could read why. */
+    const char *reply = hear(fd);
+    assert_null(strstr(reply, "HTTP/1.1 200"));
+    assert_status(ask("GET", "/healthz", "", ""), "200");
+}
+
+static void a_silent_client_keeps_nobody_waiting(void **state)
+{
+    int silent = dial();
+
+    (void)state;
+    send_text(silent, "GET /met");
+    assert_status(ask("GET", "/metrics", "", ""), "200");
+    close(silent);
+}
+
+static void a_connection_serves_several_requests(void **state)
+{
+    static const char two[] = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+                              "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    int fd = dial();
+
+    (void)state;
+    send_text(fd, two);
+    const char *first = strstr(hear(fd), "ok\n");
+    assert_non_null(first);
+    assert_non_null(strstr(first + 3, "ok\n"));
+}
+
+static void connections_past_the_limit_are_not_served_until_others_go(void **state)
+{
+    int held[32];
+
+    (void)state;
+    for (size_t i = 0; i < 32; i++) {
+        char reply[512];
+
+        held[i] = dial();
+        /* An answer shows that the server counts this one. */
+        send_text(held[i], "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_true(recv(held[i], reply, sizeof(reply), 0) > 0);
+    }
+    int extra = dial();
+    struct timeval brief = {.tv_usec = 200000};
+    char byte;
+    setsockopt(extra, SOL_SOCKET, SO_RCVTIMEO, &brief, sizeof(brief));
+    send_text(extra, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_true(recv(extra, &byte, 1, 0) <= 0);
+    close(extra);
+    for (size_t i = 0; i < 32; i++)
+        close(held[i]);
+    assert_status(ask("GET", "/healthz", "", ""), "200");
+}
+
+static void malformed_addresses_are_invalid(void **state)
+{
+    static const char *const addresses[] = {
+        "",
+        "9915",
+        ":9915",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:65536",
+        "127.0.0.1:+80",
+        "127.0.0.1: 80",
+        "127.0.0.1:80x",
+        "127.0.0.1:000080",
+        "127.0.0.256:80",
+        "localhost:80",
+        "::1:80",
+        "[::1]",
+        "[::1:80",
+        "[]:80",
+        "[127.0.0.1]:80",
+        "[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001]:80",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
+        struct metrics_http *other = NULL;
+
+        if (metrics_http_start(metrics, addresses[i], &other) != -EINVAL)
+            fail_msg("taken for an address: %s", addresses[i]);
+        assert_null(other);
+    }
+}
+
+static void a_port_in_use_is_told_apart(void **state)
+{
+    struct metrics_http *other = NULL;
+    char address[32];
+
+    (void)state;
+    snprintf(address, sizeof(address), "127.0.0.1:%u", metrics_http_port(http));
+    assert_int_equal(metrics_http_start(metrics, address, &other), -EADDRINUSE);
+    assert_null(other);
+    metrics_http_stop(NULL);
+}
+
+static void a_port_is_free_again_after_stopping(void **state)
+{
+    struct metrics_http *other = NULL;
+    char address[32];
+
+    (void)state;
+    assert_int_equal(metrics_http_start(metrics, "127.0.0.1:0", &other), 0);
+    snprintf(address, sizeof(address), "127.0.0.1:%u", metrics_http_port(other));
+    metrics_http_stop(other);
+    assert_int_equal(metrics_http_start(metrics, address, &other), 0);
+    metrics_http_stop(other);
+}
+
+static void ipv6_is_served_where_there_is_any(void **state)
+{
+    struct metrics_http *other = NULL;
+    int r = metrics_http_start(metrics, "[::1]:0", &other);
+
+    (void)state;
+    if (r == -EADDRNOTAVAIL || r == -EAFNOSUPPORT)
+        skip();
+    assert_int_equal(r, 0);
+
+    struct sockaddr_in6 a = {.sin6_family = AF_INET6,
+                             .sin6_port = htons(metrics_http_port(other)),
+                             .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    static const char request[] = "GET /healthz HTTP/1.0\r\n\r\n";
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    send_text(fd, request);
+    assert_non_null(strstr(hear(fd), " 200 "));
+    metrics_http_stop(other);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(metrics_come_as_text_by_default),
+        cmocka_unit_test(metrics_come_as_openmetrics_when_asked),
+        cmocka_unit_test(health_and_status_page_answer),
+        cmocka_unit_test(head_gives_the_header_alone),
+        cmocka_unit_test(other_paths_are_not_found),
+        cmocka_unit_test(other_methods_are_refused),
+        cmocka_unit_test(a_body_is_refused),
+        cmocka_unit_test(a_huge_header_is_refused),
+        cmocka_unit_test(a_silent_client_keeps_nobody_waiting),
+        cmocka_unit_test(a_connection_serves_several_requests),
+        cmocka_unit_test(connections_past_the_limit_are_not_served_until_others_go),
+        cmocka_unit_test(malformed_addresses_are_invalid),
+        cmocka_unit_test(a_port_in_use_is_told_apart),
+        cmocka_unit_test(a_port_is_free_again_after_stopping),
+        cmocka_unit_test(ipv6_is_served_where_there_is_any),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
