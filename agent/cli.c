@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The command `migpolicy`: command line and choice of the verb. */
+#include "agent/cli.h"
+
+#include <getopt.h>
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DEFAULT_SOCKET "/run/migpolicy/io.migpolicy"
+
+static const struct verb {
+    const char *name;
+    int (*function)(const struct cli *cli);
+    const char *synopsis, *help;
+    bool takes_all, takes_fields;
+} verbs[] = {
+    {"status", cli_status, "[VM...]", "migrations under way; -a: and those that have ended",
+     .takes_all = true},
+    {"set", cli_set, "VM POLICY-FLAG...", "override policy fields of a VM", .takes_fields = true},
+    {"unset", cli_unset, "VM FIELD...|--all", "forget overrides of a VM", .takes_all = true},
+    {"show", cli_show, "VM", "the policy in effect, and where each field comes from"},
+    {"explain", cli_explain, "VM", "evidence, verdict, alternatives and what was done"},
+    {"check", cli_check, "[FILE|DIR]", "read the daemon's configuration and say what is wrong"},
+    {"version", cli_version, "", "versions of this command and of the daemon"},
+};
+enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
+
+enum { OPT_JSON = 256, OPT_SOCKET, OPT_NO_LEGEND, OPT_VERSION, OPT_FIELD };
+
+/* The long options of every verb, so that options may stand before the verb as well as after it. */
+static const struct option common_options[] = {
+    {"all", no_argument, NULL, 'a'},          {"json", no_argument, NULL, OPT_JSON},
+    {"output", required_argument, NULL, 'o'}, {"socket", required_argument, NULL, OPT_SOCKET},
+    {"quiet", no_argument, NULL, 'q'},        {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
+    {"help", no_argument, NULL, 'h'},         {"version", no_argument, NULL, OPT_VERSION},
+};
+enum { N_COMMON = sizeof(common_options) / sizeof(common_options[0]) };
+
+static bool is_yes_or_no(const struct policy_field_info *info)
+{
+    return info->choices && strcmp(info->choices[ALLOW_NO], "no") == 0;
+}
+
+static void print_help(void)
+{
+    printf("Usage: migpolicy [OPTION...] [COMMAND] [ARGUMENT...]\n"
+           "Decide how live migrations may be helped to an end, and see how they fare.\n\n"
+           "Commands (status if none is given; VM: a name, uuid:UUID or id:ID):\n");
+    for (unsigned i = 0; i < N_VERBS; i++)
+        printf("  %-8s%-19s%s\n", verbs[i].name, verbs[i].synopsis, verbs[i].help);
+    printf("\nOptions:\n"
+           "  -a, --all           status: ended migrations too; unset: every field\n"
+           "  -o, --output=FORMAT table or json\n"
+           "      --json          the same as -o json\n"
+           "      --socket=PATH   the daemon's socket (default $MIGPOLICY_SOCKET or\n"
+           "                      " DEFAULT_SOCKET ")\n"
+           "  -q, --quiet         print nothing but what was asked for\n"
+           "      --no-legend     no headings above tables\n"
+           "  -h, --help          this text\n"
+           "      --version       version of this command\n\n"
+           "Policy flags of set:\n");
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        const struct policy_field_info *info = policy_field_info((enum policy_field)i);
+        char flag[CLI_FLAG_MAX];
+        char text[64];
+        size_t len;
+
+        len = (size_t)snprintf(text, sizeof(text), "--%s", cli_flag(info->name, flag));
+        if (is_yes_or_no(info)) {
+            snprintf(text + len, sizeof(text) - len, "[=yes|no]");
+        } else if (info->kind == KIND_CHOICE) {
+            for (unsigned c = 0; info->choices[c] && len < sizeof(text); c++)
+                len += (size_t)snprintf(text + len, sizeof(text) - len, "%c%s", c ? '|' : '=',
+                                        info->choices[c]);
+        } else {
+            snprintf(text + len, sizeof(text) - len, "=%s",
+                     info->kind == KIND_DURATION ? "DURATION" : "SHARE");
+        }
+        printf("  %s\n        %s\n", text, info->help);
+    }
+    printf("\nDurations: 500ms 2s 1m30s; shares: 20%%. See migpolicy(1).\n");
+}
+
+static int bad_option(int code, const char *word)
+{
+    char letter[] = {'-', (char)optopt, '\0'};
+
+    if (optopt > 0 && optopt < 256)
+        word = letter;
+    if (code == ':')
+        return cli_fail(CLI_USAGE, "%s needs a value; see migpolicy --help", word);
+    return cli_fail(CLI_USAGE, "no such option as \"%s\"; see migpolicy --help", word);
+}
+
+/* Reads the options; `ret_stop` tells that one of them (help, version) was all there is to do. */
+static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
+{
+    struct option options[N_COMMON + POLICY_FIELDS + 1] = {0};
+    char flags[POLICY_FIELDS][CLI_FLAG_MAX];
+    int opt;
+
+    memcpy(options, common_options, sizeof(common_options));
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        const struct policy_field_info *info = policy_field_info((enum policy_field)i);
+
+        options[N_COMMON + i] = (struct option){
+            cli_flag(info->name, flags[i]),
+            is_yes_or_no(info) ? optional_argument : required_argument, NULL, OPT_FIELD + (int)i};
+    }
+
+    while ((opt = getopt_long(argc, argv, ":ao:qh", options, NULL)) >= 0) {
+        switch (opt) {
+        case 'a':
+            cli->all = true;
+            break;
+        case OPT_JSON:
+            cli->json = true;
+            break;
+        case 'o':
+            cli->json = strcmp(optarg, "json") == 0;
+            if (!cli->json && strcmp(optarg, "table") != 0)
+                return cli_fail(CLI_USAGE, "-o: \"%s\" is not table or json", optarg);
+            break;
+        case OPT_SOCKET:
+            cli->socket = optarg;
+            break;
+        case 'q':
+            cli->quiet = true;
+            break;
+        case OPT_NO_LEGEND:
+            cli->no_legend = true;
+            break;
+        case 'h':
+            print_help();
+            *ret_stop = true;
+            return CLI_OK;
+        case OPT_VERSION:
+            printf("migpolicy %s\n", MIGPOLICY_VERSION);
+            *ret_stop = true;
+            return CLI_OK;
+        case '?':
+        case ':':
+            return bad_option(opt, argv[optind - 1]);
+        default:
+            cli->field_text[opt - OPT_FIELD] = optarg ? optarg : "yes";
+        }
+    }
+    cli->args = argv + optind;
+    cli->n_args = argc - optind;
+    return CLI_OK;
+}
+
+/* The verb the arguments begin with, which is taken off them. */
+static const struct verb *take_verb(struct cli *cli)
+{
+    for (unsigned i = 0; cli->n_args > 0 && i < N_VERBS; i++) {
+        if (strcmp(verbs[i].name, cli->args[0]) == 0) {
+            cli->args++;
+            cli->n_args--;
+            return &verbs[i];
+        }
+    }
+    return &verbs[0];
+}
+
+static int check_flags(const struct cli *cli, const struct verb *verb)
+{
+    char flag[CLI_FLAG_MAX];
+
+    if (cli->all && !verb->takes_all)
+        return cli_fail(CLI_USAGE, "%s has no option --all; see migpolicy --help", verb->name);
+    for (unsigned i = 0; i < POLICY_FIELDS && !verb->takes_fields; i++) {
+        if (cli->field_text[i])
+            return cli_fail(CLI_USAGE, "%s does not take --%s; use migpolicy set", verb->name,
+                            cli_flag(policy_field_info((enum policy_field)i)->name, flag));
+    }
+    return CLI_OK;
+}
+
+int main(int argc, char **argv)
+{
+    struct cli cli = {.socket = getenv("MIGPOLICY_SOCKET")};
+    bool stop = false;
+    int code;
+
+    setlocale(LC_CTYPE, "");
+    opterr = 0;
+    if (!cli.socket || !*cli.socket)
+        cli.socket = DEFAULT_SOCKET;
+
+    code = read_options(&cli, argc, argv, &stop);
+    if (code == CLI_OK && !stop) {
+        const struct verb *verb = take_verb(&cli);
+
+        code = check_flags(&cli, verb);
+        if (code == CLI_OK)
+            code = verb->function(&cli);
+    }
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == CLI_OK)
+        code = cli_fail(CLI_ERROR, "cannot write the output: %m");
+    return code;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the files of the command `migpolicy` share. The command is a thin client: it checks what it
+ * can without the daemon, makes one call per question, and shows the reply.
+ *
+ * Text from the daemon and from the command line is hostile (a VM may be named anything), so it
+ * reaches a terminal only through cli_fail(), cli_line() and the tables, which escape it.
+ *
+ * Out of memory ends the process. Nothing here is thread-safe.
+ */
+#ifndef MIGPOLICY_CLI_H
+#define MIGPOLICY_CLI_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "policy/cleanup.h"
+#include "policy/policy.h"
+
+enum cli_exit {
+    CLI_OK,
+    CLI_ERROR,
+    CLI_USAGE,
+    CLI_UNREACHABLE,
+    CLI_NOT_FOUND,
+    CLI_PERMISSION,
+    CLI_REFUSED,
+    CLI_TIMEOUT,
+};
+
+/* The command line, read. */
+struct cli {
+    const char *socket;
+    bool json, quiet, no_legend, all;
+    const char *field_text[POLICY_FIELDS]; /* value of a policy flag, NULL if it was not given */
+    char **args;                           /* what follows the verb, NULL-terminated */
+    int n_args;
+};
+
+/* The verbs. Each prints its own output and errors and returns the exit code. */
+int cli_status(const struct cli *cli);
+int cli_set(const struct cli *cli);
+int cli_unset(const struct cli *cli);
+int cli_show(const struct cli *cli);
+int cli_explain(const struct cli *cli);
+int cli_check(const struct cli *cli);
+int cli_version(const struct cli *cli);
+
+/* cli_text.c */
+
+enum { CLI_TEXT_MAX = 32, CLI_FLAG_MAX = 32 };
+
+static inline void cli_cleanup_json(struct json_object **object)
+{
+    json_object_put(*object);
+}
+#define AUTO_JSON CLEANUP(cli_cleanup_json)
+
+_Noreturn void cli_out_of_memory(void);
+
+/* Returns p, which is not NULL: else the process ends. */
+void *cli_need(void *p);
+
+/* Prints one escaped line on stderr, "migpolicy: cause; next step", and returns `code`. */
+int cli_fail(enum cli_exit code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Prints one escaped line on stdout. */
+void cli_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * A copy in which control characters, characters that change the direction of text, and bytes that
+ * are not of the locale's character set are written \xNN. The caller frees it.
+ */
+char *cli_escape(const char *text);
+
+/* The flag of a policy field ("max-downtime" for max_downtime). Returns buf. */
+const char *cli_flag(const char *field_name, char buf[CLI_FLAG_MAX]);
+
+/* Members of a JSON object: NAN, NULL or false if absent, null or of another type. */
+double cli_number(struct json_object *object, const char *key);
+const char *cli_string(struct json_object *object, const char *key);
+struct json_object *cli_array(struct json_object *object, const char *key);
+bool cli_is(struct json_object *object, const char *key, bool value);
+
+/* Length of what cli_array() returned. */
+size_t cli_array_length(struct json_object *array);
+
+/* Quantities for people: "180 MiB", "95 MiB/s", "2.1 s", "20%"; "-" for NAN. Return buf. */
+const char *cli_bytes(double bytes, char buf[CLI_TEXT_MAX]);
+const char *cli_rate(double bytes_per_second, char buf[CLI_TEXT_MAX]);
+const char *cli_seconds(double seconds, char buf[CLI_TEXT_MAX]);
+const char *cli_percent(double ratio, char buf[CLI_TEXT_MAX]);
+
+/* As cli_percent(), but "-" where nothing is limited. */
+const char *cli_cpu_limit(double ratio, char buf[CLI_TEXT_MAX]);
+
+/* The time to the end a migration or an alternative is forecast to have; "never" if it has none. */
+const char *cli_eta(double seconds, bool never, char buf[CLI_TEXT_MAX]);
+
+/* Prints the object with "schema_version" added. */
+void cli_print_json(struct json_object *object);
+
+/* cli_table.c */
+
+struct cli_column {
+    const char *heading;
+    enum { CLI_LEFT, CLI_RIGHT, CLI_WRAP } style;
+};
+struct cli_table;
+
+struct cli_table *cli_table_new(const struct cli *cli, const struct cli_column *columns,
+                                unsigned n_columns);
+
+/* Adds a row of n_columns cells, which are copied and escaped; NULL shows as "-". */
+void cli_table_row(struct cli_table *table, const char *const *cells);
+
+/* Prints the table and frees it. */
+void cli_table_print(struct cli_table *table);
+
+/* cli_call.c */
+
+/*
+ * Calls "INTERFACE.METHOD" and reports nothing. Takes over `parameters` (may be NULL). Returns 0
+ * when the daemon answered, with *ret_error as varlink_client_call() leaves it; else -errno.
+ */
+int cli_try_call(const struct cli *cli, const char *method, struct json_object *parameters,
+                 char **ret_error, struct json_object **ret_reply);
+
+/* The same, with every failure reported; returns the exit code and sets *ret_reply on CLI_OK only.
+ */
+int cli_call(const struct cli *cli, const char *method, struct json_object *parameters,
+             struct json_object **ret_reply);
+
+/* Takes exactly one VM from the arguments, or reports what is wrong and returns CLI_USAGE. */
+int cli_one_vm(const struct cli *cli, const char *verb, const char **ret_vm);
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migpolicy set, unset, show */
+#include "agent/cli.h"
+
+/* The reply of all three: the effective policy of one VM. */
+static int print_policy(const struct cli *cli, struct json_object *reply)
+{
+    static const struct cli_column columns[] = {
+        {"FIELD", CLI_LEFT}, {"VALUE", CLI_LEFT}, {"SOURCE", CLI_LEFT}};
+    struct json_object *fields = cli_array(reply, "fields");
+    struct cli_table *table;
+
+    if (cli->json) {
+        cli_print_json(reply);
+        return CLI_OK;
+    }
+    table = cli_table_new(cli, columns, 3);
+    for (size_t i = 0; i < cli_array_length(fields); i++) {
+        struct json_object *field = json_object_array_get_idx(fields, i);
+
+        cli_table_row(table,
+                      (const char *const[]){cli_string(field, "name"), cli_string(field, "value"),
+                                            cli_string(field, "source")});
+    }
+    cli_table_print(table);
+    return CLI_OK;
+}
+
+/* After a change the policy is printed too: one field may change others (mode, deadline). */
+static int call_and_print(const struct cli *cli, const char *method, const char *vm,
+                          struct json_object *fields)
+{
+    AUTO_JSON struct json_object *reply = NULL;
+    struct json_object *parameters = cli_need(json_object_new_object());
+    int code;
+
+    json_object_object_add(parameters, "vm", cli_need(json_object_new_string(vm)));
+    if (fields)
+        json_object_object_add(parameters, "fields", fields);
+    code = cli_call(cli, method, parameters, &reply);
+    if (code != CLI_OK || (fields && cli->quiet))
+        return code;
+    return print_policy(cli, reply);
+}
+
+int cli_show(const struct cli *cli)
+{
+    const char *vm;
+    int code = cli_one_vm(cli, "show", &vm);
+
+    return code == CLI_OK ? call_and_print(cli, "io.migpolicy.Show", vm, NULL) : code;
+}
+
+/* The flags given, each checked, as {name: value}. */
+static int read_fields(const struct cli *cli, struct json_object *fields)
+{
+    struct policy_layer layer = {0};
+
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        const char *name = policy_field_info((enum policy_field)i)->name;
+        const char *text = cli->field_text[i];
+        const char *expected;
+        char flag[CLI_FLAG_MAX];
+
+        if (!text)
+            continue;
+        if (policy_layer_set(&layer, (enum policy_field)i, text, &expected) < 0)
+            return cli_fail(CLI_USAGE, "--%s: \"%s\" is not %s", cli_flag(name, flag), text,
+                            expected);
+        json_object_object_add(fields, name, cli_need(json_object_new_string(text)));
+    }
+    if (layer.set == 0)
+        return cli_fail(CLI_USAGE, "nothing to set; name a field, such as --max-downtime 2s");
+    return CLI_OK;
+}
+
+int cli_set(const struct cli *cli)
+{
+    AUTO_JSON struct json_object *fields = cli_need(json_object_new_object());
+    const char *vm;
+    int code = cli_one_vm(cli, "set", &vm);
+
+    if (code == CLI_OK)
+        code = read_fields(cli, fields);
+    return code == CLI_OK ? call_and_print(cli, "io.migpolicy.Set", vm, STEAL(fields)) : code;
+}
+
+int cli_unset(const struct cli *cli)
+{
+    AUTO_JSON struct json_object *fields = cli_need(json_object_new_array());
+
+    if (cli->n_args == 0)
+        return cli_fail(CLI_USAGE, "unset needs a VM; see migpolicy --help");
+    if ((cli->n_args > 1) == cli->all)
+        return cli_fail(CLI_USAGE, "unset needs either fields to forget or --all");
+    for (int i = 1; i < cli->n_args; i++) {
+        enum policy_field field;
+
+        if (policy_field_find(cli->args[i], &field) < 0)
+            return cli_fail(CLI_USAGE, "\"%s\" is not a policy field; migpolicy show lists them",
+                            cli->args[i]);
+        json_object_array_add(fields,
+                              cli_need(json_object_new_string(policy_field_info(field)->name)));
+    }
+    return call_and_print(cli, "io.migpolicy.Unset", cli->args[0], STEAL(fields));
+}

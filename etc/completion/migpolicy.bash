@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Completion of migpolicy for bash.
+
+# VM names are hostile text: they are compared and quoted, never given to compgen -W, which would
+# run a $(command) in them. Names that JSON has to escape are left out.
+_migpolicy_vms() {
+    local vm
+    while IFS= read -r vm; do
+        [[ $vm == "$1"* && $vm != *\\* ]] && COMPREPLY+=("$(printf %q "$vm")")
+    done < <(migpolicy "${socket[@]}" status --json --all 2>/dev/null |
+        sed -n 's/^ *"vm": *"\(.*\)",\{0,1\}$/\1/p')
+}
+
+_migpolicy_files() {
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -f -- "$1")
+}
+
+_migpolicy() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local verbs='status set unset show explain check version'
+    local options='--output --json --socket --quiet --no-legend --help --version'
+    local values='-o|--output|--socket|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
+    local fields=(mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
+        on-deadline patience stall-timeout objective)
+    local verb='' vm='' assigned='' words='' word value i
+    local -a socket=()
+
+    values+='|--on-deadline|--patience|--stall-timeout|--objective'
+    COMPREPLY=()
+    # bash splits --flag=value into three words.
+    if [[ $cur == '=' ]]; then
+        cur='' assigned=1
+    elif [[ $prev == '=' ]]; then
+        prev=${COMP_WORDS[COMP_CWORD - 2]} assigned=1
+    fi
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]} value=''
+        if [[ $word == -* ]]; then
+            if [[ ${COMP_WORDS[i + 1]} == '=' ]]; then
+                value=${COMP_WORDS[i + 2]}
+                ((i += 2))
+            elif [[ $word =~ ^($values)$ ]]; then
+                value=${COMP_WORDS[++i]}
+            fi
+            [[ $word == --socket ]] && socket=(--socket "$value")
+        elif [[ -z $verb ]]; then
+            verb=$word
+        else
+            vm=$word
+        fi
+    done
+
+    case $prev in
+    --mode) words='observe enforce' ;;
+    --on-deadline) words='report cancel' ;;
+    --objective) words='least-loss gentle' ;;
+    -o | --output) words='table json' ;;
+    --socket)
+        _migpolicy_files "$cur"
+        return
+        ;;
+    *)
+        if [[ $assigned ]]; then
+            [[ $prev == --allow-* ]] && words='yes no'
+        elif [[ $prev =~ ^($values)$ ]]; then
+            return
+        elif [[ $cur == -* ]]; then
+            words=$options
+            [[ $verb =~ ^(status|unset|)$ ]] && words+=' --all'
+            [[ $verb == set ]] && words+=" ${fields[*]/#/--}"
+        elif [[ -z $verb ]]; then
+            words=$verbs
+        elif [[ $verb == unset && -n $vm ]]; then
+            words=${fields[*]}
+        elif [[ $verb == check ]]; then
+            _migpolicy_files "$cur"
+            return
+        elif [[ $verb == status || ($verb != version && -z $vm) ]]; then
+            _migpolicy_vms "$cur"
+            return
+        fi
+        ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -F _migpolicy migpolicy
