@@ -198,8 +198,10 @@ static int check_owner(const char *path, struct config_error *err)
     const char *why = NULL;
 
     if (stat(path, &st) < 0) {
-        snprintf(err->text, sizeof(err->text), "%s: %s", path, strerror(errno));
-        return -errno;
+        int r = -errno;
+
+        snprintf(err->text, sizeof(err->text), "%s: %s", path, strerror(-r));
+        return r;
     }
     if (st.st_uid != 0 && st.st_uid != geteuid())
         why = "must be owned by root";

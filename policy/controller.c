@@ -33,7 +33,7 @@
 #define NOT_SHRINKING 0.97
 /* A guest at full speed that dirties less than this part of what the pass before did is not at its
    plateau yet. */
-#define STILL_SHRINKING 0.9
+#define STILL_SHRINKING 0.95
 /* Syncs in a row on which the likeliest forecast must fail. */
 #define DOUBT_SYNCS 3
 
@@ -169,18 +169,16 @@ static struct alternative try_downtime(const struct controller *c, const struct 
 }
 
 /*
- * Is the milder throttle `b` to be preferred to `a`? Only if it ends on every curve, or a throttle
- * chosen on hope would have to be tightened pass after pass. least-loss: when it loses less guest
- * work; gentle: always, as long as it is in time.
+ * Is the milder throttle `b` to be preferred to `a`? gentle: whenever it is in time; if that was
+ * too hopeful, the next sync tightens it. least-loss: only if it loses less guest work even on the
+ * worst curve, because hard and short costs little, and tightening pass after pass costs much.
  */
 static bool milder_is_better(const struct outlook *o, const struct spread *a,
-                             const struct spread *b)
+                             const struct spread *b, const struct forecast *hoped)
 {
-    if (!b->all_end)
-        return false;
     if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE)
-        return b->last.seconds <= GENTLE_PART * o->left_s;
-    return a->all_end && b->last.work_lost_s < a->last.work_lost_s;
+        return hoped->ends && hoped->seconds <= GENTLE_PART * o->left_s;
+    return a->all_end && b->all_end && b->last.work_lost_s < a->last.work_lost_s;
 }
 
 /* Throttling with, if need be, a downtime limit up to `max_s`. */
@@ -224,7 +222,7 @@ static struct alternative try_throttle(const struct controller *c, const struct 
         a.forecast = c->throttled_passes < JUDGE_PASSES && !spread.likely.ends ? spread.first
                                                                                : spread.likely;
         a.works = a.forecast.ends;
-        if (i == 0 || (a.works && milder_is_better(o, &best_spread, &spread))) {
+        if (i == 0 || milder_is_better(o, &best_spread, &spread, &a.forecast)) {
             best = a;
             best_spread = spread;
         }
@@ -268,7 +266,7 @@ static void add_release(struct decision *d, enum reason reason)
 
 /* What was learned from the sample about the throttle in force. */
 static void account(struct controller *c, const struct sample *s, const struct sample *before,
-                    unsigned passes_before)
+                    unsigned passes_before, double lost_before_s)
 {
     const struct estimate *e = &c->estimator.now;
     double dt = seconds(s->now_ns - before->now_ns);
@@ -276,7 +274,8 @@ static void account(struct controller *c, const struct sample *s, const struct s
 
     if (before->now_ns != 0 && dt > 0 && before->cpu_share < 1) {
         c->throttled_s += dt;
-        c->work_lost_s += dt * (1 - e->speed);
+        c->work_lost_s += e->lost_s - lost_before_s;
+        c->last_loss_s = e->lost_s - lost_before_s;
         c->throttled_passes += new_pass;
     } else if (s->cpu_share >= 1 && !new_pass) {
         c->throttled_passes = 0;
@@ -330,7 +329,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         return false;
     }
     if (p[POLICY_MAX_WORK_LOST] != POLICY_NONE &&
-        c->work_lost_s >= seconds(p[POLICY_MAX_WORK_LOST])) {
+        c->work_lost_s + c->last_loss_s > seconds(p[POLICY_MAX_WORK_LOST])) {
         controller_latch_throttle(c, REASON_WORK_BUDGET_SPENT);
         add_release(d, REASON_WORK_BUDGET_SPENT);
         return false;
@@ -498,6 +497,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
     const struct estimate *e = &c->estimator.now;
     struct sample before = c->estimator.last;
     unsigned passes_before = e->passes;
+    double lost_before_s = e->lost_s;
     struct decision d = {.course.downtime_s = NAN,
                          .earliest_s = INFINITY,
                          .latest_s = INFINITY,
@@ -509,8 +509,9 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         estimator_add(&c->estimator, s);
         before = (struct sample){0};
         passes_before = 0;
+        lost_before_s = 0;
     }
-    account(c, s, &before, passes_before);
+    account(c, s, &before, passes_before, lost_before_s);
 
     if (policy->v[POLICY_DEADLINE] != POLICY_NONE && s->elapsed_ns < policy->v[POLICY_DEADLINE])
         o.left_s = seconds(policy->v[POLICY_DEADLINE] - s->elapsed_ns);

@@ -89,6 +89,7 @@ struct controller {
     int64_t cancel_ns;  /* cancel asked for; 0: not */
     double throttled_s; /* time under a throttle of ours */
     double work_lost_s; /* guest work it cost */
+    double last_loss_s; /* of it, between the last two samples */
 };
 
 void controller_init(struct controller *c);

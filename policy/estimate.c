@@ -255,6 +255,7 @@ bool estimator_add(struct estimator *e, const struct sample *s)
     } else {
         wall = (double)(s->now_ns - e->last.now_ns) / 1e9;
         guest = guest_seconds(e, &e->last, s);
+        e->now.lost_s += wall - guest;
         e->now.speed += (guest / wall - e->now.speed) * fmin(wall / SPEED_SMOOTH_S, 1);
         if (s->iteration != e->last.iteration) {
             cross_sync(e, s, wall, guest);

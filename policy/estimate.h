@@ -58,6 +58,7 @@ struct estimate {
     double dirty_bps;    /* unique bytes dirtied per second, over the last complete pass */
     double remaining_bytes;
     double pass_tau_s;   /* guest CPU time since the last sync */
+    double lost_s;       /* guest work lost to slowing, whoever did it, since the first sample */
     double speed;        /* guest speed now: CPU time it gets over what it got untouched, <= 1 */
     double last_x_bytes; /* remaining right after the last sync */
     double prev_x_bytes; /* and after the one before */
