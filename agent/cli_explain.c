@@ -140,16 +140,20 @@ static void print_alternatives(const struct cli *cli, struct json_object *altern
         struct json_object *a = json_object_array_get_idx(alternatives, i);
         bool works = cli_is(a, "works", true);
         char text[5][CLI_TEXT_MAX];
+        char kind[CLI_TEXT_MAX];
 
-        cli_table_row(table, (const char *const[]){
-                                 cli_string(a, "kind"), cli_is(a, "approved", true) ? "yes" : "no",
-                                 works ? "yes" : "no",
-                                 cli_seconds(cli_number(a, "downtime_limit_seconds"), text[0]),
-                                 cli_cpu_limit(cli_number(a, "cpu_limit_ratio"), text[1]),
-                                 cli_eta(cli_number(a, "seconds"), false, text[2]),
-                                 cli_seconds(cli_number(a, "downtime_seconds"), text[3]),
-                                 cli_seconds(cli_number(a, "work_lost_seconds"), text[4]),
-                                 cli_string(a, "reason_text")});
+        snprintf(kind, sizeof(kind), "%s%s", cli_is(a, "chosen", true) ? "* " : "  ",
+                 cli_string(a, "kind"));
+
+        cli_table_row(table,
+                      (const char *const[]){
+                          kind, cli_is(a, "approved", true) ? "yes" : "no", works ? "yes" : "no",
+                          cli_seconds(cli_number(a, "downtime_limit_seconds"), text[0]),
+                          cli_cpu_limit(cli_number(a, "cpu_limit_ratio"), text[1]),
+                          cli_eta(cli_number(a, "seconds"), false, text[2]),
+                          cli_seconds(cli_number(a, "downtime_seconds"), text[3]),
+                          cli_seconds(cli_number(a, "work_lost_seconds"), text[4]),
+                          cli_string(a, "reason_text")});
     }
     puts("");
     cli_table_print(table);

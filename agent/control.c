@@ -117,12 +117,13 @@ static struct json_object *evidence_to_json(const struct estimate *e)
     return o;
 }
 
-static struct json_object *alternative_to_json(enum alternative_kind kind,
-                                               const struct alternative *a)
+static struct json_object *alternative_to_json(enum alternative_kind kind, const struct decision *d)
 {
+    const struct alternative *a = &d->alternative[kind];
     struct json_object *o = json_object_new_object();
 
     add_text(o, "kind", alternative_name(kind));
+    add(o, "chosen", json_object_new_boolean(d->chosen == kind));
     add(o, "approved", json_object_new_boolean(a->approved));
     add(o, "works", json_object_new_boolean(a->works));
     add_text(o, "reason", reason_name(a->reason));
@@ -303,8 +304,8 @@ static int explain(struct control *c, struct varlink_call *call, const struct mi
     unsigned first = m->events > MIGRATION_EVENTS ? m->events - MIGRATION_EVENTS : 0;
 
     for (unsigned i = 0; m->decision.alternatives_known && i < ALTERNATIVES; i++)
-        json_object_array_add(alternatives, alternative_to_json((enum alternative_kind)i,
-                                                                &m->decision.alternative[i]));
+        json_object_array_add(alternatives,
+                              alternative_to_json((enum alternative_kind)i, &m->decision));
     for (unsigned i = first; i < m->events; i++)
         json_object_array_add(events, event_to_json(&m->event[i % MIGRATION_EVENTS]));
     add(o, "migration", migration_to_json(m, monotonic_ns()));

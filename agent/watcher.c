@@ -475,6 +475,16 @@ static int64_t take_sync(struct watcher *w)
     return sync_ns;
 }
 
+static bool marked(struct watcher *w, const bool *mark)
+{
+    bool is;
+
+    pthread_mutex_lock(&w->lock);
+    is = *mark;
+    pthread_mutex_unlock(&w->lock);
+    return is;
+}
+
 /* Returns 0, -ESRCH when the job is over, or the hypervisor's error. */
 static int look(struct job *j)
 {
@@ -490,6 +500,9 @@ static int look(struct job *j)
     atomic_store(&j->w->heard_ns, monotonic_ns());
     if (!hv.active || !hv.outgoing)
         return -ESRCH;
+    /* The switchover began while we asked: what was read is stale, and nothing is to be decided. */
+    if (marked(j->w, &j->w->mark.switchover))
+        return 0;
     if (!atomic_exchange(&j->w->was_migration, true)) {
         metrics_count(j->w->env->metrics, METRIC_MIGRATIONS_STARTED, METRICS_SINGLE, 1);
         log_info("%s: outgoing migration detected, %" PRId64 " ms after its start",
@@ -556,16 +569,6 @@ static void finish(struct job *j, enum outcome outcome)
              w->domain.name, outcome_name(outcome), w->view.duration_s, w->view.downtime_s,
              w->view.throttled_s, w->view.work_lost_s);
     pthread_mutex_unlock(&w->lock);
-}
-
-static bool marked(struct watcher *w, const bool *mark)
-{
-    bool is;
-
-    pthread_mutex_lock(&w->lock);
-    is = *mark;
-    pthread_mutex_unlock(&w->lock);
-    return is;
 }
 
 static void wait_for_result(struct watcher *w)

@@ -369,6 +369,7 @@ static bool choose(struct controller *c, const struct outlook *o, struct decisio
         if (!a->approved || !a->works)
             continue;
         want(c, o, d, a);
+        d->chosen = order[i];
         d->verdict = d->n_actions > 0 ? VERDICT_NEEDS_HELP : VERDICT_HELPED;
         if (d->n_actions == 0)
             d->reason = REASON_IN_FORCE;
@@ -444,6 +445,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         c->hopeless_syncs = 0;
         return;
     }
+    d->chosen = ALTERNATIVES;
     if (!policy_allows_anything(o->policy)) {
         d->verdict = VERDICT_NEEDS_HELP;
         d->reason = REASON_NOT_APPROVED;
@@ -477,6 +479,7 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
     }
     if (d->alternative[ALT_WAIT].works && s->cpu_share >= 1) {
         d->verdict = acted ? VERDICT_HELPED : VERDICT_CONVERGING;
+        d->chosen = ALT_WAIT;
         d->reason = acted ? REASON_IN_FORCE : REASON_CONVERGES;
         c->doubtful_syncs = 0;
         c->plateau_since_ns = 0;
@@ -501,6 +504,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
     struct decision d = {.course.downtime_s = NAN,
                          .earliest_s = INFINITY,
                          .latest_s = INFINITY,
+                         .chosen = c->last.chosen,
                          .apply = policy->v[POLICY_MODE] == MODE_ENFORCE};
     struct outlook o = {.e = e, .policy = policy, .s = s, .left_s = INFINITY};
 

@@ -67,6 +67,7 @@ struct decision {
     double earliest_s;      /* the spread of course.seconds; INFINITY: not at all */
     double latest_s;
     bool alternatives_known;
+    enum alternative_kind chosen; /* ALTERNATIVES: none */
     struct alternative alternative[ALTERNATIVES];
 };
 
