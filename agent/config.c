@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,17 +32,18 @@ static void put_json(struct json_object **object)
     json_object_put(*object);
 }
 
-static void free_glob(glob_t *g)
-{
-    globfree(g);
-}
-
 __attribute__((format(printf, 3, 4))) static int fail(const struct place *place,
                                                       const char *pointer, const char *format, ...)
 {
-    char reason[256];
-    int line = json_strict_line(place->text, place->len, pointer);
+    char reason[256], at[512];
+    char *last;
+    int line;
     va_list args;
+
+    /* A hostile key may be cut or replaced in the pointer: then what is around it has a line. */
+    snprintf(at, sizeof(at), "%s", pointer);
+    while ((line = json_strict_line(place->text, place->len, at)) == 0 && (last = strrchr(at, '/')))
+        *last = '\0';
 
     va_start(args, format);
     vsnprintf(reason, sizeof(reason), format, args);
@@ -55,6 +55,22 @@ __attribute__((format(printf, 3, 4))) static int fail(const struct place *place,
             *c = '?';
     }
     return -EINVAL;
+}
+
+/* The RFC 6901 pointer of a member, cut if too long. */
+static void join(char *to, size_t size, const char *pointer, const char *key)
+{
+    size_t len = (size_t)snprintf(to, size, "%s/", pointer);
+
+    for (; *key && len + 2 < size; key++) {
+        if (*key == '~' || *key == '/') {
+            to[len++] = '~';
+            to[len++] = *key == '~' ? '0' : '1';
+        } else {
+            to[len++] = *key;
+        }
+    }
+    to[len] = '\0';
 }
 
 static int take_string(const struct place *place, const char *pointer, struct json_object *value,
@@ -80,7 +96,9 @@ static int take_layer(const struct place *place, const char *pointer, struct jso
 
     if (policy_layer_from_json(value, ret, &err) == 0)
         return 0;
-    snprintf(where, sizeof(where), "%s%s%s", pointer, err.field[0] ? "/" : "", err.field);
+    if (!err.field[0])
+        return fail(place, pointer, "%s", err.reason);
+    join(where, sizeof(where), pointer, err.field);
     return fail(place, where, "%s", err.reason);
 }
 
@@ -98,7 +116,7 @@ static int take_rule(const struct place *place, const char *pointer, struct json
     {
         char where[256];
 
-        snprintf(where, sizeof(where), "%s/%s", pointer, key);
+        join(where, sizeof(where), pointer, key);
         if (strcmp(key, "name") == 0) {
             r = take_string(place, where, member, &rule.name);
         } else if (strcmp(key, "uuid") == 0) {
@@ -149,9 +167,9 @@ static int take_poll_interval(const struct place *place, struct json_object *val
 {
     if (!json_object_is_type(value, json_type_string) ||
         units_parse(UNIT_DURATION, json_object_get_string(value), &config->poll_ns) < 0 ||
-        config->poll_ns < 20 * NS_PER_MS || config->poll_ns > 5 * NS_PER_S) {
+        config->poll_ns < 20 * NS_PER_MS || config->poll_ns > NS_PER_S) {
         config->poll_ns = 0;
-        return fail(place, "/poll_interval", "must be a duration between 20ms and 5s");
+        return fail(place, "/poll_interval", "must be a duration between 20ms and 1s");
     }
     return 0;
 }
@@ -165,7 +183,7 @@ static int take_all(const struct place *place, struct json_object *root, struct 
         char pointer[256];
         int r = 0;
 
-        snprintf(pointer, sizeof(pointer), "/%s", key);
+        join(pointer, sizeof(pointer), "", key);
         if (strcmp(key, "uri") == 0) {
             r = take_string(place, pointer, value, &config->uri);
         } else if (strcmp(key, "metrics_listen") == 0) {
@@ -192,17 +210,19 @@ static int take_all(const struct place *place, struct json_object *root, struct 
     return 0;
 }
 
+static int fail_errno(const char *path, int r, struct config_error *err)
+{
+    snprintf(err->text, sizeof(err->text), "%.400s: %s", path, strerror(-r));
+    return r;
+}
+
 static int check_owner(const char *path, struct config_error *err)
 {
     struct stat st;
     const char *why = NULL;
 
-    if (stat(path, &st) < 0) {
-        int r = -errno;
-
-        snprintf(err->text, sizeof(err->text), "%s: %s", path, strerror(-r));
-        return r;
-    }
+    if (stat(path, &st) < 0)
+        return fail_errno(path, -errno, err);
     if (st.st_uid != 0 && st.st_uid != geteuid())
         why = "must be owned by root";
     else if (st.st_mode & (S_IWGRP | S_IWOTH))
@@ -214,54 +234,72 @@ static int check_owner(const char *path, struct config_error *err)
     return -EPERM;
 }
 
-static int load_file(const char *path, struct config *config, struct config_error *err)
+int config_parse(const char *text, size_t len, const char *path, struct config *config,
+                 struct config_error *ret_err)
 {
-    char *text AUTO_FREE = NULL;
     struct json_object *root CLEANUP(put_json) = NULL;
     struct json_error json_err;
-    struct place place = {.path = path, .err = err};
-    int r = check_owner(path, err);
+    struct place place = {.path = path, .text = text, .len = len, .err = ret_err};
+    int r = json_strict_parse(text, len, &root, &json_err);
 
-    if (r < 0)
-        return r;
-    r = textfile_read(AT_FDCWD, path, CONFIG_BYTES_MAX, &text, &place.len);
     if (r < 0) {
-        snprintf(err->text, sizeof(err->text), "%s: %s", path, strerror(-r));
-        return r;
-    }
-    place.text = text;
-    r = json_strict_parse(text, place.len, &root, &json_err);
-    if (r < 0) {
-        snprintf(err->text, sizeof(err->text), "%s:%u:%u: %s: %s", path, json_err.line,
+        snprintf(ret_err->text, sizeof(ret_err->text), "%s:%u:%u: %s: %s", path, json_err.line,
                  json_err.column, *json_err.pointer ? json_err.pointer : "/", json_err.reason);
         return r;
     }
     r = take_all(&place, root, config);
-    if (r == -ENOMEM)
-        snprintf(err->text, sizeof(err->text), "%s: out of memory", path);
-    return r;
+    return r == -ENOMEM ? fail_errno(path, r, ret_err) : r;
 }
 
-static int load_dir(const char *path, struct config *config, struct config_error *err)
+static int load_file(const char *path, struct config *config, struct config_error *err)
 {
-    glob_t found CLEANUP(free_glob) = {0};
-    char pattern[4096];
+    char *text AUTO_FREE = NULL;
+    size_t len;
     int r = check_owner(path, err);
 
     if (r < 0)
         return r;
-    snprintf(pattern, sizeof(pattern), "%s/migpolicyd.json", path);
-    if (access(pattern, F_OK) == 0 && (r = load_file(pattern, config, err)) < 0)
+    r = textfile_read(AT_FDCWD, path, CONFIG_BYTES_MAX, &text, &len);
+    if (r < 0)
+        return fail_errno(path, r, err);
+    return config_parse(text, len, path, config, err);
+}
+
+static int is_conf_file(const struct dirent *entry)
+{
+    const char *dot = strrchr(entry->d_name, '.');
+
+    return entry->d_name[0] != '.' && dot && strcmp(dot, ".json") == 0;
+}
+
+static int load_dir(const char *path, struct config *config, struct config_error *err)
+{
+    struct dirent **found;
+    char name[4096];
+    int count, r = check_owner(path, err);
+
+    if (r < 0)
         return r;
-    snprintf(pattern, sizeof(pattern), "%s/conf.d/*.json", path);
-    if (glob(pattern, 0, NULL, &found) == GLOB_NOSPACE)
-        return -ENOMEM;
-    for (size_t i = 0; i < found.gl_pathc; i++) {
-        r = load_file(found.gl_pathv[i], config, err);
-        if (r < 0)
-            return r;
+    snprintf(name, sizeof(name), "%s/migpolicyd.json", path);
+    if (access(name, F_OK) == 0 && (r = load_file(name, config, err)) < 0)
+        return r;
+    snprintf(name, sizeof(name), "%s/conf.d", path);
+    if (access(name, F_OK) < 0)
+        return 0;
+    r = check_owner(name, err);
+    if (r < 0)
+        return r;
+    count = scandir(name, &found, is_conf_file, alphasort);
+    if (count < 0)
+        return fail_errno(name, -errno, err);
+    for (int i = 0; i < count; i++) {
+        snprintf(name, sizeof(name), "%s/conf.d/%s", path, found[i]->d_name);
+        if (r == 0)
+            r = load_file(name, config, err);
+        free(found[i]);
     }
-    return 0;
+    free(found);
+    return r;
 }
 
 int config_load(const char *path, struct config *ret, struct config_error *ret_err)
@@ -270,11 +308,8 @@ int config_load(const char *path, struct config *ret, struct config_error *ret_e
     struct stat st;
     int r;
 
-    if (stat(path, &st) < 0) {
-        r = -errno;
-        snprintf(ret_err->text, sizeof(ret_err->text), "%s: %s", path, strerror(-r));
-        return r;
-    }
+    if (stat(path, &st) < 0)
+        return fail_errno(path, -errno, ret_err);
     r = S_ISDIR(st.st_mode) ? load_dir(path, &config, ret_err) : load_file(path, &config, ret_err);
     if (r < 0) {
         config_clear(&config);

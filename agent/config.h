@@ -44,6 +44,13 @@ struct config_error {
  */
 int config_load(const char *path, struct config *ret, struct config_error *ret_err);
 
+/*
+ * Adds the contents of one file to *config; `path` is for errors and for the source of rules.
+ * Returns 0, or -errno with *ret_err set and *config holding a part of it: clear it then.
+ */
+int config_parse(const char *text, size_t len, const char *path, struct config *config,
+                 struct config_error *ret_err);
+
 /* Frees what it holds and zeroes it. */
 void config_clear(struct config *config);
 

@@ -7,6 +7,7 @@
  * before anything is torn down that could hang.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
 #include <link.h>
@@ -15,6 +16,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -181,6 +183,31 @@ static void report_restore(const char *uuid, const char *name, int error,
         metrics_count(metrics, METRIC_THROTTLE_RESTORE_FAILURES, METRICS_SINGLE, 1);
 }
 
+/*
+ * One agent per run directory: a second one must not restore what the first has throttled. The lock
+ * goes with the process, however it ends. Returns its descriptor, kept open for good, or -errno.
+ */
+static int lock_run_dir(const char *run_dir)
+{
+    char path[4096];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/lock", run_dir);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        int r = -errno;
+
+        log_error("%s: %s", path, strerror(-r));
+        return r;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        close(fd);
+        log_error("%s: another migpolicyd is running", run_dir);
+        return -EBUSY;
+    }
+    return fd;
+}
+
 static int make_dir(const char *path, mode_t mode)
 {
     if (mkdir(path, mode) == 0 || errno == EEXIST)
@@ -196,6 +223,8 @@ static int restore_only(const struct options *opt)
 
     if (access(opt->run_dir, F_OK) < 0 && errno == ENOENT)
         return EXIT_SUCCESS;
+    if (lock_run_dir(opt->run_dir) < 0)
+        return EXIT_FAILURE;
     r = throttle_restore_all(&roots, report_restore, NULL);
     if (r < 0)
         log_error("%s: not everything could be restored: %s", opt->run_dir, strerror(-r));
@@ -400,6 +429,8 @@ static int start(struct daemon *d)
     r = watch_signals(d);
     if (r == 0)
         r = make_dir(d->opt.run_dir, 0755);
+    if (r == 0 && (r = lock_run_dir(d->opt.run_dir)) > 0)
+        r = 0;
     if (r == 0)
         r = make_dir(d->opt.state_dir, 0700);
     if (r == 0)
@@ -432,12 +463,16 @@ static int start(struct daemon *d)
     return r;
 }
 
-static void stop(struct daemon *d)
+static void stop(struct daemon *d, int status)
 {
+    bool quiet;
+
     sd_notify(0, "STOPPING=1");
     control_free(d->control);
-    watchers_free(d->watchers);
-    monitor_free(d->monitor);
+    quiet = monitor_free(d->monitor); /* first: it starts watchers */
+    quiet &= watchers_free(d->watchers);
+    if (!quiet)
+        _exit(status); /* a thread that hangs in the hypervisor still uses the rest */
     metrics_http_stop(d->http);
     policies_free(d->policies);
     metrics_free(d->metrics);
@@ -478,9 +513,11 @@ int main(int argc, char **argv)
     r = start(&d);
     if (r == 0) {
         sd_notify(0, "READY=1");
-        while (!d.stop && loop_run_once() == 0)
-            continue;
+        while (!d.stop && r == 0)
+            r = loop_run_once();
+        if (r < 0)
+            log_error("the event loop failed: %s", strerror(-r));
     }
-    stop(&d);
+    stop(&d, r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

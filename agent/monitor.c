@@ -205,21 +205,22 @@ int monitor_new(const char *uri, struct watchers *watchers, struct metrics *metr
     return 0;
 }
 
-void monitor_free(struct monitor *m)
+bool monitor_free(struct monitor *m)
 {
     struct timespec until;
 
     if (!m)
-        return;
+        return true;
     wakeup_end(&m->wake);
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += JOIN_TIMEOUT_S;
     if (pthread_timedjoin_np(m->thread, NULL, &until) != 0)
-        return; /* it hangs in the hypervisor and still uses *m; the process is about to end */
+        return false;
     wakeup_destroy(&m->wake);
     pthread_mutex_destroy(&m->lock);
     free(m->domains);
     free(m);
+    return true;
 }
 
 bool monitor_connected(struct monitor *m)

@@ -21,8 +21,11 @@ struct monitor;
 int monitor_new(const char *uri, struct watchers *watchers, struct metrics *metrics,
                 struct monitor **ret);
 
-/* Waits a few seconds at most for the thread to end. */
-void monitor_free(struct monitor *m);
+/*
+ * Waits a few seconds for the thread to end. Returns false when it still hangs in the hypervisor:
+ * what it uses must then stay until the process ends.
+ */
+bool monitor_free(struct monitor *m);
 
 bool monitor_connected(struct monitor *m);
 

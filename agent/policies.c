@@ -167,6 +167,7 @@ int policies_new(struct config *config, const char *state_dir, struct policies *
 {
     struct policies *p = calloc(1, sizeof(*p));
     struct config_error why;
+    char aside[NAME_MAX + 1];
     int r;
 
     ret_warning->text[0] = '\0';
@@ -183,15 +184,14 @@ int policies_new(struct config *config, const char *state_dir, struct policies *
     if (r < 0 && r != -ENOENT) {
         while (p->count > 0)
             drop(p, &p->override[0]);
-        if (renameat(p->state_dir, STORE_NAME, p->state_dir, STORE_NAME ".bad") < 0) {
-            r = -errno;
+        r = textfile_set_aside(p->state_dir, STORE_NAME, aside);
+        if (r < 0) {
             policies_free(p);
             return r;
         }
         snprintf(ret_warning->text, sizeof(ret_warning->text),
-                 "%s/" STORE_NAME ": %.200s; kept as " STORE_NAME
-                 ".bad, starting without stored policies",
-                 state_dir, why.text);
+                 "%s/" STORE_NAME ": %.200s; kept as %.40s, starting without stored policies",
+                 state_dir, why.text, aside);
     }
     p->config = *config;
     *config = (struct config){0};

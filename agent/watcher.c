@@ -535,6 +535,7 @@ static void finish(struct job *j, enum outcome outcome)
     };
     struct watcher *w = j->w;
     struct metrics *m = w->env->metrics;
+    char downtime[48];
 
     lift(w, outcome == OUTCOME_LOST ? REASON_LIBVIRT_LOST : REASON_ENDED, true);
     if (!w->was_migration)
@@ -564,10 +565,11 @@ static void finish(struct job *j, enum outcome outcome)
         metrics_count(m, METRIC_MIGRATIONS_FAILED, METRICS_AT(failure[outcome]), 1);
     }
     phase_export_last(m, &w->view);
-    log_info("%s: migration %s after %.1f s, downtime %.2f s, throttled %.1f s, guest work lost "
-             "%.1f s",
-             w->domain.name, outcome_name(outcome), w->view.duration_s, w->view.downtime_s,
-             w->view.throttled_s, w->view.work_lost_s);
+    snprintf(downtime, sizeof(downtime), ", downtime %.2f s", w->view.downtime_s);
+    log_info("%s: migration %s after %.1f s%s, throttled %.1f s, guest work lost %.1f s",
+             w->domain.name, outcome_name(outcome), w->view.duration_s,
+             isfinite(w->view.downtime_s) ? downtime : "", w->view.throttled_s,
+             w->view.work_lost_s);
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -644,7 +646,12 @@ static void watch(struct job *j)
             break;
     } while (wakeup_wait(&w->wake, monotonic_ns() + w->env->poll_ns) == 0);
 
-    if (r == -ESRCH || r == -ENOENT)
+    if (r != -ESRCH && r != -ENOTCONN && r != -ENOENT) {
+        /* We stop; the migration goes on without us. */
+        lift(w, REASON_AGENT_STOP, true);
+        return;
+    }
+    if (r != -ENOTCONN)
         wait_for_result(w);
     finish(j, outcome_of(j, r));
 }

@@ -148,12 +148,12 @@ void watchers_reap(struct watchers *ws)
     reap(ws, false);
 }
 
-void watchers_free(struct watchers *ws)
+bool watchers_free(struct watchers *ws)
 {
     unsigned hung;
 
     if (!ws)
-        return;
+        return true;
     pthread_mutex_lock(&ws->lock);
     for (struct watcher *w = ws->first; w; w = w->next)
         watcher_stop(w);
@@ -163,12 +163,13 @@ void watchers_free(struct watchers *ws)
     wakeup_end(&ws->wake_keeper);
     pthread_join(ws->keeper, NULL);
     if (hung > 0)
-        return; /* their threads still use it all; the process is about to end */
+        return false;
     for (size_t i = 0; i < ws->n_ended; i++)
         free(ws->ended[i]);
     wakeup_destroy(&ws->wake_keeper);
     pthread_mutex_destroy(&ws->lock);
     free(ws);
+    return true;
 }
 
 static struct watcher *find(struct watchers *ws, const char *uuid)

@@ -45,8 +45,11 @@ struct watchers;
 
 int watchers_new(const struct watchers_env *env, struct watchers **ret);
 
-/* Stops all watchers, lifts all quotas, waits a few seconds for threads that hang. */
-void watchers_free(struct watchers *ws);
+/*
+ * Stops all watchers, lifts all quotas, waits a few seconds for threads that hang. Returns false when
+ * some still do: what they use must then stay until the process ends.
+ */
+bool watchers_free(struct watchers *ws);
 
 /* Passes an event on; starts a watcher when a domain not yet watched syncs. Never blocks. */
 void watchers_event(struct watchers *ws, const struct hv_event *event);

@@ -21,7 +21,6 @@
 #define DIRECTORY         "undo"
 #define FORMAT_VERSION    1
 #define JOURNAL_MAX_BYTES (4U << 20)
-#define BAD_NAMES_MAX     100
 
 static void put_json(json_object **json)
 {
@@ -278,21 +277,6 @@ int journal_remove(const char *run_dir, const char *uuid)
     return fsync(dir) < 0 ? -errno : 0;
 }
 
-static int set_aside(int dir, const char *name)
-{
-    char bad[NAME_MAX + 16];
-
-    snprintf(bad, sizeof(bad), "%s.bad", name);
-    for (int i = 1; i <= BAD_NAMES_MAX; i++) {
-        if (renameat2(dir, name, dir, bad, RENAME_NOREPLACE) == 0)
-            return 0;
-        if (errno != EEXIST)
-            return -errno;
-        snprintf(bad, sizeof(bad), "%s.bad.%d", name, i);
-    }
-    return -EEXIST;
-}
-
 static bool is_journal(const char *name)
 {
     size_t len = strlen(name);
@@ -303,13 +287,13 @@ static bool is_journal(const char *name)
 static void visit(int dir, const char *name, journal_fn fn, void *opaque)
 {
     CLEANUP(free_groups) struct vcpu_groups *groups = NULL;
-    char uuid[NAME_MAX + 1];
+    char uuid[NAME_MAX + 1], aside[NAME_MAX + 1];
     int r;
 
     snprintf(uuid, sizeof(uuid), "%.*s", (int)(strlen(name) - strlen(".json")), name);
     r = uuid_valid(uuid) ? load(dir, uuid, &groups) : -EBADMSG;
     if (r == -EBADMSG)
-        set_aside(dir, name);
+        textfile_set_aside(dir, name, aside);
     fn(uuid, r, groups, opaque);
 }
 

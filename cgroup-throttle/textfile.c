@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+enum { BAD_NAMES_MAX = 100 };
+
 int textfile_read(int dirfd, const char *path, size_t max_bytes, char **ret_text, size_t *ret_len)
 {
     /* O_NONBLOCK: a FIFO planted where a file belongs must not block us before fstat tells. */
@@ -97,4 +99,23 @@ int textfile_replace(int dirfd, const char *name, mode_t mode, const char *text)
         return r;
     }
     return fsync(dirfd) < 0 ? -errno : 0;
+}
+
+int textfile_set_aside(int dirfd, const char *name, char ret_name[static NAME_MAX + 1])
+{
+    char bad[NAME_MAX + 1];
+    int len = snprintf(bad, sizeof(bad), "%s.bad", name);
+
+    if (len > NAME_MAX - 4)
+        return -ENAMETOOLONG;
+    for (int i = 1; i <= BAD_NAMES_MAX; i++) {
+        if (renameat2(dirfd, name, dirfd, bad, RENAME_NOREPLACE) == 0) {
+            strcpy(ret_name, bad);
+            return 0;
+        }
+        if (errno != EEXIST)
+            return -errno;
+        snprintf(bad + len, sizeof(bad) - (size_t)len, ".%d", i);
+    }
+    return -EEXIST;
 }

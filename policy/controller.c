@@ -281,7 +281,8 @@ static void account(struct controller *c, const struct sample *s, const struct s
         c->throttled_passes = 0;
     }
     c->passes_since_downtime += new_pass;
-    if (e->remaining_bytes < c->low_bytes) {
+    /* Before the RAM phase nothing remains, and nothing is stalled: storage is being copied. */
+    if (s->total_bytes > 0 && e->remaining_bytes < c->low_bytes) {
         c->low_bytes = e->remaining_bytes;
         c->low_ns = s->now_ns;
     }

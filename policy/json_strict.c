@@ -416,7 +416,7 @@ static int push_key(struct scan *s, size_t key)
 static int close_container(struct scan *s)
 {
     struct frame *top = &s->stack[s->depth - 1];
-    size_t *keys = s->keys + top->first_key, n = s->n_keys - top->first_key;
+    size_t *keys = s->keys ? s->keys + top->first_key : NULL, n = s->n_keys - top->first_key;
     size_t duplicate = NO_KEY;
 
     if (n > 1)

@@ -16,28 +16,37 @@ static const char *const objective_names[] = {"least-loss", "gentle", NULL};
 #define DOWNTIME_MAX_NS (2000 * NS_PER_S)
 #define DURATION_MAX_NS (30 * 86400 * NS_PER_S)
 
+/* Name, kind, choices, least and greatest value, built-in default, what is accepted, help. */
 static const struct policy_field_info fields[POLICY_FIELDS] = {
-    [POLICY_MODE] = {"mode", KIND_CHOICE, mode_names, 0, 0,
+    [POLICY_MODE] = {"mode", KIND_CHOICE, mode_names, 0, 0, MODE_OBSERVE, "observe or enforce",
                      "observe: decide, record and export, touch nothing; enforce: act as allowed"},
     [POLICY_MAX_DOWNTIME] = {"max_downtime", KIND_DURATION, NULL, NS_PER_MS, DOWNTIME_MAX_NS,
+                             POLICY_NONE, "a duration between 1ms and 33m20s, or none",
                              "the downtime limit may be raised up to this"},
-    [POLICY_ALLOW_THROTTLE] = {"allow_throttle", KIND_CHOICE, allow_names, 0, 0,
-                               "vCPUs may be slowed through cgroup CPU quota"},
-    [POLICY_MIN_CPU] = {"min_cpu", KIND_SHARE, NULL, PPM_ONE / 100, PPM_ONE,
+    [POLICY_ALLOW_THROTTLE] = {"allow_throttle", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
+                               "yes or no", "vCPUs may be slowed through cgroup CPU quota"},
+    [POLICY_MIN_CPU] = {"min_cpu", KIND_SHARE, NULL, PPM_ONE / 100, PPM_ONE, PPM_ONE / 5,
+                        "a share between 1% and 100%",
                         "no vCPU is throttled below this share of what it could use"},
     [POLICY_MAX_WORK_LOST] = {"max_work_lost", KIND_DURATION, NULL, NS_PER_MS, DURATION_MAX_NS,
+                              POLICY_NONE, "a duration between 1ms and 30 days, or none",
                               "guest work that throttling may cost per migration"},
-    [POLICY_ALLOW_CANCEL] = {"allow_cancel", KIND_CHOICE, allow_names, 0, 0,
+    [POLICY_ALLOW_CANCEL] = {"allow_cancel", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO, "yes or no",
                              "the migration may be cancelled when it is hopeless or too late"},
-    [POLICY_DEADLINE] = {"deadline", KIND_DURATION, NULL, NS_PER_S, DURATION_MAX_NS,
+    [POLICY_DEADLINE] = {"deadline", KIND_DURATION, NULL, NS_PER_S, DURATION_MAX_NS, POLICY_NONE,
+                         "a duration between 1s and 30 days, or none",
                          "the migration is wanted ended this long after its start"},
-    [POLICY_ON_DEADLINE] = {"on_deadline", KIND_CHOICE, on_deadline_names, 0, 0,
+    [POLICY_ON_DEADLINE] = {"on_deadline", KIND_CHOICE, on_deadline_names, 0, 0, ON_DEADLINE_REPORT,
+                            "report or cancel",
                             "what happens at the deadline; cancel needs allow_cancel"},
-    [POLICY_PATIENCE] = {"patience", KIND_DURATION, NULL, 0, DURATION_MAX_NS,
+    [POLICY_PATIENCE] = {"patience", KIND_DURATION, NULL, 0, DURATION_MAX_NS, 0,
+                         "a duration between 0s and 30 days",
                          "how long a confirmed plateau may last before the first action"},
     [POLICY_STALL_TIMEOUT] = {"stall_timeout", KIND_DURATION, NULL, NS_PER_S, DURATION_MAX_NS,
+                              60 * NS_PER_S, "a duration between 1s and 30 days",
                               "no new low in what remains for this long means stalled"},
-    [POLICY_OBJECTIVE] = {"objective", KIND_CHOICE, objective_names, 0, 0,
+    [POLICY_OBJECTIVE] = {"objective", KIND_CHOICE, objective_names, 0, 0, OBJECTIVE_LEAST_LOSS,
+                          "least-loss or gentle",
                           "least-loss: throttle short and hard; gentle: the mildest throttle that "
                           "meets the deadline"},
 };
@@ -67,54 +76,29 @@ int policy_field_find(const char *name, enum policy_field *ret_field)
     return -ENOENT;
 }
 
-static const char *expected_choice(const char *const *choices)
-{
-    if (choices == mode_names)
-        return "observe or enforce";
-    if (choices == allow_names)
-        return "yes or no";
-    if (choices == on_deadline_names)
-        return "report or cancel";
-    return "least-loss or gentle";
-}
-
-static const char *expected_range(enum policy_field field)
-{
-    switch (field) {
-    case POLICY_MAX_DOWNTIME:
-        return "between 1ms and 33m20s";
-    case POLICY_MIN_CPU:
-        return "between 1% and 100%";
-    case POLICY_DEADLINE:
-    case POLICY_STALL_TIMEOUT:
-        return "between 1s and 30 days";
-    default:
-        return "at most 30 days and not negative";
-    }
-}
-
 int policy_layer_set(struct policy_layer *layer, enum policy_field field, const char *text,
                      const char **ret_expected)
 {
     const struct policy_field_info *info = &fields[field];
-    const char *expected = NULL;
+    const char *expected = info->accepts;
     int64_t value = 0;
     int r = 0;
 
     if (info->kind == KIND_CHOICE) {
         while (info->choices[value] && strcmp(info->choices[value], text) != 0)
             value++;
-        if (!info->choices[value]) {
+        if (!info->choices[value])
             r = -EINVAL;
-            expected = expected_choice(info->choices);
-        }
+    } else if (info->initial == POLICY_NONE && strcmp(text, "none") == 0) {
+        value = POLICY_NONE;
     } else {
         enum unit unit = info->kind == KIND_DURATION ? UNIT_DURATION : UNIT_SHARE;
 
         r = units_parse(unit, text, &value);
-        if (r == 0 && (value < info->min || value > info->max))
+        if (r == -EINVAL)
+            expected = units_expected(unit);
+        else if (r == 0 && (value < info->min || value > info->max))
             r = -ERANGE;
-        expected = r == -ERANGE ? expected_range(field) : units_expected(unit);
     }
     if (r < 0) {
         if (ret_expected)
@@ -150,21 +134,11 @@ const char *policy_value_format(enum policy_field field, int64_t value, char *bu
 
 void policy_init(struct policy *policy)
 {
-    *policy = (struct policy){.values.v = {
-                                  [POLICY_MODE] = MODE_OBSERVE,
-                                  [POLICY_MAX_DOWNTIME] = POLICY_NONE,
-                                  [POLICY_ALLOW_THROTTLE] = ALLOW_NO,
-                                  [POLICY_MIN_CPU] = PPM_ONE / 5,
-                                  [POLICY_MAX_WORK_LOST] = POLICY_NONE,
-                                  [POLICY_ALLOW_CANCEL] = ALLOW_NO,
-                                  [POLICY_DEADLINE] = POLICY_NONE,
-                                  [POLICY_ON_DEADLINE] = ON_DEADLINE_REPORT,
-                                  [POLICY_PATIENCE] = 0,
-                                  [POLICY_STALL_TIMEOUT] = 60 * NS_PER_S,
-                                  [POLICY_OBJECTIVE] = OBJECTIVE_LEAST_LOSS,
-                              }};
-    for (unsigned i = 0; i < POLICY_FIELDS; i++)
+    *policy = (struct policy){0};
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        policy->values.v[i] = fields[i].initial;
         snprintf(policy->source[i], POLICY_SOURCE_MAX, "default");
+    }
 }
 
 void policy_merge(struct policy *policy, const struct policy_layer *layer, const char *source)

@@ -46,6 +46,8 @@ struct policy_field_info {
     enum policy_kind kind;
     const char *const *choices; /* KIND_CHOICE: names, NULL-terminated */
     int64_t min, max;           /* KIND_DURATION, KIND_SHARE: the values accepted */
+    int64_t initial;            /* built-in default; where it is POLICY_NONE, "none" is accepted */
+    const char *accepts;        /* in words, for error lines and the manual */
     const char *help;
 };
 

@@ -51,7 +51,6 @@ enum verdict {
     X(ENDED, "ended", "the migration has ended") \
     X(POLICY_CHANGED, "policy-changed", "the policy no longer allows it") \
     X(AGENT_STOP, "agent-stop", "migpolicyd is stopping") \
-    X(AGENT_RESTART, "agent-restart", "left behind by an agent that did not stop cleanly") \
     X(LIBVIRT_LOST, "libvirt-lost", "libvirt cannot be reached") \
     X(STALE, "stale", "no fresh statistics; a throttle is not kept on old evidence") \
     X(ACTION_FAILED, "action-failed", "an action failed")

@@ -142,7 +142,9 @@ static const char *format_duration(int64_t ns, char buf[UNITS_TEXT_MAX])
 {
     int64_t ms = ns / NS_PER_MS;
 
-    if (ns % NS_PER_MS != 0 && ns < NS_PER_S) {
+    if (ns > 0 && ns < NS_PER_US) {
+        snprintf(buf, UNITS_TEXT_MAX, "%" PRId64 "ns", ns);
+    } else if (ns % NS_PER_MS != 0 && ns < NS_PER_S) {
         snprintf(buf, UNITS_TEXT_MAX, "%.6gms", (double)ns / 1e6);
     } else if (ms < 1000 && ms != 0) {
         snprintf(buf, UNITS_TEXT_MAX, "%" PRId64 "ms", ms);
@@ -165,6 +167,7 @@ static const char *format_duration(int64_t ns, char buf[UNITS_TEXT_MAX])
 const char *units_format(enum unit unit, int64_t value, char buf[UNITS_TEXT_MAX])
 {
     const struct suffix *best = NULL;
+    double number;
 
     if (unit == UNIT_DURATION)
         return format_duration(value, buf);
@@ -183,6 +186,8 @@ const char *units_format(enum unit unit, int64_t value, char buf[UNITS_TEXT_MAX]
             s++;
         best = s;
     }
-    snprintf(buf, UNITS_TEXT_MAX, "%.10g%s", (double)value / best->factor, best->text);
+    number = (double)value / best->factor;
+    snprintf(buf, UNITS_TEXT_MAX, number == floor(number) ? "%.0f%s" : "%.10g%s", number,
+             best->text);
     return buf;
 }

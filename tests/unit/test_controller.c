@@ -201,7 +201,7 @@ static void a_guest_that_sleeps_is_not_throttled_for_nothing(void **state)
 
     (void)state;
     guest.region[0].cpu_bound = false;
-    guest.vcpu_busy = 0.05;
+    guest.vcpu_busy[0] = 0.05;
     sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
     sim_run(&sim, 60);
     assert_int_equal(actions(&sim), 0);
@@ -388,6 +388,22 @@ static void counters_that_run_backwards_start_a_new_judgement(void **state)
     assert_int_equal(sim.controller.estimator.now.passes, 0);
 }
 
+static void a_long_storage_phase_is_no_stall(void **state)
+{
+    struct model_guest guest = busy_guest();
+    struct sample s = {.cpu_share = 1, .disk_total_bytes = 1, .downtime_limit_ns = 300 * NS_PER_MS};
+    struct decision d;
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_cancel", "yes", NULL);
+    for (s.now_ns = NS_PER_S; s.now_ns < 300 * NS_PER_S; s.now_ns += NS_PER_S) {
+        s.elapsed_ns = s.now_ns;
+        controller_step(&sim.controller, &sim.policy.values, &s, &d);
+        assert_int_equal(d.verdict, VERDICT_STARTING);
+        assert_int_equal(d.n_actions, 0);
+    }
+}
+
 static uint64_t next_random(uint64_t *seed)
 {
     *seed ^= *seed << 13;
@@ -516,6 +532,7 @@ int main(void)
         cmocka_unit_test(withdrawing_the_permission_releases_the_guest_at_once),
         cmocka_unit_test(a_latched_throttle_is_released_and_not_tried_again),
         cmocka_unit_test(counters_that_run_backwards_start_a_new_judgement),
+        cmocka_unit_test(a_long_storage_phase_is_no_stall),
         cmocka_unit_test(wild_samples_never_lead_to_an_action_that_is_not_allowed),
         cmocka_unit_test(limits_are_kept_on_random_guests_and_links),
     };
