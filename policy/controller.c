@@ -9,8 +9,8 @@
 /* libvirt's own bound on the downtime limit. */
 #define DOWNTIME_LIMIT_MAX_S 2000.0
 /* QEMU measures the link over 100 ms; its threshold swings by about this much around ours. */
-#define DOWNTIME_MARGIN      1.08
-#define DOWNTIME_MARGIN_STEP 1.10
+#define DOWNTIME_MARGIN      1.04
+#define DOWNTIME_MARGIN_STEP 1.06
 #define DOWNTIME_SLACK       1.05
 /* Changes smaller than these are not worth a write. */
 #define DOWNTIME_DEADBAND 0.05
@@ -26,16 +26,18 @@
 /* Hopelessness must have lasted this long, and this many syncs, to cancel before the deadline. */
 #define HOPELESS_HOLD_S     30.0
 #define HOPELESS_HOLD_SYNCS 5
-#define CANCEL_RETRY_S      10.0
+/* Passes without a new low, at least, to speak of a stall. */
+#define STALL_PASSES   3
+#define CANCEL_RETRY_S 10.0
 /* Whole passes under a throttle before the likeliest curve is believed, not the most favourable. */
 #define JUDGE_PASSES 2
-/* The remainder still shrinks from sync to sync when it falls by more than this. */
+/* The remainder still shrinks when it falls by more than this. */
 #define NOT_SHRINKING 0.97
-/* A guest at full speed that dirties less than this part of what the pass before did is not at its
-   plateau yet. */
-#define STILL_SHRINKING 0.95
-/* Syncs in a row on which the likeliest forecast must fail. */
+/* Doubt ends when no more than this many times of what throttling would take is left. */
+#define PRESSED 1.5
+/* Syncs in a row, and the time, for which the likeliest forecast must fail. */
 #define DOUBT_SYNCS 3
+#define DOUBT_S     2.0
 
 static const double share_steps[] = {1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4, 4.5};
 enum { SHARE_STEPS = sizeof(share_steps) / sizeof(share_steps[0]) };
@@ -76,6 +78,12 @@ static double seconds(int64_t ns)
     return (double)ns / 1e9;
 }
 
+/* The part of the blackout that no downtime limit knows of. */
+static double overhead_s(const struct outlook *o)
+{
+    return CONTROLLER_OVERHEAD_S + seconds(o->s->flush_ns);
+}
+
 static struct forecast forecast_at(const struct outlook *o, const struct dirty_curve *curve,
                                    double speed, double limit_s)
 {
@@ -83,7 +91,7 @@ static struct forecast forecast_at(const struct outlook *o, const struct dirty_c
                                   .curve = curve,
                                   .speed = speed,
                                   .downtime_limit_s = limit_s,
-                                  .overhead_s = CONTROLLER_OVERHEAD_S,
+                                  .overhead_s = overhead_s(o),
                                   .horizon_s = o->left_s,
                               });
 }
@@ -117,20 +125,21 @@ static struct spread spread_at(const struct outlook *o, double speed, double lim
     return r;
 }
 
-/* The least downtime limit up to `max_s` with which it ends; 0 when none does. */
-static double least_downtime(const struct outlook *o, double speed, double max_s)
+/* The least downtime limit up to `max_s` with which it ends on that curve; 0 when none does. */
+static double least_downtime(const struct outlook *o, const struct dirty_curve *curve, double speed,
+                             double max_s)
 {
     double low = seconds(o->s->downtime_limit_ns);
     double high = max_s;
 
-    if (forecast_at(o, &o->e->curve, speed, low).ends)
+    if (forecast_at(o, curve, speed, low).ends)
         return low;
-    if (high <= low || !forecast_at(o, &o->e->curve, speed, high).ends)
+    if (high <= low || !forecast_at(o, curve, speed, high).ends)
         return 0;
     while (high / low > 1.01) {
         double middle = sqrt(low * high);
 
-        if (forecast_at(o, &o->e->curve, speed, middle).ends)
+        if (forecast_at(o, curve, speed, middle).ends)
             high = middle;
         else
             low = middle;
@@ -141,31 +150,56 @@ static double least_downtime(const struct outlook *o, double speed, double max_s
 /* The largest limit with which the blackout still stays within the ceiling. */
 static double usable_ceiling(const struct outlook *o)
 {
-    return fmax((o->ceiling_s - CONTROLLER_OVERHEAD_S) / DOWNTIME_SLACK, 0);
+    return fmax((o->ceiling_s - overhead_s(o)) / DOWNTIME_SLACK, 0);
 }
 
 static struct alternative try_downtime(const struct controller *c, const struct outlook *o)
 {
     struct alternative a = {.share = 1, .approved = o->ceiling_s > 0};
-    double needed = least_downtime(o, 1, DOWNTIME_LIMIT_MAX_S);
+    double needed = least_downtime(o, &o->e->curve, 1, DOWNTIME_LIMIT_MAX_S);
 
     if (needed <= 0) {
         a.reason = REASON_DOWNTIME_INSUFFICIENT;
         return a;
     }
-    if (needed > seconds(o->s->downtime_limit_ns))
-        needed *= c->downtime_margin;
-    a.downtime_ns = (int64_t)(ceil(needed * 100) / 100 * 1e9);
+    if (needed > seconds(o->s->downtime_limit_ns)) {
+        double margined = needed * c->downtime_margin;
+
+        needed = needed <= usable_ceiling(o) ? fmin(margined, usable_ceiling(o)) : margined;
+    }
+    a.downtime_ns = (int64_t)(needed * 100) * (NS_PER_S / 100);
     a.forecast = forecast_at(o, &o->e->curve, 1, needed);
     a.works = a.forecast.ends;
     a.reason = REASON_DOWNTIME_SUFFICES;
-    if (a.approved && seconds(a.downtime_ns) > usable_ceiling(o)) {
+    if (a.approved && needed > usable_ceiling(o)) {
         a.approved = false;
         a.reason = REASON_DOWNTIME_OVER_CEILING;
     } else if (!a.approved) {
         a.reason = REASON_NOT_APPROVED;
     }
     return a;
+}
+
+/*
+ * When nothing likely works: a longer downtime also makes passes shorter, and on the most
+ * favourable curve that may be enough. A limit costs the guest nothing until it ends the migration,
+ * so it is raised as far as is allowed, and what shorter passes show decides what comes next.
+ */
+static void hope_for_downtime(const struct outlook *o, struct alternative *a)
+{
+    double limit_s = usable_ceiling(o);
+    struct forecast hoped = forecast_at(o, &o->e->slow, 1, limit_s);
+
+    if (a->approved || o->ceiling_s <= 0 || !hoped.ends)
+        return;
+    *a = (struct alternative){
+        .approved = true,
+        .works = true,
+        .reason = REASON_DOWNTIME_WORTH_A_TRY,
+        .share = 1,
+        .downtime_ns = (int64_t)(limit_s * 100) * (NS_PER_S / 100),
+        .forecast = hoped,
+    };
 }
 
 /*
@@ -211,11 +245,11 @@ static struct alternative try_throttle(const struct controller *c, const struct 
         if (a.share >= 1 || speed > USELESS_SPEED)
             break;
         if (max_s > limit_s) {
-            double needed = least_downtime(o, speed, max_s);
+            double needed = least_downtime(o, &o->e->curve, speed, max_s);
 
             if (needed > limit_s)
                 limit_s = fmin(needed * c->downtime_margin, max_s);
-            a.downtime_ns = (int64_t)(ceil(limit_s * 100) / 100 * 1e9);
+            a.downtime_ns = (int64_t)(limit_s * 100) * (NS_PER_S / 100);
         }
         spread = spread_at(o, speed, limit_s);
         /* A throttle is worth a try until throttled passes have shown what it does. */
@@ -250,6 +284,9 @@ static void try_all(const struct controller *c, const struct outlook *o, struct 
     a[ALT_THROTTLE] = try_throttle(c, o, 0);
     a[ALT_BOTH] = try_throttle(c, o, usable_ceiling(o));
     a[ALT_BOTH].approved = a[ALT_BOTH].approved && o->ceiling_s > 0;
+    if (!(a[ALT_THROTTLE].approved && a[ALT_THROTTLE].works) &&
+        !(a[ALT_BOTH].approved && a[ALT_BOTH].works))
+        hope_for_downtime(o, &a[ALT_DOWNTIME]);
     d->alternatives_known = true;
 }
 
@@ -282,10 +319,16 @@ static void account(struct controller *c, const struct sample *s, const struct s
     }
     c->passes_since_downtime += new_pass;
     /* Before the RAM phase nothing remains, and nothing is stalled: storage is being copied. */
-    if (s->total_bytes > 0 && e->remaining_bytes < c->low_bytes) {
-        c->low_bytes = e->remaining_bytes;
+    if (s->total_bytes == 0)
+        return;
+    /* Within a pass what remains falls and jumps back: lows are compared from sync to sync. */
+    if (new_pass && e->last_x_bytes < c->low_bytes) {
+        c->low_bytes = e->last_x_bytes;
         c->low_ns = s->now_ns;
+        c->low_passes = e->passes;
     }
+    if (s->processed_bytes != before->processed_bytes)
+        c->moved_ns = s->now_ns;
 }
 
 static void want(struct controller *c, const struct outlook *o, struct decision *d,
@@ -416,14 +459,21 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     const struct sample *s = o->s;
     const int64_t *p = o->policy->v;
     double limit_s = seconds(s->downtime_limit_ns);
+    const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
     bool sure = !spread_at(o, 1, limit_s).any_ends;
-    bool shrinking = o->e->last_unique_bytes < STILL_SHRINKING * o->e->prev_unique_bytes ||
-                     (o->e->passes > 2 && o->e->last_x_bytes < NOT_SHRINKING * o->e->prev_x_bytes);
-    bool doubt =
-        shrinking ? c->doubtful_syncs < 2 * DOUBT_SYNCS : !sure && c->doubtful_syncs < DOUBT_SYNCS;
+    bool pressed = throttle->works && o->left_s < PRESSED * throttle->forecast.seconds;
 
-    c->doubtful_syncs += s->at_sync;
-    if (s->cpu_share >= 1 && doubt) {
+    if (s->at_sync) {
+        /* Each time it has shrunk, doubt starts over. */
+        if (c->doubtful_syncs == 0 || o->e->last_x_bytes < NOT_SHRINKING * c->doubt_bytes) {
+            c->doubt_ns = s->now_ns;
+            c->doubt_bytes = o->e->last_x_bytes;
+            c->doubtful_syncs = 0;
+        }
+        c->doubtful_syncs++;
+    }
+    if (s->cpu_share >= 1 && !sure && !pressed &&
+        (c->doubtful_syncs < DOUBT_SYNCS || seconds(s->now_ns - c->doubt_ns) < DOUBT_S)) {
         d->verdict = VERDICT_PLATEAU;
         d->reason = REASON_UNCONFIRMED;
         return;
@@ -436,7 +486,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         return;
     }
     if (!s->at_sync && c->last.alternatives_known && d->n_actions == 0) {
-        /* Between syncs there is no new evidence: the last word stands. */
+        /* The last word stands. */
         d->verdict = c->last.verdict == VERDICT_STARTING ? VERDICT_PLATEAU : c->last.verdict;
         d->reason = c->last.reason;
         return;
@@ -472,7 +522,15 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
     d->course = course.likely;
     d->earliest_s = course.first.ends ? course.first.seconds : INFINITY;
     d->latest_s = course.all_end ? course.last.seconds : INFINITY;
-    try_all(c, o, d);
+    if (s->at_sync || !c->last.alternatives_known) {
+        try_all(c, o, d);
+    } else {
+        /* Between syncs there is no new evidence. */
+        memcpy(d->alternative, c->last.alternative, sizeof(d->alternative));
+        d->alternatives_known = true;
+        d->alternative[ALT_WAIT].forecast = forecast_at(o, &e->curve, 1, limit_s);
+        d->alternative[ALT_WAIT].works = d->alternative[ALT_WAIT].forecast.ends;
+    }
 
     if (s->cpu_share < 1 && step_throttled(c, o, d)) {
         d->verdict = VERDICT_HELPED;
@@ -493,6 +551,15 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
         return;
     }
     step_doubtful(c, o, d);
+}
+
+/* Counters that stand still, or several passes without a new low, for the policy's time. */
+static bool is_stalled(const struct controller *c, const struct sample *s, int64_t timeout_ns)
+{
+    if (c->moved_ns != 0 && s->now_ns - c->moved_ns > timeout_ns)
+        return true;
+    return c->low_ns != 0 && s->now_ns - c->low_ns > timeout_ns && s->cpu_share >= 1 &&
+           c->estimator.now.passes >= c->low_passes + STALL_PASSES;
 }
 
 void controller_step(struct controller *c, const struct policy_values *policy,
@@ -537,9 +604,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         d.verdict = VERDICT_STARTING;
         d.reason = REASON_NO_EVIDENCE;
     }
-    if (!d.course.ends && c->low_ns != 0 &&
-        s->now_ns - c->low_ns > policy->v[POLICY_STALL_TIMEOUT] && s->cpu_share >= 1 &&
-        d.n_actions == 0) {
+    if (is_stalled(c, s, policy->v[POLICY_STALL_TIMEOUT]) && !d.course.ends && d.n_actions == 0) {
         d.verdict = VERDICT_STALLED;
         d.reason = REASON_STALLED;
     }

@@ -35,7 +35,7 @@
 #define CONTROLLER_PERIOD_US 10000
 
 /* Time the guest is stopped beside sending memory: pause, device state, resume. */
-#define CONTROLLER_OVERHEAD_S 0.1
+#define CONTROLLER_OVERHEAD_S 0.15
 
 struct action {
     enum action_kind kind;
@@ -77,7 +77,9 @@ struct controller {
     int64_t job_started_ns;    /* monotonic clock */
     int64_t plateau_since_ns;  /* 0: none */
     int64_t hopeless_since_ns; /* 0: not */
-    unsigned doubtful_syncs;   /* in a row that say it would not end */
+    double doubt_bytes;        /* remaining after the sync the doubt began with, and when */
+    int64_t doubt_ns;
+    unsigned doubtful_syncs; /* in a row that say it would not end */
     unsigned hopeless_syncs;
     unsigned throttled_passes; /* whole passes under the present throttle */
     bool throttle_latched;     /* never throttle this migration (again) */
@@ -85,8 +87,10 @@ struct controller {
     int64_t downtime_set_ns; /* downtime limit of ours; 0: none */
     double downtime_margin;  /* grows when the switchover does not come as forecast */
     unsigned passes_since_downtime;
-    double low_bytes; /* least ever remaining, and when */
+    double low_bytes; /* least ever remaining after a sync, when, and after how many passes */
     int64_t low_ns;
+    unsigned low_passes;
+    int64_t moved_ns;   /* when the count of bytes sent last moved */
     int64_t cancel_ns;  /* cancel asked for; 0: not */
     double throttled_s; /* time under a throttle of ours */
     double work_lost_s; /* guest work it cost */

@@ -16,12 +16,15 @@
 #define BURST_S        0.05
 /* The largest set seen dirty is forgotten by this much a pass. */
 #define HOT_KEEP 0.98
-/* A point counts this much less for each newer one. */
-#define POINT_FADE        0.6
-#define FIRST_PASS_WEIGHT 0.25
-/* A fit is allowed to be this much worse (relative residual) than the best and still be possible.
- */
-#define FIT_SLACK 0.08
+/* A point counts this much less after as long a pass as the longest known. */
+#define POINT_FADE 0.6
+/* Passes whose lengths differ by less than this, as a logarithm, are of the same length. */
+#define SAME_TAU 0.15
+/* A fit may be this much worse than the best, in relative residual, and still be possible. */
+#define FIT_SLACK       0.02
+#define FIT_SLACK_RATIO 1.5
+/* And what is dirtied is known no better than this. */
+#define SIZE_ERROR 0.05
 /* The range of kappa tried, relative to the longest tau seen. */
 #define KAPPA_MIN   0.05
 #define KAPPA_MAX   200.0
@@ -109,9 +112,17 @@ static void window_add(struct estimator *e, const struct sample *s)
     }
 }
 
+static double longest_tau(const struct estimator *e)
+{
+    double tau = 0;
+
+    for (unsigned i = 0; i < e->points; i++)
+        tau = fmax(tau, e->point[i].tau_s);
+    return tau;
+}
+
 static double fit_hot(const struct estimator *e, double kappa, double *ret_residual)
 {
-    unsigned used = e->points < ESTIMATE_PASSES ? e->points : ESTIMATE_PASSES;
     double num = 0;
     double den = 0;
     double weights = 0;
@@ -119,7 +130,7 @@ static double fit_hot(const struct estimator *e, double kappa, double *ret_resid
     double hot;
 
     /* Relative errors count: dividing by the measured value turns H into a linear unknown. */
-    for (unsigned i = 0; i < used; i++) {
+    for (unsigned i = 0; i < e->points; i++) {
         double f = -expm1(-kappa * e->point[i].tau_s) / e->point[i].unique_bytes;
 
         num += e->point[i].weight * f;
@@ -127,7 +138,7 @@ static double fit_hot(const struct estimator *e, double kappa, double *ret_resid
         weights += e->point[i].weight;
     }
     hot = num / den;
-    for (unsigned i = 0; i < used; i++) {
+    for (unsigned i = 0; i < e->points; i++) {
         double f = -expm1(-kappa * e->point[i].tau_s) / e->point[i].unique_bytes;
 
         residual += e->point[i].weight * (hot * f - 1) * (hot * f - 1);
@@ -138,19 +149,15 @@ static double fit_hot(const struct estimator *e, double kappa, double *ret_resid
 
 static void fit(struct estimator *e)
 {
-    unsigned used = e->points < ESTIMATE_PASSES ? e->points : ESTIMATE_PASSES;
-    double tau_max = 0;
+    double tau_max = longest_tau(e);
     double best = INFINITY;
     double residual[KAPPA_STEPS];
     struct dirty_curve curve[KAPPA_STEPS];
     double log_sum = 0;
     unsigned possible = 0;
 
-    for (unsigned i = 0; i < used; i++)
-        tau_max = fmax(tau_max, e->point[i].tau_s);
     if (tau_max <= 0)
         return;
-
     for (unsigned i = 0; i < KAPPA_STEPS; i++) {
         double kappa = KAPPA_MIN * pow(KAPPA_MAX / KAPPA_MIN, i / (KAPPA_STEPS - 1.0)) / tau_max;
 
@@ -159,7 +166,7 @@ static void fit(struct estimator *e)
         best = fmin(best, residual[i]);
     }
     for (unsigned i = 0; i < KAPPA_STEPS; i++) {
-        if (residual[i] > best + FIT_SLACK)
+        if (residual[i] > best * FIT_SLACK_RATIO + FIT_SLACK)
             continue;
         if (possible == 0)
             e->now.slow = curve[i];
@@ -167,36 +174,65 @@ static void fit(struct estimator *e)
         log_sum += log(curve[i].kappa);
         possible++;
     }
+    e->now.slow.hot_bytes *= 1 - SIZE_ERROR;
+    e->now.fast.hot_bytes *= 1 + SIZE_ERROR;
     /* The middle of what is possible, by order of magnitude. */
     e->now.curve.kappa = exp(log_sum / possible);
     e->now.curve.hot_bytes = fit_hot(e, e->now.curve.kappa, &best);
 }
 
+/*
+ * Adds a point to the curve. Older ones fade with guest time, measured by the longest pass, so that
+ * a burst of short passes near the end does not wipe out what long ones have shown; points of about
+ * the same length are one point.
+ */
+static void add_point(struct estimator *e, double tau_s, double unique_bytes, double weight)
+{
+    double fade = pow(POINT_FADE, fmin(tau_s / fmax(longest_tau(e), tau_s), 1));
+    struct estimate_point *slot = &e->point[0];
+
+    for (unsigned i = 0; i < e->points; i++) {
+        struct estimate_point *p = &e->point[i];
+
+        p->weight *= fade;
+        if (p->weight < slot->weight)
+            slot = p;
+    }
+    for (unsigned i = 0; i < e->points; i++) {
+        struct estimate_point *p = &e->point[i];
+        double both = p->weight + weight;
+
+        if (fabs(log(p->tau_s / tau_s)) > SAME_TAU)
+            continue;
+        p->tau_s = (p->tau_s * p->weight + tau_s * weight) / both;
+        p->unique_bytes = (p->unique_bytes * p->weight + unique_bytes * weight) / both;
+        p->weight = fmin(both, 1);
+        return;
+    }
+    if (e->points < ESTIMATE_PASSES)
+        slot = &e->point[e->points++];
+    *slot = (struct estimate_point){tau_s, unique_bytes, weight};
+}
+
 /* A sync ended a pass: turn it into a point of the dirty curve. */
 static void end_pass(struct estimator *e, double seconds, double x_bytes, double left_bytes)
 {
-    double hot = fmax(x_bytes, e->hot_bytes * HOT_KEEP);
     double unique = fmax(x_bytes - left_bytes, 4096);
     /* What was left is known no better than to a burst of sending. */
     double noise = e->now.drain_bps * BURST_S;
 
     if (seconds <= 0.01)
         return;
-    e->hot_bytes = hot;
-    if (!e->pass_is_first && left_bytes < 0.9 * hot)
-        unique /= 1 - left_bytes / hot;
-
-    for (unsigned i = 0; i < ESTIMATE_PASSES; i++)
-        e->point[i].weight *= POINT_FADE;
-    e->point[e->points++ % ESTIMATE_PASSES] = (struct estimate_point){
-        .tau_s = e->pass_is_first ? e->now.pass_tau_s / 2 : e->now.pass_tau_s,
-        .unique_bytes = unique,
-        .weight = (e->pass_is_first ? FIRST_PASS_WEIGHT : 1) * unique / (unique + noise),
-    };
     e->now.passes++;
-    e->now.prev_unique_bytes = e->now.last_unique_bytes;
-    e->now.last_unique_bytes = unique;
+    e->now.hot_bytes = fmax(x_bytes, e->now.hot_bytes * HOT_KEEP);
     e->now.dirty_bps = unique / seconds;
+    if (e->pass_is_first)
+        return;
+    if (left_bytes < 0.9 * e->now.hot_bytes)
+        unique /= 1 - left_bytes / e->now.hot_bytes;
+    e->now.dirty_bps = unique / seconds;
+    e->now.last_unique_bytes = unique;
+    add_point(e, e->now.pass_tau_s, unique, unique / (unique + noise));
     fit(e);
     e->now.ready = e->now.passes >= 2 && e->now.drain_bps > 0;
 }

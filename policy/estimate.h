@@ -29,7 +29,7 @@
  * therefore carries a range of kappa that the points allow, and the forecast is run on both ends.
  *
  * QEMU clears its dirty log chunk by chunk during the first pass, so that pass leaves about the
- * mean of U over its length: it counts as a point at half its tau, with little weight.
+ * mean of U over its length, and zero pages distort even that: it is no point of the curve.
  *
  * Pure: `now` is in the sample, state is explicit, nothing is allocated.
  */
@@ -40,7 +40,7 @@
 
 enum {
     ESTIMATE_WINDOW = 24, /* samples the transfer rate is taken over */
-    ESTIMATE_PASSES = 8,  /* passes the dirty curve is fitted to */
+    ESTIMATE_PASSES = 8,  /* points the dirty curve is fitted to */
 };
 
 /* U(tau) = hot_bytes * (1 - exp(-kappa * tau)). */
@@ -63,7 +63,7 @@ struct estimate {
     double last_x_bytes; /* remaining right after the last sync */
     double prev_x_bytes; /* and after the one before */
     double last_unique_bytes; /* dirtied during the last complete pass */
-    double prev_unique_bytes; /* and during the one before; 0: none */
+    double hot_bytes;         /* most ever found dirty by a sync, slowly forgotten */
     struct dirty_curve curve; /* best fit */
     struct dirty_curve slow;  /* least initial dirty rate the points allow: throttling works best */
     struct dirty_curve fast;  /* greatest: throttling works worst */
@@ -89,9 +89,8 @@ struct estimator {
     int64_t window_ns[ESTIMATE_WINDOW];
     double window_sent[ESTIMATE_WINDOW];
     double window_drained[ESTIMATE_WINDOW];
-    double hot_bytes;     /* most ever found dirty by a sync, slowly forgotten */
     double drained_bytes; /* total fall of the remainder, jumps at syncs left out */
-    unsigned points;      /* dirty curve points: ring likewise */
+    unsigned points;      /* of the dirty curve, of different lengths */
     struct estimate_point point[ESTIMATE_PASSES];
     double free_cpu_s[SAMPLE_VCPUS_MAX]; /* faded CPU seconds of each vCPU while untouched */
     double free_s;                       /* and the faded wall seconds they took */

@@ -27,7 +27,7 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
     while (f.passes < PASSES_MAX && t < c->horizon_s) {
         double send = fmax(x - left, 0) / e->drain_bps;
         double rest = fmin(x, left);
-        double hot = fmax(c->curve->hot_bytes, rest);
+        double hot = fmax(e->hot_bytes, rest);
         double next;
 
         t += send;

@@ -11,6 +11,7 @@
 #include "policy/cleanup.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <limits.h>
 #include <math.h>
@@ -178,7 +179,7 @@ static int scan_string(struct scan *s)
 {
     s->pos++;
     while (peek(s) != '"') {
-        uint32_t code;
+        uint32_t code = 0;
         size_t n;
 
         if (s->pos >= s->len)
@@ -336,8 +337,7 @@ static bool real_fits(const char *text, size_t n)
         if (text[i] >= '0' && text[i] <= '9' && exponent < INT32_MAX)
             exponent = exponent * 10 + (text[i] - '0');
     }
-    snprintf(buf + used, sizeof(buf) - used, "e%lld",
-             (long long)(scale + (below ? -exponent : exponent)));
+    snprintf(buf + used, sizeof(buf) - used, "e%" PRId64, scale + (below ? -exponent : exponent));
     return isfinite(strtod(buf, NULL));
 }
 
@@ -416,7 +416,8 @@ static int push_key(struct scan *s, size_t key)
 static int close_container(struct scan *s)
 {
     struct frame *top = &s->stack[s->depth - 1];
-    size_t *keys = s->keys ? s->keys + top->first_key : NULL, n = s->n_keys - top->first_key;
+    size_t n = s->n_keys - top->first_key;
+    size_t *keys = n ? s->keys + top->first_key : NULL;
     size_t duplicate = NO_KEY;
 
     if (n > 1)
@@ -594,7 +595,7 @@ static void print_pointer(const struct scan *s, char *buf, size_t size)
     for (unsigned i = 0; i < s->depth; i++) {
         const struct frame *f = &s->stack[i];
         char piece[32];
-        uint32_t code;
+        uint32_t code = 0;
 
         if (f->is_object ? f->key == NO_KEY : f->index == SIZE_MAX)
             continue;

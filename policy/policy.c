@@ -14,7 +14,7 @@ static const char *const objective_names[] = {"least-loss", "gentle", NULL};
 
 /* libvirt refuses downtimes above 2000000 ms; a longer deadline than 30 days is a typing error. */
 #define DOWNTIME_MAX_NS (2000 * NS_PER_S)
-#define DURATION_MAX_NS (30 * 86400 * NS_PER_S)
+#define DURATION_MAX_NS (NS_PER_S * 86400 * 30)
 
 /* Name, kind, choices, least and greatest value, built-in default, what is accepted, help. */
 static const struct policy_field_info fields[POLICY_FIELDS] = {

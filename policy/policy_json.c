@@ -14,7 +14,7 @@ static void printable(const char *from, char *to, size_t size)
 {
     size_t i;
 
-    for (i = 0; from[i] && i < size - 1; i++)
+    for (i = 0; i < size - 1 && from[i]; i++)
         to[i] = isprint((unsigned char)from[i]) ? from[i] : '?';
     to[i] = '\0';
 }

@@ -24,6 +24,7 @@ struct sample {
     uint64_t disk_total_bytes; /* storage copied along with the VM */
     uint64_t disk_remaining_bytes;
     int64_t downtime_limit_ns;      /* limit in force */
+    int64_t flush_ns;               /* what a flush of the disks takes, 0: unknown or none */
     int64_t expected_downtime_ns;   /* QEMU's own guess, 0: none */
     unsigned auto_converge_percent; /* QEMU's own throttle, 0: none */
     bool post_copy;                 /* the guest already runs on the destination */

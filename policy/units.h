@@ -38,8 +38,9 @@ int units_parse(enum unit unit, const char *text, int64_t *ret_value);
 const char *units_expected(enum unit unit);
 
 /*
- * Writes `value` the way units_parse() reads it. Sizes and rates are exact up to 2^53, shares to ten
- * digits; durations are cut to a millisecond from 1 s on, rounded to six digits below. Returns buf.
+ * Writes `value` the way units_parse() reads it. Sizes and rates are exact up to 2^53, shares to
+ * ten digits; durations are cut to a millisecond from 1 s on, rounded to six digits below. Returns
+ * buf.
  */
 const char *units_format(enum unit unit, int64_t value, char buf[UNITS_TEXT_MAX]);
 

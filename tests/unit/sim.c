@@ -13,7 +13,8 @@ struct model_guest sim_guest(double hot_mb, double rate_mbps)
 {
     return (struct model_guest){
         .ram_bytes = 537e6,
-        .vcpu_busy = 1,
+        .vcpus = 1,
+        .vcpu_busy = {1},
         .regions = 1,
         .region = {{.bytes = hot_mb * 1e6,
                     .rate_bps = rate_mbps * 1e6,
@@ -42,7 +43,7 @@ void sim_start(struct sim *sim, const struct model_guest *guest, double link_mbp
     policy_init(&sim->policy);
     policy_merge(&sim->policy, &layer, "test");
     policy_finish(&sim->policy);
-    model_start(&sim->model, guest, link_mbps * 1e6);
+    model_start(&sim->model, guest, &(struct model_link){.bps = link_mbps * 1e6}, 1);
     controller_init(&sim->controller);
     sim->first_action_s = NAN;
     sim->least_share = 1;
