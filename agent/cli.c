@@ -13,7 +13,7 @@ static const struct verb {
     const char *name;
     int (*function)(const struct cli *cli);
     const char *synopsis, *help;
-    bool takes_all, takes_fields;
+    bool takes_all, takes_fields, takes_policy;
 } verbs[] = {
     {"status", cli_status, "[VM...]", "migrations under way; -a: and those that have ended",
      .takes_all = true},
@@ -22,16 +22,19 @@ static const struct verb {
     {"show", cli_show, "VM", "the policy in effect, and where each field comes from"},
     {"explain", cli_explain, "VM", "evidence, verdict, alternatives and what was done"},
     {"check", cli_check, "[FILE|DIR]", "read the daemon's configuration and say what is wrong"},
+    {"replay", cli_replay, "TRACE", "decide again on a recorded migration; --policy: otherwise",
+     .takes_all = true, .takes_policy = true},
     {"version", cli_version, "", "versions of this command and of the daemon"},
 };
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 
-enum { OPT_JSON = 256, OPT_SOCKET, OPT_NO_LEGEND, OPT_VERSION, OPT_FIELD };
+enum { OPT_JSON = 256, OPT_POLICY, OPT_SOCKET, OPT_NO_LEGEND, OPT_VERSION, OPT_FIELD };
 
 /* The long options of every verb, so that options may stand before the verb as well as after it. */
 static const struct option common_options[] = {
     {"all", no_argument, NULL, 'a'},          {"json", no_argument, NULL, OPT_JSON},
     {"output", required_argument, NULL, 'o'}, {"socket", required_argument, NULL, OPT_SOCKET},
+    {"policy", required_argument, NULL, OPT_POLICY},
     {"quiet", no_argument, NULL, 'q'},        {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
     {"help", no_argument, NULL, 'h'},         {"version", no_argument, NULL, OPT_VERSION},
 };
@@ -50,11 +53,13 @@ static void print_help(void)
     for (unsigned i = 0; i < N_VERBS; i++)
         printf("  %-8s%-19s%s\n", verbs[i].name, verbs[i].synopsis, verbs[i].help);
     printf("\nOptions:\n"
-           "  -a, --all           status: ended migrations too; unset: every field\n"
+           "  -a, --all           status: ended migrations too; unset: every field; replay:\n"
+           "                      every sample\n"
            "  -o, --output=FORMAT table or json\n"
            "      --json          the same as -o json\n"
            "      --socket=PATH   the daemon's socket (default $MIGPOLICY_SOCKET or\n"
            "                      " DEFAULT_SOCKET ")\n"
+           "      --policy=FILE   replay: under this policy, a JSON object\n"
            "  -q, --quiet         print nothing but what was asked for\n"
            "      --no-legend     no headings above tables\n"
            "  -h, --help          this text\n"
@@ -122,6 +127,9 @@ static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
             if (!cli->json && strcmp(optarg, "table") != 0)
                 return cli_fail(CLI_USAGE, "-o: \"%s\" is not table or json", optarg);
             break;
+        case OPT_POLICY:
+            cli->policy = optarg;
+            break;
         case OPT_SOCKET:
             cli->socket = optarg;
             break;
@@ -170,6 +178,8 @@ static int check_flags(const struct cli *cli, const struct verb *verb)
 
     if (cli->all && !verb->takes_all)
         return cli_fail(CLI_USAGE, "%s has no option --all; see migpolicy --help", verb->name);
+    if (cli->policy && !verb->takes_policy)
+        return cli_fail(CLI_USAGE, "%s has no option --policy; see migpolicy --help", verb->name);
     for (unsigned i = 0; i < POLICY_FIELDS && !verb->takes_fields; i++) {
         if (cli->field_text[i])
             return cli_fail(CLI_USAGE, "%s does not take --%s; use migpolicy set", verb->name,

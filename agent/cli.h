@@ -32,6 +32,7 @@ enum cli_exit {
 /* The command line, read. */
 struct cli {
     const char *socket;
+    const char *policy; /* --policy; NULL if it was not given */
     bool json, quiet, no_legend, all;
     const char *field_text[POLICY_FIELDS]; /* value of a policy flag, NULL if it was not given */
     char **args;                           /* what follows the verb, NULL-terminated */
@@ -45,6 +46,7 @@ int cli_unset(const struct cli *cli);
 int cli_show(const struct cli *cli);
 int cli_explain(const struct cli *cli);
 int cli_check(const struct cli *cli);
+int cli_replay(const struct cli *cli);
 int cli_version(const struct cli *cli);
 
 /* cli_text.c */

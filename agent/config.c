@@ -32,24 +32,29 @@ static void put_json(struct json_object **object)
     json_object_put(*object);
 }
 
-__attribute__((format(printf, 3, 4))) static int fail(const struct place *place,
-                                                      const char *pointer, const char *format, ...)
+/* A hostile key may be cut or replaced in the pointer: then what is around it has a line. */
+static int find_line(const struct place *place, const char *pointer)
 {
-    char reason[256], at[512];
-    char *last;
+    char at[512], *last;
     int line;
-    va_list args;
 
-    /* A hostile key may be cut or replaced in the pointer: then what is around it has a line. */
     snprintf(at, sizeof(at), "%s", pointer);
     while ((line = json_strict_line(place->text, place->len, at)) == 0 && (last = strrchr(at, '/')))
         *last = '\0';
+    return line;
+}
+
+__attribute__((format(printf, 3, 4))) static int fail(const struct place *place,
+                                                      const char *pointer, const char *format, ...)
+{
+    char reason[256];
+    va_list args;
 
     va_start(args, format);
     vsnprintf(reason, sizeof(reason), format, args);
     va_end(args);
-    snprintf(place->err->text, sizeof(place->err->text), "%s:%d: %s: %s", place->path, line,
-             *pointer ? pointer : "/", reason);
+    snprintf(place->err->text, sizeof(place->err->text), "%s:%d: %s: %s", place->path,
+             find_line(place, pointer), *pointer ? pointer : "/", reason);
     for (char *c = place->err->text; *c; c++) {
         if (iscntrl((unsigned char)*c))
             *c = '?';

@@ -63,6 +63,7 @@ struct daemon {
     struct policies *policies;
     struct metrics *metrics;
     struct metrics_http *http;
+    struct traces *traces;
     struct watchers *watchers;
     struct monitor *monitor;
     struct control *control;
@@ -404,6 +405,17 @@ static int start_control(struct daemon *d, gid_t admin_gid)
     return r;
 }
 
+/* Without them all else works. */
+static void start_traces(struct daemon *d)
+{
+    char *dir AUTO_FREE = NULL;
+    int r = asprintf(&dir, "%s/traces", d->opt.state_dir);
+
+    r = r < 0 ? -ENOMEM : traces_new(dir, &trace_limits_default, &d->traces);
+    if (r < 0)
+        log_warning("migrations are not recorded: %s/traces: %s", d->opt.state_dir, strerror(-r));
+}
+
 static int start(struct daemon *d)
 {
     int64_t poll_ns = d->config.poll_ns ? d->config.poll_ns : DEFAULT_POLL_NS;
@@ -427,6 +439,10 @@ static int start(struct daemon *d)
     }
 
     r = watch_signals(d);
+    if (r == 0 && hypervisor_init(d->uri) < 0) {
+        log_error("%s: %s", d->uri, hypervisor_error());
+        r = -EIO;
+    }
     if (r == 0)
         r = make_dir(d->opt.run_dir, 0755);
     if (r == 0 && (r = lock_run_dir(d->opt.run_dir)) > 0)
@@ -444,14 +460,17 @@ static int start(struct daemon *d)
     if (r == 0)
         r = start_http(d);
     if (r == 0)
+        start_traces(d);
+    if (r == 0)
         r = watchers_new(
             &(struct watchers_env){
                 .uri = d->uri,
-                .qemu_run_dir = d->opt.qemu_run_dir,
-                .roots = roots,
+                .throttle = hypervisor_throttle(),
+                .place = {.roots = roots, .qemu_run_dir = d->opt.qemu_run_dir},
                 .poll_ns = poll_ns,
                 .policies = d->policies,
                 .metrics = d->metrics,
+                .traces = d->traces,
             },
             &d->watchers);
     if (r == 0)
@@ -471,6 +490,7 @@ static void stop(struct daemon *d, int status)
     control_free(d->control);
     quiet = monitor_free(d->monitor); /* first: it starts watchers */
     quiet &= watchers_free(d->watchers);
+    traces_free(d->traces);
     if (!quiet)
         _exit(status); /* a thread that hangs in the hypervisor still uses the rest */
     metrics_http_stop(d->http);
@@ -506,11 +526,9 @@ int main(int argc, char **argv)
         config_clear(&d.config);
         return EXIT_SUCCESS;
     }
-    if (hypervisor_init() < 0) {
-        log_error("libvirt: %s", hypervisor_error());
-        return EXIT_FAILURE;
-    }
-    r = start(&d);
+    r = loop_init();
+    if (r == 0)
+        r = start(&d);
     if (r == 0) {
         sd_notify(0, "READY=1");
         while (!d.stop && r == 0)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The hypervisor as the agent sees it: one connection for events and the list of domains, and one
- * connection per watched migration, so that a domain whose monitor hangs delays nobody else.
+ * connection per watched migration, so that a domain whose monitor hangs delays nobody else. There
+ * are two: libvirt (libvirt.c), and a simulated one for the URI sim:FILE (simulated.c, scenario.h).
  *
  * Functions return 0 or -errno: -ENOTCONN (the connection is lost or cannot be made), -ENOENT (no
  * such domain), -EINVAL (not possible in the domain's present state), -ETIMEDOUT (the domain is
- * busy), -EIO (anything else). hypervisor_error() then tells what libvirt said, for a log line.
+ * busy), -EIO (anything else). hypervisor_error() then tells what the hypervisor said, for a log line.
  */
 #ifndef MIGPOLICY_HYPERVISOR_H
 #define MIGPOLICY_HYPERVISOR_H
@@ -48,7 +49,7 @@ struct hv_event {
     struct hv_result result;
 };
 
-/* Called from the event loop's thread: must only mark and wake. */
+/* Called from the event loop's thread or one of the hypervisor's own: must only mark and wake. */
 typedef void (*hv_event_fn)(const struct hv_event *event, void *opaque);
 typedef void (*hv_closed_fn)(void *opaque);
 
@@ -68,13 +69,17 @@ struct hv_job {
     bool post_copy;
 };
 
-/* Once, before all else, from the thread that will run the loop (loop.h). */
-int hypervisor_init(void);
+/* Once, after loop_init() and before all else, with the URI that all is to be opened with. */
+int hypervisor_init(const char *uri);
+
+/* How this hypervisor's domains are slowed down. Static. */
+struct throttle_ops;
+const struct throttle_ops *hypervisor_throttle(void);
 
 /* What went wrong last in this thread. Valid until the thread's next call. Never NULL. */
 const char *hypervisor_error(void);
 
-/* The connection for events. Opened, listed and closed by one thread; events come from the loop. */
+/* The connection for events. Opened, listed and closed by one thread; events may come before it is open. */
 struct hv_link;
 int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
                  struct hv_link **ret);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The only file that knows libvirt: hypervisor.h and loop.h are implemented here. */
+/* The only file that knows libvirt: one of the two hypervisors, and the event loop of loop.h. */
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -9,8 +9,9 @@
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
-#include "agent/hypervisor.h"
+#include "agent/hv_ops.h"
 #include "agent/loop.h"
+#include "agent/throttle_ops.h"
 #include "agent/wakeup.h"
 #include "policy/cleanup.h"
 #include "policy/units.h"
@@ -41,17 +42,10 @@ static void quiet(void *opaque, virErrorPtr error)
     (void)error;
 }
 
-int hypervisor_init(void)
+static int init(const char *uri)
 {
-    virSetErrorFunc(NULL, quiet);
-    if (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0)
-        return -EIO;
-    return 0;
-}
-
-const char *hypervisor_error(void)
-{
-    return virGetLastErrorMessage();
+    (void)uri;
+    return virInitialize() < 0 ? -EIO : 0;
 }
 
 static int last_errno(virConnectPtr conn)
@@ -204,7 +198,20 @@ static void listen_to(struct hv_link *link, unsigned i, int kind,
         atomic_fetch_sub(&link->refs, 1);
 }
 
-int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
+static void link_close(struct hv_link *link)
+{
+    if (!link)
+        return;
+    for (unsigned i = 0; i < 3; i++) {
+        if (link->callback[i] >= 0)
+            virConnectDomainEventDeregisterAny(link->conn, link->callback[i]);
+    }
+    virConnectUnregisterCloseCallback(link->conn, on_closed);
+    virConnectClose(link->conn);
+    release_link(link);
+}
+
+static int link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
                  struct hv_link **ret)
 {
     struct hv_link *link = calloc(1, sizeof(*link));
@@ -225,7 +232,7 @@ int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *
     link->refs = 2;
     if (virConnectRegisterCloseCallback(link->conn, on_closed, link, release_link) < 0) {
         link->refs = 1;
-        hv_link_close(link);
+        link_close(link);
         return -ENOTCONN;
     }
     listen_to(link, 0, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle));
@@ -235,7 +242,7 @@ int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *
               VIR_DOMAIN_EVENT_CALLBACK(on_job_completed));
     for (unsigned i = 0; i < 3; i++) {
         if (link->callback[i] < 0) {
-            hv_link_close(link);
+            link_close(link);
             return -ENOTCONN;
         }
     }
@@ -243,20 +250,7 @@ int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *
     return 0;
 }
 
-void hv_link_close(struct hv_link *link)
-{
-    if (!link)
-        return;
-    for (unsigned i = 0; i < 3; i++) {
-        if (link->callback[i] >= 0)
-            virConnectDomainEventDeregisterAny(link->conn, link->callback[i]);
-    }
-    virConnectUnregisterCloseCallback(link->conn, on_closed);
-    virConnectClose(link->conn);
-    release_link(link);
-}
-
-int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *ret_count)
+static int link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *ret_count)
 {
     virDomainPtr *doms;
     int n = virConnectListAllDomains(link->conn, &doms, 0);
@@ -278,7 +272,7 @@ int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *r
     return 0;
 }
 
-int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating)
+static int link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating)
 {
     virDomainPtr dom AUTO_DOMAIN = virDomainLookupByUUIDString(link->conn, domain->uuid);
     virDomainJobInfo info;
@@ -296,7 +290,7 @@ struct hv_watch {
     virDomainPtr dom;
 };
 
-int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
+static int watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
 {
     virConnectPtr conn AUTO_CONNECT = NULL;
     virDomainPtr dom AUTO_DOMAIN = NULL;
@@ -317,7 +311,7 @@ int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
     return 0;
 }
 
-void hv_watch_close(struct hv_watch *watch)
+static void watch_close(struct hv_watch *watch)
 {
     if (!watch)
         return;
@@ -326,7 +320,7 @@ void hv_watch_close(struct hv_watch *watch)
     free(watch);
 }
 
-int hv_watch_job(struct hv_watch *watch, struct hv_job *ret)
+static int watch_job(struct hv_watch *watch, struct hv_job *ret)
 {
     virTypedParameterPtr params = NULL;
     int n = 0;
@@ -356,7 +350,7 @@ int hv_watch_job(struct hv_watch *watch, struct hv_job *ret)
     return 0;
 }
 
-int hv_watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
+static int watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
 {
     unsigned long long ms;
 
@@ -366,19 +360,19 @@ int hv_watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
     return 0;
 }
 
-int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns)
+static int watch_set_downtime(struct hv_watch *watch, int64_t ns)
 {
     if (virDomainMigrateSetMaxDowntime(watch->dom, (unsigned long long)(ns / NS_PER_MS), 0) < 0)
         return last_errno(watch->conn);
     return 0;
 }
 
-int hv_watch_cancel(struct hv_watch *watch)
+static int watch_cancel(struct hv_watch *watch)
 {
     return virDomainAbortJob(watch->dom) < 0 ? last_errno(watch->conn) : 0;
 }
 
-int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
+static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 {
     int state;
     int reason;
@@ -396,7 +390,30 @@ int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
     return 0;
 }
 
+const struct hv_ops hv_libvirt = {
+    .throttle = &throttle_cgroup,
+    .init = init,
+    .error = virGetLastErrorMessage,
+    .link_open = link_open,
+    .link_close = link_close,
+    .link_list = link_list,
+    .link_probe = link_probe,
+    .watch_open = watch_open,
+    .watch_close = watch_close,
+    .watch_job = watch_job,
+    .watch_get_downtime = watch_get_downtime,
+    .watch_set_downtime = watch_set_downtime,
+    .watch_cancel = watch_cancel,
+    .watch_state = watch_state,
+};
+
 /* ---- the event loop ---- */
+
+int loop_init(void)
+{
+    virSetErrorFunc(NULL, quiet);
+    return virEventRegisterDefaultImpl() < 0 ? -EIO : 0;
+}
 
 struct fd_watch {
     loop_fd_fn fn;

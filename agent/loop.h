@@ -7,6 +7,9 @@
 #ifndef MIGPOLICY_LOOP_H
 #define MIGPOLICY_LOOP_H
 
+/* Once, before all else, from the thread that will run the loop. Returns 0 or -EIO. */
+int loop_init(void);
+
 typedef void (*loop_fd_fn)(int fd, unsigned events, void *opaque); /* events as of poll(2) */
 typedef void (*loop_timer_fn)(void *opaque);
 

@@ -18,8 +18,8 @@ struct policies;
 
 /*
  * Takes over *config (which is cleared) and reads the stored overrides. An unreadable store is
- * renamed to overrides.json.bad (.bad.1, ...) and reported through *ret_warning (static size, "" if all is well);
- * the daemon then starts without overrides. Returns 0 or -errno.
+ * renamed to overrides.json.bad (.bad.1, ...) and reported through *ret_warning (static size, "" if
+ * all is well); the daemon then starts without overrides. Returns 0 or -errno.
  */
 int policies_new(struct config *config, const char *state_dir, struct policies **ret,
                  struct config_error *ret_warning);

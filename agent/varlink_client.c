@@ -71,7 +71,7 @@ static int set_nonblocking(int fd)
 int varlink_client_connect(const char *path, int timeout_ms, struct varlink_client **ret)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+    struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000L};
     struct varlink_client *client;
     AUTO_CLOSE int fd = -1;
     int r;

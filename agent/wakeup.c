@@ -6,12 +6,28 @@
 
 #include "policy/units.h"
 
-int64_t monotonic_ns(void)
+static double speed = 1;
+static int64_t origin_ns; /* where the kernel's clock and ours agreed; speed != 1 */
+
+static int64_t kernel_ns(void)
 {
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
+int64_t monotonic_ns(void)
+{
+    int64_t now = kernel_ns();
+
+    return speed == 1 ? now : origin_ns + (int64_t)((double)(now - origin_ns) * speed);
+}
+
+void monotonic_set_speed(double factor)
+{
+    origin_ns = monotonic_ns();
+    speed = factor;
 }
 
 void wakeup_init(struct wakeup *w)
@@ -53,9 +69,12 @@ void wakeup_end(struct wakeup *w)
 
 int wakeup_wait(struct wakeup *w, int64_t until_ns)
 {
-    struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+    struct timespec until;
     int r = 0;
 
+    if (speed != 1)
+        until_ns = origin_ns + (int64_t)((double)(until_ns - origin_ns) / speed);
+    until = (struct timespec){.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
     pthread_mutex_lock(&w->lock);
     while (!w->signalled && r == 0)
         r = pthread_cond_timedwait(&w->cond, &w->lock, &until);

@@ -9,6 +9,12 @@
 
 int64_t monotonic_ns(void);
 
+/*
+ * Lets the clock run `factor` times as fast from now on, and all waits with it, for a simulated
+ * hypervisor. To be called before other threads are started.
+ */
+void monotonic_set_speed(double factor);
+
 /* A condition to sleep on, on the monotonic clock. */
 struct wakeup {
     pthread_mutex_t lock;

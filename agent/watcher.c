@@ -10,7 +10,6 @@
 
 #include "agent/log.h"
 #include "agent/phase.h"
-#include "cgroup-throttle/textfile.h"
 #include "policy/cleanup.h"
 #include "policy/units.h"
 
@@ -34,6 +33,8 @@ struct job {
     int64_t limit_read_ns;
     int64_t drift_checked_ns;
     bool cancelling;
+    struct trace *trace;
+    enum reason latched; /* not in the trace yet */
     char proposed[160]; /* last proposal, so as not to repeat it */
 };
 
@@ -48,7 +49,8 @@ void watcher_release(struct watcher *w)
 {
     if (atomic_fetch_sub(&w->refs, 1) != 1)
         return;
-    throttle_free(w->throttle);
+    if (w->throttle)
+        w->env->throttle->free(w->throttle);
     wakeup_destroy(&w->wake);
     pthread_mutex_destroy(&w->lock);
     free(w);
@@ -163,7 +165,7 @@ static void lift(struct watcher *w, enum reason reason, bool final)
     pthread_mutex_unlock(&w->lock);
     if (!throttle)
         return;
-    r = throttle_restore(throttle, final, &result);
+    r = w->env->throttle->restore(throttle, final, &result);
     if (result.drifted > 0)
         metrics_count(w->env->metrics, METRIC_THROTTLE_DRIFT, METRICS_SINGLE, result.drifted);
     if (r < 0) {
@@ -175,6 +177,9 @@ static void lift(struct watcher *w, enum reason reason, bool final)
     }
     if (!was)
         return;
+    pthread_mutex_lock(&w->lock);
+    w->view.sample.cpu_share = 1;
+    pthread_mutex_unlock(&w->lock);
     metrics_count(w->env->metrics, METRIC_THROTTLE_RESTORES, METRICS_SINGLE, 1);
     snprintf(detail, sizeof(detail),
              "%zu vCPU quotas restored, %zu gone, %zu left to another writer", result.restored,
@@ -221,41 +226,25 @@ static int read_job(struct job *j, struct hv_job *ret)
 
 /* ---- taking a sample ---- */
 
-/* libvirt's pid file first: during a migration within one host /proc shows two such processes. */
-static int find_pid(const struct watcher *w, pid_t *ret)
+static void latch(struct job *j, enum reason reason)
 {
-    char *text AUTO_FREE = NULL;
-    char *path AUTO_FREE = NULL;
-    long pid;
-
-    if (asprintf(&path, "%s/%s.pid", w->env->qemu_run_dir, w->domain.name) < 0)
-        return -ENOMEM;
-    if (textfile_read(-1, path, 64, &text, NULL) == 0) {
-        pid = strtol(text, NULL, 10);
-        if (pid > 1) {
-            *ret = (pid_t)pid;
-            return 0;
-        }
-    }
-    return throttle_find_pid(&w->env->roots, w->domain.uuid, ret);
+    controller_latch_throttle(&j->controller, reason);
+    j->latched = reason;
 }
 
 static void open_throttle(struct job *j)
 {
     struct throttle *throttle = NULL;
     const char *why;
-    pid_t pid = 0;
-    int r = find_pid(j->w, &pid);
+    int r = j->w->env->throttle->open(&j->w->env->place, &j->w->domain, &throttle);
 
-    if (r == 0)
-        r = throttle_open(&j->w->env->roots, j->w->domain.uuid, j->w->domain.name, pid, &throttle);
     if (r == 0) {
         pthread_mutex_lock(&j->w->lock);
         j->w->throttle = throttle;
         pthread_mutex_unlock(&j->w->lock);
         return;
     }
-    controller_latch_throttle(&j->controller, REASON_NO_CGROUP);
+    latch(j, REASON_NO_CGROUP);
     if (r == -EOPNOTSUPP)
         why = "no cgroup cpu controller, or its vCPUs are not in cgroups of their own";
     else if (r == -EACCES || r == -EPERM || r == -EROFS)
@@ -267,12 +256,12 @@ static void open_throttle(struct job *j)
 
 static void read_cpu_time(struct job *j, struct sample *s)
 {
-    size_t n = j->w->throttle ? throttle_vcpu_count(j->w->throttle) : 0;
+    size_t n = j->w->throttle ? j->w->env->throttle->vcpu_count(j->w->throttle) : 0;
 
     for (size_t i = 0; i < n; i++) {
         uint64_t ns;
 
-        if (throttle_usage_ns(j->w->throttle, i, &ns) < 0)
+        if (j->w->env->throttle->usage_ns(j->w->throttle, i, &ns) < 0)
             return;
         s->vcpu_time_ns[i % SAMPLE_VCPUS_MAX] += (int64_t)ns;
     }
@@ -318,10 +307,10 @@ static void check_drift(struct job *j, int64_t now)
     if (j->share >= 1 || now - j->drift_checked_ns < DRIFT_CHECK_NS)
         return;
     j->drift_checked_ns = now;
-    if (throttle_check(j->w->throttle, &drifted) == 0 && drifted > 0) {
+    if (j->w->env->throttle->check(j->w->throttle, &drifted) == 0 && drifted > 0) {
         log_warning("%s: somebody else changed %zu of its vCPU quotas; not fighting over them",
                     j->w->domain.name, drifted);
-        controller_latch_throttle(&j->controller, REASON_OTHER_WRITER);
+        latch(j, REASON_OTHER_WRITER);
     }
 }
 
@@ -348,7 +337,7 @@ static int apply_downtime(struct job *j, const struct action *a, char *detail, s
 static int apply_throttle(struct job *j, const struct action *a, int64_t decided_ns, char *detail,
                           size_t size)
 {
-    int r = throttle_set(j->w->throttle, a->share, a->period_us);
+    int r = j->w->env->throttle->set(j->w->throttle, a->share, a->period_us);
 
     if (r == 0) {
         j->share = a->share;
@@ -359,8 +348,7 @@ static int apply_throttle(struct job *j, const struct action *a, int64_t decided
                  a->share * 100, a->period_us / 1000, (double)(monotonic_ns() - decided_ns) / 1e6);
         return 0;
     }
-    controller_latch_throttle(&j->controller,
-                              r == -EBUSY ? REASON_OTHER_WRITER : REASON_ACTION_FAILED);
+    latch(j, r == -EBUSY ? REASON_OTHER_WRITER : REASON_ACTION_FAILED);
     snprintf(detail, size, "vCPU quota not set: %s", strerror(-r));
     return r;
 }
@@ -377,7 +365,7 @@ static int apply_cancel(struct job *j, char *detail, size_t size)
     return r;
 }
 
-static void apply(struct job *j, const struct action *a, int64_t decided_ns)
+static int apply(struct job *j, const struct action *a, int64_t decided_ns)
 {
     static const enum policy_field approving[ACTIONS] = {
         [ACTION_DOWNTIME] = POLICY_MAX_DOWNTIME,
@@ -400,10 +388,11 @@ static void apply(struct job *j, const struct action *a, int64_t decided_ns)
     default:
         lift(j->w, a->reason, false);
         j->share = 1;
-        return;
+        return 0;
     }
     record(j->w, a->kind, r == 0 ? EVENT_APPLIED : EVENT_FAILED, a->reason,
            j->policy.source[approving[a->kind]], detail);
+    return r;
 }
 
 /* Observe mode, or nothing approved: say once what would be done. */
@@ -434,6 +423,55 @@ static void propose(struct job *j, const struct decision *d)
         return;
     snprintf(j->proposed, sizeof(j->proposed), "%s", text);
     record(j->w, kind, EVENT_PROPOSED, reason, "", text);
+}
+
+/* ---- the trace ---- */
+
+/* What the controller was told before this sample: policy, latches. */
+static void trace_before(struct job *j, const struct sample *s)
+{
+    const struct watchers_env *env = j->w->env;
+
+    if (!j->trace)
+        j->trace = trace_start(env->traces, &j->w->domain, s->now_ns - s->elapsed_ns, env->poll_ns,
+                               &j->policy);
+    trace_policy(j->trace, &j->policy);
+    if (j->latched != REASON_NONE)
+        trace_latch(j->trace, j->latched);
+    j->latched = REASON_NONE;
+}
+
+static void trace_decision(struct job *j, const struct sample *s, const struct decision *d,
+                           const enum trace_result result[])
+{
+    struct trace_step step = {
+        .sample = *s,
+        .verdict = d->verdict,
+        .reason = d->reason,
+        .apply = d->apply,
+        .n_actions = d->n_actions,
+    };
+
+    for (unsigned i = 0; i < d->n_actions; i++) {
+        step.action[i] = d->action[i];
+        step.result[i] = result[i];
+    }
+    trace_step(j->trace, &step);
+}
+
+static void end_trace(struct job *j, const char *outcome)
+{
+    struct trace_end end;
+
+    pthread_mutex_lock(&j->w->lock);
+    end = (struct trace_end){
+        .duration_s = j->w->view.duration_s,
+        .downtime_s = j->w->view.downtime_s,
+        .work_lost_s = j->w->view.work_lost_s,
+    };
+    pthread_mutex_unlock(&j->w->lock);
+    snprintf(end.outcome, sizeof(end.outcome), "%s", outcome);
+    trace_end(STEAL(j->trace), &end);
 }
 
 /* ---- one look ---- */
@@ -491,6 +529,7 @@ static int look(struct job *j)
     struct hv_job hv;
     struct sample s;
     struct decision d;
+    enum trace_result result[TRACE_ACTIONS_MAX] = {TRACE_NOT_APPLIED};
     int64_t sync_ns = take_sync(j->w);
     int64_t decided;
     int r = read_job(j, &hv);
@@ -513,12 +552,14 @@ static int look(struct job *j)
     take_sample(j, &hv, sync_ns, &s);
     check_drift(j, s.now_ns);
     policies_resolve(j->w->env->policies, j->w->domain.name, j->w->domain.uuid, &j->policy);
+    trace_before(j, &s);
     controller_step(&j->controller, &j->policy.values, &s, &d);
     decided = monotonic_ns();
     for (unsigned i = 0; i < d.n_actions; i++) {
         if (d.apply || d.action[i].kind == ACTION_RELEASE)
-            apply(j, &d.action[i], decided);
+            result[i] = apply(j, &d.action[i], decided) == 0 ? TRACE_APPLIED : TRACE_FAILED;
     }
+    trace_decision(j, &s, &d, result);
     propose(j, &d);
     publish(j, &s, &d);
     return 0;
@@ -571,6 +612,7 @@ static void finish(struct job *j, enum outcome outcome)
              isfinite(w->view.downtime_s) ? downtime : "", w->view.throttled_s,
              w->view.work_lost_s);
     pthread_mutex_unlock(&w->lock);
+    end_trace(j, outcome_name(outcome));
 }
 
 static void wait_for_result(struct watcher *w)
@@ -649,6 +691,7 @@ static void watch(struct job *j)
     if (r != -ESRCH && r != -ENOTCONN && r != -ENOENT) {
         /* We stop; the migration goes on without us. */
         lift(w, REASON_AGENT_STOP, true);
+        end_trace(j, "agent-stop");
         return;
     }
     if (r != -ENOTCONN)
@@ -703,6 +746,7 @@ int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, 
         watcher_release(w);
         return -r;
     }
+    pthread_setname_np(w->thread, "watcher");
     *ret = w;
     return 0;
 }

@@ -25,7 +25,8 @@
 #include "agent/hypervisor.h"
 #include "agent/migration.h"
 #include "agent/policies.h"
-#include "cgroup-throttle/throttle.h"
+#include "agent/throttle_ops.h"
+#include "agent/trace.h"
 #include "metrics/metrics.h"
 
 /* A throttle is lifted when its watcher has had no fresh statistics for this long. */
@@ -34,11 +35,12 @@
 /* What all watchers share. Borrowed, must outlive them. */
 struct watchers_env {
     const char *uri;
-    const char *qemu_run_dir; /* libvirt's pid files */
-    struct throttle_roots roots;
+    const struct throttle_ops *throttle;
+    struct throttle_place place;
     int64_t poll_ns;
     struct policies *policies;
     struct metrics *metrics;
+    struct traces *traces; /* NULL: migrations are not recorded */
 };
 
 struct watchers;

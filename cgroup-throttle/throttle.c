@@ -269,13 +269,14 @@ static int restore_locked(struct throttle *t, struct throttle_result *result)
 static int set_locked(struct throttle *t, double share, int64_t period_us)
 {
     AUTO_FREE struct cpu_quota *quotas = calloc(t->groups->count * 2, sizeof(*quotas));
-    struct cpu_quota *current = quotas, *target = quotas + t->groups->count;
+    struct cpu_quota *current = quotas, *target;
     struct throttle_result ignored = {0};
     bool change = false;
     int r;
 
     if (!quotas)
         return -ENOMEM;
+    target = quotas + t->groups->count;
     if (t->final)
         return -ESHUTDOWN;
     r = check_identity(t);

@@ -417,7 +417,7 @@ int vcpu_groups_find_pid(const char *proc, const char *uuid, pid_t *ret_pid)
 int vcpu_groups_thread_time(const char *proc, pid_t pid, pid_t tid, uint64_t *ret_ns)
 {
     AUTO_FREE char *schedstat = NULL, *stat = NULL;
-    uint64_t user, system;
+    uint64_t user = 0, system = 0;
     unsigned long ns;
     const char *end;
     int r;

@@ -99,8 +99,8 @@ static void downtime_is_raised_to_what_is_needed_and_not_to_the_ceiling(void **s
     sim_run(&sim, 60);
     assert_int_equal(sim.model.state, MODEL_COMPLETED);
     assert_int_equal(sim.count[ACTION_THROTTLE], 0);
-    /* 210 MB at 97 MB/s take 2.2 s; with less to go at each sync a little less may do. */
-    assert_true(sim.greatest_limit_s > 1.8 && sim.greatest_limit_s < 2.6);
+    /* 210 MB at 97 MB/s take 2.2 s; shorter passes leave a little less. */
+    assert_true(sim.greatest_limit_s > 1.5 && sim.greatest_limit_s < 2.6);
     assert_true(sim.model.downtime_s < 2.5);
 }
 

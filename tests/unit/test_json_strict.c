@@ -211,7 +211,7 @@ static void long_pointer_is_cut_between_characters(void **state)
     strcat(text, "\":x}");
     assert_int_equal(json_strict_parse(text, strlen(text), &obj, &err), -EINVAL);
     assert_int_equal(strlen(err.pointer), 1 + 2 * 125 + 3);
-    assert_string_equal(err.pointer + 1 + 2 * 124, "\xc3\xa4...");
+    assert_string_equal(&err.pointer[1 + 2 * 124], "\xc3\xa4...");
 }
 
 static void depth_is_bounded_exactly(void **state)

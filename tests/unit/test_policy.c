@@ -46,8 +46,8 @@ static void each_field_is_found_by_key_and_by_flag(void **state)
         assert_true(strlen(info->help) > 0);
         assert_true(strlen(info->name) < sizeof(flag));
         strcpy(flag, info->name);
-        for (char *c = flag; *c; c++)
-            *c = *c == '_' ? '-' : *c;
+        for (char *c = flag; (c = strchr(c, '_'));)
+            *c = '-';
         assert_int_equal(policy_field_find(info->name, &found), 0);
         assert_int_equal(found, i);
         found = POLICY_FIELDS;

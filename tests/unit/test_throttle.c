@@ -258,7 +258,7 @@ static int set_up(void **state)
 {
     static char proc_dir[256], run_dir[256];
 
-    (void)state;
+    layout = *state;
     /* Journals are synced to disk hundreds of times: in memory that costs nothing. */
     tree = strdup(access("/dev/shm", W_OK) == 0 ? "/dev/shm/test-throttle-XXXXXX"
                                                 : P_tmpdir "/test-throttle-XXXXXX");
@@ -1042,11 +1042,15 @@ int main(void)
         TEST(symlinks_and_strangers_are_not_followed),
         TEST(journal_is_private),
     };
-    int failed = 0;
+    enum { LAYOUTS = sizeof(layouts) / sizeof(layouts[0]), TESTS = sizeof(tests) / sizeof(*tests) };
+    struct CMUnitTest all[LAYOUTS * TESTS];
+    char names[LAYOUTS * TESTS][128];
 
-    for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
-        layout = &layouts[i];
-        failed += cmocka_run_group_tests_name(layout->name, tests, NULL, NULL);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        all[i] = tests[i % TESTS];
+        all[i].initial_state = (void *)(uintptr_t)&layouts[i / TESTS];
+        snprintf(names[i], sizeof(names[i]), "%s: %s", layouts[i / TESTS].name, all[i].name);
+        all[i].name = names[i];
     }
-    return failed;
+    return cmocka_run_group_tests(all, NULL, NULL);
 }

@@ -23,21 +23,42 @@
 
 #define UUID "6f1c9c1e-3a55-4b6e-9c0d-0123456789ab"
 
+/* As systemd escapes "qemu-1-vm1". */
+#define SCOPE "/machine-qemu\\x2d1\\x2dvm1.scope"
+
 static struct cpu_mount mount;
-static char domain_dir[512], vcpu_dir[512], vcpu_path[80];
+static char slice[40], vcpu_path[120];
 static char run_dir[64];
 static pid_t child;
 
-static int put(const char *dir, const char *file, const char *text)
+static int put(const char *group, const char *file, const char *text)
 {
     AUTO_FREE char *name = NULL;
     AUTO_CLOSE int fd = -1;
 
-    assert_true(asprintf(&name, "%s/%s", dir, file) >= 0);
+    assert_true(asprintf(&name, "%s%s%s/%s", mount.point, slice, group, file) >= 0);
     fd = open(name, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, text, strlen(text)) < 0)
         return -errno;
     return 0;
+}
+
+static int make_group(const char *group)
+{
+    AUTO_FREE char *name = NULL;
+
+    assert_true(asprintf(&name, "%s%s%s", mount.point, slice, group) >= 0);
+    return mkdir(name, 0755) < 0 ? -errno : 0;
+}
+
+static void remove_group(const char *group)
+{
+    AUTO_FREE char *name = NULL;
+
+    assert_true(asprintf(&name, "%s%s%s", mount.point, slice, group) >= 0);
+    /* The kernel may need a moment to see the group empty. */
+    for (int i = 0; i < 100 && rmdir(name) < 0 && errno == EBUSY; i++)
+        usleep(10000);
 }
 
 static void *spin(void *fd)
@@ -81,19 +102,15 @@ static pid_t start_qemu(void)
     return tid;
 }
 
-/* A group for the domain and one for the vCPU in it, as libvirt makes them. */
+/* The groups as systemd and libvirt make them, in a slice of our own. */
 static bool make_groups(void)
 {
-    char name[64];
-
     if (cpu_mount_find("/proc", 1, "/x", &mount) < 0 &&
         cpu_mount_find("/proc", 2, "/x", &mount) < 0)
         return false;
-    snprintf(name, sizeof(name), "migpolicy\\x2dtest-%d", (int)getpid());
-    snprintf(vcpu_path, sizeof(vcpu_path), "/%s/vcpu0", name);
-    snprintf(domain_dir, sizeof(domain_dir), "%s/%s", mount.point, name);
-    snprintf(vcpu_dir, sizeof(vcpu_dir), "%s/%s/vcpu0", mount.point, name);
-    return mkdir(domain_dir, 0755) == 0;
+    snprintf(slice, sizeof(slice), "/migpolicy%d.slice", (int)getpid());
+    snprintf(vcpu_path, sizeof(vcpu_path), "%s" SCOPE "/libvirt/vcpu0", slice);
+    return make_group("") == 0 && make_group(SCOPE) == 0 && make_group(SCOPE "/libvirt") == 0;
 }
 
 static int place_vcpu(pid_t tid)
@@ -103,16 +120,19 @@ static int place_vcpu(pid_t tid)
 
     snprintf(pid_text, sizeof(pid_text), "%d", (int)child);
     snprintf(tid_text, sizeof(tid_text), "%d", (int)tid);
-    r = put(domain_dir, "cgroup.procs", pid_text);
-    if (r == 0 && mkdir(vcpu_dir, 0755) < 0)
-        r = -errno;
-    if (mount.version == 1)
-        return r < 0 ? r : put(vcpu_dir, "tasks", tid_text);
+    r = put(SCOPE "/libvirt", "cgroup.procs", pid_text);
     if (r == 0)
-        r = put(vcpu_dir, "cgroup.type", "threaded");
+        r = make_group(SCOPE "/libvirt/vcpu0");
+    if (r < 0 || mount.version == 1)
+        return r < 0 ? r : put(SCOPE "/libvirt/vcpu0", "tasks", tid_text);
+    r = put(SCOPE "/libvirt/vcpu0", "cgroup.type", "threaded");
     if (r == 0)
-        r = put(domain_dir, "cgroup.subtree_control", "+cpu");
-    return r < 0 ? r : put(vcpu_dir, "cgroup.threads", tid_text);
+        r = put("", "cgroup.subtree_control", "+cpu");
+    if (r == 0)
+        r = put(SCOPE, "cgroup.subtree_control", "+cpu");
+    if (r == 0)
+        r = put(SCOPE "/libvirt", "cgroup.subtree_control", "+cpu");
+    return r < 0 ? r : put(SCOPE "/libvirt/vcpu0", "cgroup.threads", tid_text);
 }
 
 static int set_up(void **state)
@@ -131,11 +151,12 @@ static int tear_down(void **state)
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
     }
-    /* The kernel may need a moment to see the group empty. */
-    for (int i = 0; i < 100 && rmdir(vcpu_dir) < 0 && errno == EBUSY; i++)
-        usleep(10000);
-    for (int i = 0; i < 100 && rmdir(domain_dir) < 0 && errno == EBUSY; i++)
-        usleep(10000);
+    if (mount.point) {
+        remove_group(SCOPE "/libvirt/vcpu0");
+        remove_group(SCOPE "/libvirt");
+        remove_group(SCOPE);
+        remove_group("");
+    }
     snprintf(undo, sizeof(undo), "%s/undo", run_dir);
     rmdir(undo);
     cpu_mount_clear(&mount);
@@ -184,7 +205,7 @@ static void busy_vcpu_is_slowed_and_released(void **state)
     assert_true(cpu_quota_equal(&now, &original));
     released = measure_speed(t);
     throttle_free(t);
-    print_message("cgroup v%d: full %.3f, at 20%% %.3f, released %.3f\n", mount.version, full,
+    print_message("# cgroup v%d: full %.3f, at 20%% %.3f, released %.3f\n", mount.version, full,
                   slowed, released);
     assert_true(slowed < 0.27);
 }

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One process deals with one hypervisor; its URI tells which kind. */
+#include "agent/hypervisor.h"
+
+#include <string.h>
+
+#include "agent/hv_ops.h"
+
+static const struct hv_ops *ops = &hv_libvirt;
+
+int hypervisor_init(const char *uri)
+{
+    ops = strncmp(uri, "sim:", 4) == 0 ? &hv_simulated : &hv_libvirt;
+    return ops->init(uri);
+}
+
+const struct throttle_ops *hypervisor_throttle(void)
+{
+    return ops->throttle;
+}
+
+const char *hypervisor_error(void)
+{
+    return ops->error();
+}
+
+int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
+                 struct hv_link **ret)
+{
+    return ops->link_open(uri, event, closed, opaque, ret);
+}
+
+void hv_link_close(struct hv_link *link)
+{
+    ops->link_close(link);
+}
+
+int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *ret_count)
+{
+    return ops->link_list(link, ret_domains, ret_count);
+}
+
+int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating)
+{
+    return ops->link_probe(link, domain, ret_migrating);
+}
+
+int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
+{
+    return ops->watch_open(uri, uuid, ret);
+}
+
+void hv_watch_close(struct hv_watch *watch)
+{
+    ops->watch_close(watch);
+}
+
+int hv_watch_job(struct hv_watch *watch, struct hv_job *ret)
+{
+    return ops->watch_job(watch, ret);
+}
+
+int hv_watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
+{
+    return ops->watch_get_downtime(watch, ret_ns);
+}
+
+int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns)
+{
+    return ops->watch_set_downtime(watch, ns);
+}
+
+int hv_watch_cancel(struct hv_watch *watch)
+{
+    return ops->watch_cancel(watch);
+}
+
+int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
+{
+    return ops->watch_state(watch, ret_active, ret_running);
+}

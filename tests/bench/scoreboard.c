@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Usage: scoreboard [--seeds N] [--json] [--svg FILE] [--markdown FILE]
+ *        scoreboard --row N [--policy NAME] [--seed N] [-v]
+ *        scoreboard --rows
+ *
+ * Runs every contender on the whole matrix and prints the board; --row runs one row, -v with a
+ * trace. See scoreboard.h for what the columns mean.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/cleanup.h"
+#include "tests/bench/scoreboard.h"
+
+/* A difference in work lost below this is noise. */
+#define BETTER_PART 0.05
+#define BETTER_S    0.05
+
+const struct outcome *board_outcome(const struct board *b, unsigned contender, unsigned row,
+                                    unsigned seed)
+{
+    return &b->outcome[(contender * b->rows + row) * b->seeds + seed];
+}
+
+const struct row *board_row(const struct board *b, unsigned row, unsigned seed)
+{
+    return &b->row[row * b->seeds + seed];
+}
+
+bool outcome_finished(const struct outcome *o, const struct row *row)
+{
+    return o->completed && o->time_s <= row->deadline_s;
+}
+
+static bool slowed(const struct outcome *o)
+{
+    return o->least_share < 1;
+}
+
+bool outcome_harmed(const struct outcome *o, const struct row *row)
+{
+    return o->paused || (slowed(o) && (!row->throttle || o->least_share < row->min_cpu - 1e-6)) ||
+           (o->completed && o->downtime_s > row_downtime_limit_s(row));
+}
+
+bool outcome_kept(const struct outcome *o, const struct row *row)
+{
+    return outcome_finished(o, row) && !outcome_harmed(o, row);
+}
+
+void least_possible(const struct outcome *unaided, const struct row *row, double *ret_lost_s,
+                    double *ret_time_s, double *ret_bytes)
+{
+    double used = row->guest.ram_bytes - row->guest.zero_bytes;
+
+    *ret_lost_s = outcome_kept(unaided, row) ? unaided->downtime_s
+                                             : unaided->best_stop_s + 0.05 + row->guest.flush_s;
+    *ret_time_s = used / row->link.bps + *ret_lost_s;
+    *ret_bytes = used + (isfinite(unaided->best_stop_s) ? unaided->best_stop_bytes : 0);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double quantile(double *v, unsigned n, double q)
+{
+    if (n == 0)
+        return NAN;
+    qsort(v, n, sizeof(*v), compare);
+    return v[(unsigned)lround(q * (n - 1))];
+}
+
+static void two_quantiles(double *v, unsigned n, double high, double ret[2])
+{
+    ret[0] = quantile(v, n, 0.5);
+    ret[1] = quantile(v, n, high);
+}
+
+static void add_probes(const struct outcome *o, struct summary *s, double **errors, unsigned *n)
+{
+    for (unsigned f = 0; f < FRACTIONS; f++) {
+        const struct probe *p = &o->probe[f];
+
+        s->probes[f] += p->known;
+        s->undecided[f] += p->undecided;
+        s->wrong[f] += p->wrong;
+        if (p->known && isfinite(p->error))
+            errors[f][n[f]++] = p->error;
+    }
+}
+
+void board_summary(const struct board *b, unsigned contender, struct summary *ret)
+{
+    const struct contender *list;
+    unsigned oracle = 0;
+    unsigned runs = b->rows * b->seeds;
+    AUTO_FREE double *value = calloc((size_t)runs * (4 + FRACTIONS), sizeof(*value));
+    double *time = value;
+    double *bytes = time + runs;
+    double *lost = bytes + runs;
+    double *peak = lost + runs;
+    double *errors[FRACTIONS];
+    unsigned n_errors[FRACTIONS] = {0};
+    struct summary s = {.runs = runs};
+
+    if (!value)
+        abort();
+    contenders(&list);
+    while (list[oracle].kind != CONTENDER_ORACLE)
+        oracle++;
+    for (unsigned f = 0; f < FRACTIONS; f++)
+        errors[f] = peak + runs * (f + 1);
+    for (unsigned r = 0; r < b->rows; r++) {
+        for (unsigned k = 0; k < b->seeds; k++) {
+            const struct row *row = board_row(b, r, k);
+            const struct outcome *o = board_outcome(b, contender, r, k);
+            const struct outcome *unaided = board_outcome(b, 0, r, k);
+            double least_lost;
+            double least_time;
+            double least_bytes;
+
+            least_possible(unaided, row, &least_lost, &least_time, &least_bytes);
+            peak[r * b->seeds + k] = 1 - o->least_speed;
+            s.completed += o->completed;
+            s.harmed += outcome_harmed(o, row);
+            s.kept += outcome_kept(o, row);
+            s.false_throttles += slowed(o) && outcome_kept(unaided, row);
+            s.could += !outcome_kept(o, row) && outcome_kept(board_outcome(b, oracle, r, k), row);
+            add_probes(o, &s, errors, n_errors);
+            if (!outcome_finished(o, row))
+                continue;
+            time[s.finished] = o->time_s / least_time;
+            bytes[s.finished] = o->bytes / least_bytes;
+            lost[s.finished] = o->work_lost_s / least_lost;
+            s.finished++;
+            s.within += o->downtime_s <= row_downtime_limit_s(row);
+        }
+    }
+    two_quantiles(time, s.finished, 0.9, s.time);
+    two_quantiles(bytes, s.finished, 0.9, s.bytes);
+    two_quantiles(lost, s.finished, 0.9, s.lost);
+    two_quantiles(peak, runs, 1, s.peak);
+    for (unsigned f = 0; f < FRACTIONS; f++) {
+        s.errors[f] = n_errors[f];
+        s.error_p90[f] = quantile(errors[f], n_errors[f], 0.9);
+    }
+    *ret = s;
+}
+
+/* Median work lost of a row; false if not every seed is kept. */
+static bool row_lost(const struct board *b, unsigned contender, unsigned row, double *ret)
+{
+    double lost[SEEDS_MAX];
+    bool kept = true;
+
+    for (unsigned k = 0; k < b->seeds; k++) {
+        const struct outcome *o = board_outcome(b, contender, row, k);
+
+        kept = kept && outcome_kept(o, board_row(b, row, k));
+        lost[k] = o->work_lost_s;
+    }
+    *ret = quantile(lost, b->seeds, 0.5);
+    return kept;
+}
+
+enum better board_better(const struct board *b, unsigned peer, unsigned contender, unsigned row,
+                         double *ret_peer_s, double *ret_own_s)
+{
+    bool own_kept = row_lost(b, contender, row, ret_own_s);
+
+    if (!row_lost(b, peer, row, ret_peer_s))
+        return BETTER_NO;
+    if (!own_kept) {
+        *ret_own_s = NAN;
+        return BETTER_YES;
+    }
+    if (*ret_peer_s >= *ret_own_s * (1 - BETTER_PART) - BETTER_S)
+        return BETTER_NO;
+    return board_outcome(b, peer, row, 0)->limit_s < DEFAULT_LIMIT_S - 0.001 ? BETTER_BY_LIMIT
+                                                                             : BETTER_YES;
+}
+
+static int run_board(struct board *b)
+{
+    const struct contender *list;
+    unsigned n = contenders(&list);
+
+    b->rows = rows_count();
+    b->row = calloc((size_t)b->rows * b->seeds, sizeof(*b->row));
+    b->outcome = calloc((size_t)n * b->rows * b->seeds, sizeof(*b->outcome));
+    if (!b->row || !b->outcome)
+        return -ENOMEM;
+    for (unsigned r = 0; r < b->rows; r++) {
+        for (unsigned k = 0; k < b->seeds; k++) {
+            struct row *row = &b->row[r * b->seeds + k];
+
+            rows_get(r, k, row);
+            for (unsigned c = 0; c < n; c++)
+                run_one(&list[c], row, k, false, &b->outcome[(c * b->rows + r) * b->seeds + k]);
+        }
+    }
+    return 0;
+}
+
+static void show_row(unsigned r, uint64_t seed, const char *policy, bool trace)
+{
+    const struct contender *list;
+    unsigned n = contenders(&list);
+    struct outcome unaided;
+    struct row row;
+    double lost_s;
+    double time_s;
+    double bytes;
+
+    rows_get(r, seed, &row);
+    run_one(&list[0], &row, seed, false, &unaided);
+    least_possible(&unaided, &row, &lost_s, &time_s, &bytes);
+    printf("row %u: %s, seed %lu: deadline %.0f s, downtime limit %.2f s; least time %.1f s, least "
+           "work lost %.3f s%s\n",
+           r, row.name, (unsigned long)seed, row.deadline_s, row_downtime_limit_s(&row), time_s,
+           lost_s, outcome_kept(&unaided, &row) ? ", ends unaided" : "");
+    for (unsigned c = 0; c < n; c++) {
+        struct outcome o;
+
+        if (policy && strcmp(list[c].name, policy) != 0)
+            continue;
+        run_one(&list[c], &row, seed, trace, &o);
+        printf("%-22s %-9s %8.1f s  downtime %7.2f s  lost %7.2f s (%.2f)  least speed %.2f  %s\n",
+               list[c].name,
+               o.completed   ? "completed"
+               : o.cancelled ? "cancelled"
+                             : "-",
+               o.time_s, o.downtime_s, o.work_lost_s, o.work_lost_s / lost_s, o.least_speed,
+               outcome_kept(&o, &row)     ? "kept"
+               : outcome_harmed(&o, &row) ? "harmed"
+                                          : "late");
+    }
+}
+
+static void list_rows(void)
+{
+    for (unsigned r = 0; r < rows_count(); r++) {
+        struct row row;
+
+        rows_get(r, 0, &row);
+        printf("%3u  %s\n", r, row.name);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"seeds", required_argument, NULL, 'n'},
+        {"json", no_argument, NULL, 'j'},
+        {"svg", required_argument, NULL, 's'},
+        {"markdown", required_argument, NULL, 'm'},
+        {"row", required_argument, NULL, 'r'},
+        {"seed", required_argument, NULL, 'e'},
+        {"policy", required_argument, NULL, 'p'},
+        {"rows", no_argument, NULL, 'l'},
+        {NULL, 0, NULL, 0},
+    };
+    struct board board = {.seeds = 3};
+    const char *policy = NULL;
+    const char *svg = NULL;
+    const char *markdown = NULL;
+    long row = -1;
+    uint64_t seed = 0;
+    bool json = false;
+    bool trace = false;
+    int option;
+    int r;
+
+    while ((option = getopt_long(argc, argv, "v", options, NULL)) != -1) {
+        switch (option) {
+        case 'n':
+            board.seeds = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'j':
+            json = true;
+            break;
+        case 's':
+            svg = optarg;
+            break;
+        case 'm':
+            markdown = optarg;
+            break;
+        case 'r':
+            row = strtol(optarg, NULL, 10);
+            break;
+        case 'e':
+            seed = strtoull(optarg, NULL, 10);
+            break;
+        case 'p':
+            policy = optarg;
+            break;
+        case 'l':
+            list_rows();
+            return 0;
+        case 'v':
+            trace = true;
+            break;
+        default:
+            return 2;
+        }
+    }
+    if (board.seeds < 1 || board.seeds > SEEDS_MAX || row >= (long)rows_count()) {
+        fprintf(stderr, "scoreboard: --seeds is 1 to %d, --row is 0 to %u\n", SEEDS_MAX,
+                rows_count() - 1);
+        return 2;
+    }
+    if (row >= 0) {
+        show_row((unsigned)row, seed, policy, trace);
+        return 0;
+    }
+    r = run_board(&board);
+    if (r == 0 && svg)
+        r = write_svg(&board, svg);
+    if (r == 0 && markdown)
+        r = write_markdown(&board, markdown);
+    if (r == 0 && json)
+        print_json(&board);
+    else if (r == 0)
+        print_text(&board, stdout);
+    free(board.row);
+    free(board.outcome);
+    if (r < 0)
+        fprintf(stderr, "scoreboard: %s\n", strerror(-r));
+    return r < 0;
+}

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Runs one contender on one row. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "policy/units.h"
+#include "tests/bench/scoreboard.h"
+
+#define POLL_S 0.25
+
+enum { LOOKS_MAX = 32768, CONTENDERS_MAX = 32 };
+
+static double step_seconds;
+static uint64_t steps;
+
+unsigned contenders(const struct contender **ret)
+{
+    static struct contender list[CONTENDERS_MAX];
+    unsigned n = 0;
+
+    for (; n < n_peers; n++)
+        list[n] =
+            (struct contender){.name = peers[n].name, .kind = CONTENDER_PEER, .peer = &peers[n]};
+    list[n++] = (struct contender){.name = "oracle", .kind = CONTENDER_ORACLE};
+    list[n++] = (struct contender){
+        .name = "migpolicy", .kind = CONTENDER_MIGPOLICY, .objective = OBJECTIVE_LEAST_LOSS};
+    list[n++] = (struct contender){
+        .name = "migpolicy-gentle", .kind = CONTENDER_MIGPOLICY, .objective = OBJECTIVE_GENTLE};
+    *ret = list;
+    return n;
+}
+
+void run_cost(double *ret_seconds, uint64_t *ret_steps)
+{
+    *ret_seconds = step_seconds;
+    *ret_steps = steps;
+}
+
+static void note_sync(struct outcome *o, const struct model *m)
+{
+    /* The noise of the link is not what the guest's size in seconds is about. */
+    double bps = m->link.noise > 0 ? m->link.bps : m->link_bps;
+
+    if (m->iteration < 2 || m->sync_bytes / bps >= o->best_stop_s)
+        return;
+    o->best_stop_s = m->sync_bytes / bps;
+    o->best_stop_bytes = m->sync_bytes;
+}
+
+static void note_end(struct outcome *o, const struct model *m)
+{
+    o->completed = m->state == MODEL_COMPLETED;
+    o->cancelled = m->state == MODEL_CANCELLED;
+    o->time_s = m->time_s;
+    o->downtime_s = m->downtime_s;
+    o->limit_s = m->downtime_limit_s;
+    o->bytes = m->sent_bytes;
+    o->work_lost_s = m->work_lost_s;
+    o->least_speed = m->least_speed;
+    o->least_share = m->least_share;
+}
+
+static void run_peer(const struct peer *peer, const struct row *row, struct model *m, bool trace,
+                     struct outcome *o)
+{
+    struct peer_state state = {0};
+    double next_s = 0;
+
+    while (m->state == MODEL_RUNNING && m->time_s < row->deadline_s) {
+        struct sample s;
+
+        model_sample(m, &s);
+        peer->step(&state, &s, m, fmax(row->ceiling_s, DEFAULT_LIMIT_S));
+        o->paused = m->state == MODEL_COMPLETED;
+        if (m->state != MODEL_RUNNING)
+            break;
+        if (trace && s.at_sync)
+            printf("%8.2f pass %-3lu x %8.1f MB  speed %.2f  downtime limit %.2f s\n", m->time_s,
+                   (unsigned long)m->iteration, (double)s.remaining_bytes / 1e6, model_speed(m),
+                   m->downtime_limit_s);
+        if (m->time_s >= next_s - 1e-9)
+            next_s = m->time_s + peer->poll_s;
+        model_run(m, fmin(next_s, row->deadline_s) - m->time_s);
+        note_sync(o, m);
+    }
+}
+
+static void make_policy(const struct row *row, enum policy_objective objective,
+                        struct policy *policy)
+{
+    int64_t *v = policy->values.v;
+
+    policy_init(policy);
+    v[POLICY_MODE] = MODE_ENFORCE;
+    if (row->ceiling_s > 0)
+        v[POLICY_MAX_DOWNTIME] = (int64_t)(row->ceiling_s * 1e9);
+    v[POLICY_ALLOW_THROTTLE] = row->throttle ? ALLOW_YES : ALLOW_NO;
+    v[POLICY_MIN_CPU] = (int64_t)(row->min_cpu * (double)PPM_ONE);
+    v[POLICY_DEADLINE] = (int64_t)(row->deadline_s * 1e9);
+    v[POLICY_PATIENCE] = (int64_t)(row->patience_s * 1e9);
+    v[POLICY_OBJECTIVE] = objective;
+    policy_finish(policy);
+    v[POLICY_ON_DEADLINE] = ON_DEADLINE_REPORT;
+}
+
+/* What was forecast for the course of the moment. */
+struct look {
+    double time_s;
+    bool decided;
+    bool ends;
+    double seconds;
+};
+
+static struct look looks[LOOKS_MAX];
+
+static bool decided(const struct decision *d)
+{
+    if (d->verdict == VERDICT_STARTING)
+        return false;
+    return d->course.ends || d->verdict == VERDICT_NEEDS_HELP || d->verdict == VERDICT_HOPELESS ||
+           d->verdict == VERDICT_STALLED;
+}
+
+static void apply(struct model *m, const struct action *a)
+{
+    switch (a->kind) {
+    case ACTION_DOWNTIME:
+        m->downtime_limit_s = (double)a->downtime_ns / 1e9;
+        break;
+    case ACTION_THROTTLE:
+        m->cpu_share = a->share;
+        break;
+    case ACTION_RELEASE:
+        m->cpu_share = 1;
+        break;
+    default:
+        model_cancel(m);
+        break;
+    }
+}
+
+static void trace_step(const struct sample *s, const struct estimate *e, const struct decision *d)
+{
+    printf("%8.2f %s %-3lu x %8.1f MB  B %.0f MB/s  U %.0f MB  hot %.0f MB k %.3g [%.2g..%.2g]  "
+           "speed %.2f  %s/%s  ",
+           (double)s->elapsed_ns / 1e9, s->at_sync ? "pass" : "    ", (unsigned long)s->iteration,
+           (double)s->remaining_bytes / 1e6, e->transfer_bps / 1e6, e->last_unique_bytes / 1e6,
+           e->curve.hot_bytes / 1e6, e->curve.kappa, e->slow.kappa, e->fast.kappa, e->speed,
+           verdict_name(d->verdict), reason_name(d->reason));
+    if (d->course.ends)
+        printf("ends in %.2f s [%.2f..%.2f], downtime %.2f s", d->course.seconds, d->earliest_s,
+               d->latest_s, d->course.downtime_s);
+    for (unsigned i = 0; i < d->n_actions; i++) {
+        const struct action *a = &d->action[i];
+
+        printf("  => %s", action_name(a->kind));
+        if (a->kind == ACTION_DOWNTIME)
+            printf(" %.0f ms", (double)a->downtime_ns / 1e6);
+        if (a->kind == ACTION_THROTTLE)
+            printf(" %.0f%%", a->share * 100);
+        printf(" (%s)", reason_name(a->reason));
+    }
+    putchar('\n');
+}
+
+/* Compares what was said at fractions of the migration with what came. A later action changed the
+   course, so what was said before it cannot be judged; `after_s` is the time of the last one. */
+static void judge_looks(unsigned n, const struct model *m, double deadline_s, double after_s,
+                        struct outcome *o)
+{
+    bool ended = m->state == MODEL_COMPLETED && m->time_s <= deadline_s;
+
+    for (unsigned f = 0; f < FRACTIONS; f++) {
+        double at_s = m->time_s * (f + 1) / (FRACTIONS + 1);
+        struct probe *p = &o->probe[f];
+        unsigned i = 0;
+        double left_s;
+
+        while (i + 1 < n && looks[i + 1].time_s <= at_s)
+            i++;
+        if (n == 0 || p->known || looks[i].time_s < after_s)
+            continue;
+        left_s = m->time_s - looks[i].time_s;
+        p->known = true;
+        p->undecided = !looks[i].decided;
+        p->wrong = looks[i].decided && looks[i].ends != ended;
+        p->error = NAN;
+        if (looks[i].decided && looks[i].ends && ended)
+            p->error = fabs(looks[i].seconds - left_s) / left_s;
+    }
+}
+
+static void run_controller(const struct policy *policy, const struct row *row, struct model *m,
+                           bool trace, struct outcome *o)
+{
+    static struct controller c;
+    enum verdict verdict = VERDICTS;
+    enum reason reason = REASONS;
+    double after_s = 0;
+    unsigned n = 0;
+
+    controller_init(&c);
+    while (m->state == MODEL_RUNNING && m->time_s < row->deadline_s) {
+        struct timespec before;
+        struct timespec after;
+        struct decision d;
+        struct sample s;
+
+        model_sample(m, &s);
+        clock_gettime(CLOCK_MONOTONIC, &before);
+        controller_step(&c, &policy->values, &s, &d);
+        clock_gettime(CLOCK_MONOTONIC, &after);
+        step_seconds +=
+            (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
+        steps++;
+        if (n < LOOKS_MAX)
+            looks[n++] = (struct look){m->time_s, decided(&d), d.course.ends, d.course.seconds};
+        if (trace && (s.at_sync || d.n_actions > 0 || d.verdict != verdict || d.reason != reason))
+            trace_step(&s, &c.estimator.now, &d);
+        verdict = d.verdict;
+        reason = d.reason;
+        for (unsigned i = 0; d.apply && i < d.n_actions; i++) {
+            apply(m, &d.action[i]);
+            after_s = m->time_s + 1e-6;
+            o->actions++;
+        }
+        model_run(m, fmin(POLL_S, row->deadline_s - m->time_s));
+        note_sync(o, m);
+    }
+    judge_looks(n, m, row->deadline_s, after_s, o);
+}
+
+static void run_migpolicy(enum policy_objective objective, const struct row *row, uint64_t seed,
+                          struct model *m, bool trace, struct outcome *o)
+{
+    struct policy policy;
+    struct outcome unaided = {0};
+    struct model watched;
+
+    make_policy(row, objective, &policy);
+    run_controller(&policy, row, m, trace, o);
+    if (o->actions == 0 || objective != OBJECTIVE_LEAST_LOSS)
+        return;
+    /* What was said before it acted can be judged where it only watches. */
+    policy.values.v[POLICY_MODE] = MODE_OBSERVE;
+    model_start(&watched, &row->guest, &row->link, seed);
+    run_controller(&policy, row, &watched, false, &unaided);
+    for (unsigned f = 0; f < FRACTIONS; f++) {
+        if (!o->probe[f].known)
+            o->probe[f] = unaided.probe[f];
+    }
+}
+
+static void run_oracle(const struct row *row, struct model *m, bool trace);
+
+void run_one(const struct contender *c, const struct row *row, uint64_t seed, bool trace,
+             struct outcome *ret)
+{
+    static struct model m;
+
+    *ret = (struct outcome){.best_stop_s = INFINITY};
+    model_start(&m, &row->guest, &row->link, seed);
+    switch (c->kind) {
+    case CONTENDER_PEER:
+        run_peer(c->peer, row, &m, trace, ret);
+        break;
+    case CONTENDER_ORACLE:
+        run_oracle(row, &m, trace);
+        break;
+    default:
+        run_migpolicy(c->objective, row, seed, &m, trace, ret);
+        break;
+    }
+    note_end(ret, &m);
+    if (trace)
+        printf("%s after %.2f s, downtime %.3f s, %.1f MB sent, work lost %.3f s\n",
+               ret->completed   ? "completed"
+               : ret->cancelled ? "cancelled"
+                                : "not finished",
+               ret->time_s, ret->downtime_s, ret->bytes / 1e6, ret->work_lost_s);
+}
+
+/* ---- the oracle ---- */
+
+/* What it may do at one moment. */
+struct plan {
+    double share;
+    double downtime_s;
+};
+
+/* Carries the plan out to the end, unless it is seen to be no better than `lost_s`. */
+static void carry_out(struct model *m, const struct plan *plan, double deadline_s, double lost_s)
+{
+    m->cpu_share = plan->share;
+    m->downtime_limit_s = plan->downtime_s;
+    while (m->state == MODEL_RUNNING && m->time_s < deadline_s && m->work_lost_s < lost_s)
+        model_run(m, deadline_s - m->time_s);
+}
+
+static bool in_limits(const struct model *m, const struct row *row)
+{
+    return m->state == MODEL_COMPLETED && m->time_s <= row->deadline_s &&
+           m->downtime_s <= row_downtime_limit_s(row);
+}
+
+/* Tries plans from the state `from` on; keeps the best end so far in `best`. */
+static void try_plans(const struct model *from, const struct row *row, bool throttle,
+                      struct model *best, bool trace)
+{
+    static const double shares[] = {0.2, 0.3, 0.4, 0.5, 0.65, 0.8};
+    static const double parts[] = {1, 0.6, 0.4, 0.25, 0.15, 0.08, 0.04, 0};
+    double high = fmax(row->ceiling_s - from->overhead_s - from->guest.flush_s, DEFAULT_LIMIT_S);
+    static struct model m;
+
+    for (unsigned i = 0; i < (throttle ? sizeof(shares) / sizeof(shares[0]) : 1); i++) {
+        for (unsigned k = 0; k < sizeof(parts) / sizeof(parts[0]); k++) {
+            struct plan plan = {
+                .share = throttle ? fmax(shares[i], row->min_cpu) : 1,
+                /* A little below the ceiling: the link is measured with a jitter. */
+                .downtime_s = 0.3 + parts[k] * fmax(high / 1.04 - 0.3, 0),
+            };
+
+            if (high <= 0.31 && k > 0)
+                break;
+            m = *from;
+            carry_out(&m, &plan, row->deadline_s, best->work_lost_s);
+            if (!in_limits(&m, row) || m.work_lost_s >= best->work_lost_s)
+                continue;
+            *best = m;
+            if (trace)
+                printf("%8.2f pass %-3lu share %.2f limit %.2f s: ends at %.2f s, loses %.3f s\n",
+                       from->time_s, (unsigned long)from->iteration, plan.share, plan.downtime_s,
+                       m.time_s, m.work_lost_s);
+        }
+    }
+}
+
+static void run_oracle(const struct row *row, struct model *m, bool trace)
+{
+    static struct model best;
+    static struct model now;
+    double next_s = 0;
+
+    best = *m;
+    best.work_lost_s = INFINITY;
+    now = *m;
+    carry_out(&now, &(struct plan){1, DEFAULT_LIMIT_S}, row->deadline_s, INFINITY);
+    if (in_limits(&now, row)) {
+        *m = now;
+        return;
+    }
+    try_plans(m, row, false, &best, trace);
+    now = *m;
+    while (row->throttle && now.state == MODEL_RUNNING && now.time_s < row->deadline_s) {
+        model_run(&now, row->deadline_s - now.time_s);
+        if (now.state != MODEL_RUNNING || now.time_s < next_s)
+            continue;
+        try_plans(&now, row, true, &best, trace);
+        /* The first passes one by one, later ones with growing steps. */
+        next_s = now.iteration < 5 ? 0 : now.time_s * 1.3;
+    }
+    if (isinf(best.work_lost_s))
+        best = now;
+    *m = best;
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The board as text. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/bench/scoreboard.h"
+
+static const char *const fraction_names[FRACTIONS] = {"25%", "50%", "75%"};
+
+static double percent(unsigned part, unsigned whole)
+{
+    return whole > 0 ? 100.0 * part / whole : 0;
+}
+
+static void print_table(FILE *f, const struct board *b, const struct contender *list, unsigned n)
+{
+    fprintf(f,
+            "%u rows x %u seeds. Ratios are over the least possible, of finished runs: median / "
+            "90th percentile.\n\n",
+            b->rows, b->seeds);
+    fprintf(f, "%-21s %8s %8s %6s  %13s  %13s  %13s  %11s  %8s %7s\n", "policy", "finished",
+            "in limit", "kept", "time", "bytes", "work lost", "peak slow.", "false", "harmed");
+    fprintf(f, "%-21s %8s %8s %6s  %13s  %13s  %13s  %11s  %8s %7s\n", "", "%", "% of fin", "%",
+            "ratio", "ratio", "ratio", "med/max %", "throttle", "%");
+    for (unsigned c = 0; c < n; c++) {
+        struct summary s;
+
+        board_summary(b, c, &s);
+        fprintf(f,
+                "%-21s %8.1f %8.1f %6.1f  %5.2f / %5.2f  %5.2f / %5.2f  %5.2f / %5.2f  "
+                "%4.0f / %4.0f  %8u %7.1f\n",
+                list[c].name, percent(s.finished, s.runs), percent(s.within, s.finished),
+                percent(s.kept, s.runs), s.time[0], s.time[1], s.bytes[0], s.bytes[1], s.lost[0],
+                s.lost[1], s.peak[0] * 100, s.peak[1] * 100, s.false_throttles,
+                percent(s.harmed, s.runs));
+    }
+}
+
+static void verdict(FILE *f, bool pass, const char *what)
+{
+    fprintf(f, "  %s  %s: ", pass ? "PASS" : "FAIL", what);
+}
+
+/* The best of the peers that are better on a row. */
+struct rival {
+    enum better how;
+    unsigned contender;
+    unsigned others;
+    double lost_s;
+    double own_s; /* NAN: a limit is not kept */
+};
+
+static struct rival find_rival(const struct board *b, const struct contender *list, unsigned n,
+                               unsigned own, unsigned row)
+{
+    struct rival best = {.how = BETTER_NO};
+
+    for (unsigned c = 0; c < n; c++) {
+        struct rival r = {.contender = c};
+
+        if (list[c].kind != CONTENDER_PEER)
+            continue;
+        r.how = board_better(b, c, own, row, &r.lost_s, &r.own_s);
+        if (r.how == BETTER_NO || r.how < best.how)
+            continue;
+        if (r.how == best.how) {
+            best.others++;
+            if (r.lost_s >= best.lost_s)
+                continue;
+            r.others = best.others;
+        }
+        best = r;
+    }
+    return best;
+}
+
+static void count_rivals(const struct board *b, const struct contender *list, unsigned n,
+                         unsigned own, unsigned ret[BETTER_YES + 1])
+{
+    ret[BETTER_YES] = ret[BETTER_BY_LIMIT] = ret[BETTER_NO] = 0;
+    for (unsigned r = 0; r < b->rows; r++)
+        ret[find_rival(b, list, n, own, r).how]++;
+}
+
+static void print_rivals(FILE *f, const struct board *b, const struct contender *list, unsigned n,
+                         unsigned own)
+{
+    unsigned rows[BETTER_YES + 1];
+
+    fprintf(f, "\n%s: rows where a peer is better without breaking a limit\n", list[own].name);
+    for (unsigned r = 0; r < b->rows; r++) {
+        struct rival v = find_rival(b, list, n, own, r);
+
+        if (v.how != BETTER_YES)
+            continue;
+        fprintf(f, "  %3u %-34s %-21s %7.2f s  ", r, b->row[r * b->seeds].name,
+                list[v.contender].name, v.lost_s);
+        if (isnan(v.own_s))
+            fprintf(f, "own: not kept");
+        else
+            fprintf(f, "own: %7.2f s", v.own_s);
+        fprintf(f, v.others > 0 ? "  (and %u more)\n" : "\n", v.others);
+    }
+    count_rivals(b, list, n, own, rows);
+    fprintf(
+        f,
+        "  and %u rows where peers lose less only because they begin with a downtime limit below "
+        "the row's 300 ms\n",
+        rows[BETTER_BY_LIMIT]);
+}
+
+static void print_acceptance(FILE *f, const struct board *b, const struct contender *list,
+                             unsigned n, unsigned own)
+{
+    struct summary s;
+    double seconds;
+    uint64_t steps;
+    unsigned rows[BETTER_YES + 1];
+    bool gentle = list[own].objective == OBJECTIVE_GENTLE;
+
+    count_rivals(b, list, n, own, rows);
+    board_summary(b, own, &s);
+    fprintf(f, "\n%s\n", list[own].name);
+    verdict(f, s.could == 0, "limits kept wherever the oracle keeps them");
+    fprintf(f, "%u runs broken of %u\n", s.could, s.could + s.kept);
+    verdict(f, s.false_throttles == 0, "no throttle where it ends in time without");
+    fprintf(f, "%u\n", s.false_throttles);
+    verdict(f, s.harmed == 0, "nothing done that is not approved");
+    fprintf(f, "%u runs\n", s.harmed);
+    if (!gentle) {
+        verdict(f, s.lost[0] <= 1.3 && s.lost[1] <= 2, "work lost, median <= 1.3 and p90 <= 2");
+        fprintf(f, "%.2f, %.2f\n", s.lost[0], s.lost[1]);
+        verdict(f, rows[BETTER_YES] == 0, "no peer better on a row without breaking a limit");
+        fprintf(f, "%u rows\n", rows[BETTER_YES]);
+    } else {
+        fprintf(f, "        work lost: %.2f, %.2f; a peer loses less on %u rows\n", s.lost[0],
+                s.lost[1], rows[BETTER_YES]);
+    }
+    for (unsigned i = 0; i < FRACTIONS; i++) {
+        double wrong = percent(s.wrong[i], s.probes[i] - s.undecided[i]);
+
+        verdict(f, s.error_p90[i] <= 0.12 && wrong <= 3, "forecast");
+        fprintf(
+            f,
+            "at %s: p90 error %.1f%% of %u (<= 12), wrong verdicts %.1f%% of %u (<= 3), undecided "
+            "%u\n",
+            fraction_names[i], s.error_p90[i] * 100, s.errors[i], wrong,
+            s.probes[i] - s.undecided[i], s.undecided[i]);
+    }
+    run_cost(&seconds, &steps);
+    verdict(f, seconds / (double)steps < 50e-6, "a decision costs less than 50 us");
+    fprintf(f, "%.1f us, mean of %lu\n", seconds / (double)steps * 1e6, (unsigned long)steps);
+}
+
+/* Runs the oracle keeps and migpolicy does not. */
+static void print_broken(FILE *f, const struct board *b, unsigned oracle, unsigned own)
+{
+    for (unsigned r = 0; r < b->rows; r++) {
+        for (unsigned k = 0; k < b->seeds; k++) {
+            const struct row *row = board_row(b, r, k);
+            const struct outcome *o = board_outcome(b, own, r, k);
+            const struct outcome *best = board_outcome(b, oracle, r, k);
+
+            if (outcome_kept(o, row) || !outcome_kept(best, row))
+                continue;
+            fprintf(f, "  %3u %-34s seed %u: ", r, row->name, k);
+            if (outcome_harmed(o, row))
+                fprintf(f, "downtime %.2f s of %.2f s, least share %.2f", o->downtime_s,
+                        row_downtime_limit_s(row), o->least_share);
+            else
+                fprintf(f, "not finished in %.0f s, %u actions", row->deadline_s, o->actions);
+            fprintf(f, "; oracle: %.1f s, lost %.2f s\n", best->time_s, best->work_lost_s);
+        }
+    }
+}
+
+static void print_false_throttles(FILE *f, const struct board *b, unsigned own)
+{
+    for (unsigned r = 0; r < b->rows; r++) {
+        for (unsigned k = 0; k < b->seeds; k++) {
+            const struct row *row = board_row(b, r, k);
+            const struct outcome *o = board_outcome(b, own, r, k);
+            const struct outcome *unaided = board_outcome(b, 0, r, k);
+
+            if (o->least_share < 1 && outcome_kept(unaided, row))
+                fprintf(f,
+                        "  %3u %-34s seed %u: ended after %.1f s, unaided after %.1f s of %.0f s\n",
+                        r, row->name, k, o->time_s, unaided->time_s, row->deadline_s);
+        }
+    }
+}
+
+/* The rows where most work is lost over the least possible. */
+static void print_worst(FILE *f, const struct board *b, unsigned own)
+{
+    fprintf(f, "\nmigpolicy: work lost more than twice the least (median of seeds)\n");
+    for (unsigned r = 0; r < b->rows; r++) {
+        double ratio[SEEDS_MAX];
+        double lost[SEEDS_MAX];
+        unsigned n = 0;
+        double median;
+
+        for (unsigned k = 0; k < b->seeds; k++) {
+            const struct outcome *o = board_outcome(b, own, r, k);
+            double lost_s;
+            double time_s;
+            double bytes;
+
+            if (!outcome_finished(o, board_row(b, r, k)))
+                continue;
+            least_possible(board_outcome(b, 0, r, k), board_row(b, r, k), &lost_s, &time_s, &bytes);
+            lost[n] = o->work_lost_s;
+            ratio[n++] = o->work_lost_s / lost_s;
+        }
+        median = quantile(ratio, n, 0.5);
+        if (n > 0 && median > 2)
+            fprintf(f, "  %3u %-34s %6.2f  (%.2f s)\n", r, b->row[r * b->seeds].name, median,
+                    quantile(lost, n, 0.5));
+    }
+}
+
+/* Do both rows have the same pattern of guest: the same first word? */
+static bool same_pattern(const struct row *a, const struct row *b)
+{
+    size_t n = strcspn(a->name, " ");
+
+    return n == strcspn(b->name, " ") && strncmp(a->name, b->name, n) == 0;
+}
+
+/* Where forecasts miss, pattern by pattern. */
+static void print_misses(FILE *f, const struct board *b, unsigned own)
+{
+    fprintf(f,
+            "\nmigpolicy: forecasts that miss, by pattern, at 25%% / 50%% / 75%%\n"
+            "  %-16s %20s %20s %20s\n",
+            "", "undecided", "wrong verdict", "error above 12%");
+    for (unsigned first = 0, r = 0; first < b->rows; first = r) {
+        unsigned undecided[FRACTIONS] = {0};
+        unsigned wrong[FRACTIONS] = {0};
+        unsigned off[FRACTIONS] = {0};
+        unsigned judged[FRACTIONS] = {0};
+        const struct row *row = board_row(b, first, 0);
+
+        for (r = first; r < b->rows && same_pattern(row, board_row(b, r, 0)); r++) {
+            for (unsigned k = 0; k < b->seeds * FRACTIONS; k++) {
+                unsigned i = k % FRACTIONS;
+                const struct probe *p = &board_outcome(b, own, r, k / FRACTIONS)->probe[i];
+
+                judged[i] += p->known;
+                undecided[i] += p->undecided;
+                wrong[i] += p->wrong;
+                off[i] += p->known && p->error > 0.12;
+            }
+        }
+        fprintf(f, "  %-16.*s %6u /%6u /%6u %6u /%5u /%5u %8u /%5u /%5u   of %u\n",
+                (int)strcspn(row->name, " "), row->name, undecided[0], undecided[1], undecided[2],
+                wrong[0], wrong[1], wrong[2], off[0], off[1], off[2], judged[2]);
+    }
+}
+
+void print_text(const struct board *b, FILE *f)
+{
+    const struct contender *list;
+    unsigned n = contenders(&list);
+    unsigned oracle = 0;
+
+    print_table(f, b, list, n);
+    for (unsigned c = 0; c < n; c++) {
+        if (list[c].kind == CONTENDER_ORACLE)
+            oracle = c;
+        if (list[c].kind == CONTENDER_MIGPOLICY)
+            print_acceptance(f, b, list, n, c);
+    }
+    print_rivals(f, b, list, n, oracle + 1);
+    for (unsigned c = oracle + 1; c < n; c++) {
+        fprintf(f, "\n%s: limits broken that the oracle keeps\n", list[c].name);
+        print_broken(f, b, oracle, c);
+        fprintf(f, "\n%s: throttled without need\n", list[c].name);
+        print_false_throttles(f, b, c);
+    }
+    print_misses(f, b, oracle + 1);
+    print_worst(f, b, oracle + 1);
+}

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The real migpolicyd on a simulated host. Also used by tests/bench/daemon_scale."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+BUILD = pathlib.Path(os.environ.get("MIGPOLICY_BUILD", "build")).resolve()
+MIGPOLICYD = BUILD / "agent/migpolicyd"
+MIGPOLICY = BUILD / "agent/migpolicy"
+
+
+def domain(name, *, hot="200MiB", rate="210MB/s", link="800Mbit/s", ram="512MiB", zero="200MiB",
+           start="1s", busy="100%", **more):
+    """A domain of a scenario (agent/scenario.h); as it stands, one that needs help."""
+    return {
+        "name": name, "start": start, "link": {"rate": link},
+        "guest": {"ram": ram, "zero": zero, "busy": busy,
+                  "regions": [{"size": hot, "rate": rate}]},
+        **more,
+    }
+
+
+def calm(name, **more):
+    """One that ends by itself."""
+    return domain(name, hot="20MiB", rate="10MB/s", **more)
+
+
+class Host:
+    """migpolicyd, watching a scenario. `rules` are those of its configuration."""
+
+    def __init__(self, domains, rules, time_factor=10, state_dir=None, **scenario):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="migpolicy-"))
+        self.time_factor = time_factor
+        self.record = self.dir / "record"
+        self.state_dir = state_dir or self.dir / "state"
+        self.names = {f"51310000-0000-4000-8000-{i:012x}": d["name"]
+                      for i, d in enumerate(domains, 1)}
+        (self.dir / "scenario.json").write_text(json.dumps(
+            {"time_factor": time_factor, "log": str(self.record), "domains": domains,
+             **scenario}))
+        (self.dir / "migpolicyd.json").write_text(json.dumps({"rules": rules}))
+        self.log_file = open(self.dir / "log", "wb")
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            [MIGPOLICYD, "--connect", f"sim:{self.dir}/scenario.json",
+             "--config", self.dir / "migpolicyd.json", "--state-dir", self.state_dir,
+             "--run-dir", self.dir / "run", "--metrics-listen", "127.0.0.1:0"],
+            stderr=self.log_file)
+        try:
+            self.wait(lambda: "metrics at port" in self.log() and
+                      (self.dir / "run/io.migpolicy").exists(), 10)
+        except BaseException:
+            self.__exit__()
+            raise
+        self.port = int(re.search(r"metrics at port (\d+)", self.log()).group(1))
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+        self.log_file.close()
+        shutil.rmtree(self.dir)
+
+    def stop(self):
+        """The exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def log(self):
+        return (self.dir / "log").read_text()
+
+    def wait(self, condition, seconds):
+        """Real seconds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < end, self.log()[-3000:]
+            time.sleep(0.02)
+
+    def events(self, what=None, name=None):
+        """What happened on the simulated host, by its own record: the truth."""
+        lines = self.record.read_text().splitlines() if self.record.exists() else []
+        found = [json.loads(line) for line in lines]
+        return [{**e, "name": self.names.get(e["uuid"])} for e in found
+                if what in (None, e["what"]) and name in (None, self.names.get(e["uuid"]))]
+
+    def completed(self):
+        return {e["name"] for e in self.events("completed")}
+
+    def command(self, *args):
+        return subprocess.run([MIGPOLICY, "--socket", self.dir / "run/io.migpolicy", *args],
+                              capture_output=True, text=True, timeout=20, check=True).stdout
+
+    def status(self, *args):
+        return json.loads(self.command("status", "--json", *args))["migrations"]
+
+    def scrape(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as reply:
+            return reply.read().decode()
+
+    def metric(self, name):
+        return float(re.search(rf"^{re.escape(name)} (\S+)$", self.scrape(), re.M).group(1))

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The connection to the hypervisor is lost and comes back."""
+
+from simhost import Host, domain
+
+
+def test_a_guest_throttled_when_the_connection_is_lost_is_released_and_helped_again():
+    vm = domain("vm")
+    with Host([vm], [{"name": "*", "policy": {"allow_throttle": True}}], time_factor=5,
+              disconnect_after="6500ms", reconnect_after="4s") as host:
+        host.wait(lambda: host.completed(), 30)
+        shares = [(e["seconds"], e["value"]) for e in host.events("cpu_share")]
+        assert shares[0][1] < 1 and shares[0][0] < 6.5, shares
+        assert shares[1][1] == 1 and 6.5 <= shares[1][0] < 8, shares
+        assert shares[2][1] < 1 and shares[2][0] >= 10.5, shares
+        assert shares[-1][1] == 1
+        assert host.metric("migpolicy_libvirt_reconnects_total") == 1
+        assert host.stop() == 0
+
+
+def test_a_connection_that_stays_lost_leaves_the_command_line_answering():
+    with Host([domain("vm")], [], disconnect_after="3s") as host:
+        host.wait(lambda: "lost the connection" in host.log(), 10)
+        host.status("--all")
+        assert host.metric("migpolicy_libvirt_up") == 0
+        assert host.stop() == 0

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What migpolicyd records, migpolicy replays."""
+
+import json
+import pathlib
+import subprocess
+import tempfile
+
+import pytest
+from simhost import MIGPOLICY, Host, calm, domain
+
+RULES = [{"name": "*", "policy": {"allow_throttle": True, "max_downtime": "500ms"}}]
+
+
+def replay(*args):
+    run = subprocess.run([MIGPOLICY, "replay", *args], capture_output=True, text=True, timeout=60)
+    return run.returncode, run.stdout, run.stderr
+
+
+@pytest.fixture(scope="module")
+def traces():
+    with tempfile.TemporaryDirectory() as name:
+        state = pathlib.Path(name)
+        with Host([domain("vm"), calm("calm")], RULES, state_dir=state) as host:
+            host.wait(lambda: host.log().count("migration completed") == 2, 20)
+            assert host.stop() == 0
+        found = sorted((state / "traces").iterdir())
+        assert oct((state / "traces").stat().st_mode & 0o777) == "0o700"
+        yield {json.loads(f.read_text().splitlines()[0])["vm"]: f for f in found}
+
+
+def test_a_replay_decides_just_what_was_decided(traces):
+    for trace in traces.values():
+        code, out, err = replay(trace, "--json")
+        report = json.loads(out)
+        assert (code, err) == (0, "")
+        assert report["samples"] > 10
+        assert report["differing"] == 0
+        assert report["diverged_seconds"] is None
+        assert report["outcome"] == "completed"
+
+
+def test_another_policy_is_followed_until_its_first_difference(traces, tmp_path):
+    policy = tmp_path / "policy.json"
+    policy.write_text('{"max_downtime": "3s"}')
+    code, out, _ = replay(traces["vm"], "--policy", policy)
+    assert code == 0
+    assert "downtime-suffices" in out
+    assert "no evidence" in out
+    steps = json.loads(replay(traces["vm"], "--policy", policy, "--json")[1])["steps"]
+    assert [s["differs"] for s in steps].index(True) == len(steps) - 1
+
+    code, out, _ = replay(traces["calm"], "--policy", policy)
+    assert code == 0
+    assert "the same would have been done" in out
+
+
+def test_a_damaged_trace_is_one_line_with_file_and_line(traces, tmp_path):
+    good = traces["vm"].read_text().splitlines(keepends=True)
+    for bad, line in ((["{}\n"] + good, 1), (good[:3] + ["junk\n"], 4), ([good[0]] * 2, 2),
+                      (good + good[1:2], len(good) + 1), ([], 1)):
+        path = tmp_path / "bad.jsonl"
+        path.write_text("".join(bad))
+        code, _, err = replay(path)
+        assert code == 1
+        assert err.startswith(f"migpolicy: {path}:{line}: ")
+        assert err.count("\n") == 1
+    assert replay(tmp_path / "none")[0] == 4
+    assert replay()[0] == 2
+    (tmp_path / "policy").write_text('{\n"max_downtime": 3}')
+    code, _, err = replay(traces["vm"], "--policy", tmp_path / "policy")
+    assert code == 1 and f"{tmp_path}/policy:2: " in err
+
+
+def test_an_unwritable_directory_ends_the_recording_and_nothing_else(tmp_path):
+    (tmp_path / "traces").write_text("in the way")
+    with Host([domain("vm"), calm("calm")], RULES, state_dir=tmp_path) as host:
+        host.wait(lambda: len(host.completed()) == 2, 20)
+        assert host.log().count("not recorded") == 1
+        assert host.stop() == 0

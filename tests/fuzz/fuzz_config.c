@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The input is a configuration file; a second one, after a NUL, is laid over it. */
+#include "agent/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(bool ok)
+{
+    if (!ok)
+        abort();
+}
+
+static bool parse(const char *text, size_t len, struct config *config)
+{
+    struct config_error err;
+    int r = config_parse(text, len, "FILE", config, &err);
+
+    if (r < 0) {
+        check(r == -EINVAL || r == -E2BIG);
+        check(strnlen(err.text, sizeof(err.text)) < sizeof(err.text));
+        check(strncmp(err.text, "FILE:", 5) == 0 && atoi(err.text + 5) > 0);
+        for (const char *c = err.text; *c; c++)
+            check(!iscntrl((unsigned char)*c));
+    }
+    return r == 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data;
+    const char *nul = size ? memchr(text, 0, size) : NULL;
+    size_t first = nul ? (size_t)(nul - text) : size;
+    struct config config = {0};
+
+    if (parse(text, first, &config) && nul)
+        parse(nul + 1, size - first - 1, &config);
+    for (size_t i = 0; i < config.rules; i++)
+        check(config.rule[i].name || config.rule[i].uuid);
+    config_clear(&config);
+    return 0;
+}

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The story tests/demo tells. Argument: a directory for the laboratory, to be created."""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "system"))
+from lab import Agent, Guest, Lab, wait_until  # noqa: E402
+
+PERMISSION = ("--allow-throttle", "--max-downtime", "500ms")
+
+
+def say(text):
+    print(f"demo: {text}", flush=True)
+
+
+def mib(value):
+    return "      -" if value is None else f"{value / 2**20:4.0f} MiB"
+
+
+def account(status, events_told, events):
+    """One line on where the migration stands, and a line for each new event."""
+    m = status
+    if m["active"]:
+        print(
+            f"  {m['elapsed_seconds']:5.1f} s  pass {m['iteration']:2d}  "
+            f"remaining {mib(m['memory_remaining_bytes'])}  "
+            f"dirty {mib(m['dirty_rate_bytes_per_second'])}/s  "
+            f"transfer {mib(m['transfer_rate_bytes_per_second'])}/s  "
+            f"cpu {m['cpu_limit_ratio'] * 100:3.0f}%  "
+            f"{m['verdict']}: {m['next_action'] or m['reason_text']}",
+            flush=True,
+        )
+    for e in events[events_told:]:
+        by = f" [{e['approved_by']}]" if e["approved_by"] else ""
+        print(
+            f"  -> {e['elapsed_seconds']:5.1f} s  {e['action']} {e['result']}: {e['detail']}, "
+            f"because {e['reason_text']}{by}",
+            flush=True,
+        )
+    return len(events)
+
+
+def follow(agent, guest, until, seconds):
+    told = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        status = agent.status(guest)
+        if status:
+            told = account(status, told, agent.query("explain", guest.name)["events"])
+            if until(status):
+                return status
+        time.sleep(1)
+    return None
+
+
+def touches(guest, host):
+    """The guest's own count of pages written, and when it said so."""
+    count = len(guest.reports(host))
+    wait_until(lambda: len(guest.reports(host)) > count, 5, "the guest reports")
+    return time.monotonic(), guest.reports(host)[-1].total
+
+
+def run(lab):
+    say("two libvirt hosts, a and b, with a link of 800 Mbit/s between them")
+    lab.run("up")
+    with Agent(lab) as agent, Guest(lab, "hot=200M", memory="512M") as guest:
+        time.sleep(5)
+        speed = sorted(guest.speeds("a")[-3:])[1]
+        say(
+            f"guest {guest.name}: 512 MiB of memory, writes 200 MiB of it over and over, "
+            f"{speed * 4096 / 2**20:.0f} MiB/s"
+        )
+        say(f"virsh migrate --live {guest.name}; no policy is set, so migpolicyd only observes")
+        t0, before = touches(guest, "a")
+        client = guest.migrate()
+        if not follow(agent, guest, lambda m: m["verdict"] == "needs-help", 40):
+            say("the migration was not judged in time")
+            return 1
+        say(f"the administrator allows: migpolicy set {guest.name} {' '.join(PERMISSION)}")
+        agent.set(guest, *PERMISSION)
+        ended = follow(agent, guest, lambda m: not m["active"], 60)
+        if not ended or ended["result"] != "completed" or client.wait(20) != 0:
+            say("the migration did not end")
+            return 1
+        t1, after = touches(guest, "b")
+        lost = max((t1 - t0) - (after - before) / speed, 0)
+        say("every page of the guest is checked twice on host b")
+        guest.check_memory("b")
+        agent.logs.clear()  # its account was ours
+    say(
+        f"converged in {ended['elapsed_seconds']:.1f} s, "
+        f"downtime {ended['downtime_seconds'] * 1000:.0f} ms, "
+        f"guest work lost {lost:.1f} s, guest memory intact"
+    )
+    return 0
+
+
+def main():
+    directory = Path(sys.argv[1])
+    lab = Lab(directory)
+    try:
+        return run(lab)
+    finally:
+        lab.run("down", check=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

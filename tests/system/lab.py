@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Thin wrappers: the laboratory, the daemon under test, and a guest."""
+
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from collections import namedtuple
+from itertools import count
+from pathlib import Path
+
+LAB = Path(__file__).resolve().parent.parent / "lab" / "lab"
+BUILD = Path(os.environ.get("MIGPOLICY_BUILD", "build")).resolve()
+MIGPOLICYD = BUILD / "agent" / "migpolicyd"
+MIGPOLICY = BUILD / "agent" / "migpolicy"
+
+# Writes 160 MiB over and over, about 210 MB/s; the link takes 95 MB/s. It never ends by itself.
+RESTLESS = "hot=160M"
+
+numbers = count(1)
+
+Report = namedtuple("Report", "t pages total bad sweeps")
+Quota = namedtuple("Quota", "quota period")
+UNLIMITED = Quota(-1, 100000)
+
+
+def wait_until(condition, timeout, why):
+    """Returns what `condition` returns once that is true."""
+    end = time.monotonic() + timeout
+    while not (result := condition()):
+        assert time.monotonic() < end, f"not within {timeout} s: {why}"
+        time.sleep(0.05)
+    return result
+
+
+class Lab:
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        self.env = {**os.environ, "LAB_DIR": str(directory)}
+
+    def run(self, *args, check=True, timeout=60):
+        done = subprocess.run(
+            [LAB, *map(str, args)], env=self.env, text=True, capture_output=True, timeout=timeout
+        )
+        assert not check or done.returncode == 0, f"lab {args}: {done.stderr}{done.stdout}"
+        return done
+
+    def spawn(self, *args, **options):
+        return subprocess.Popen([LAB, *map(str, args)], env=self.env, text=True, **options)
+
+    def virsh(self, host, *args, check=True):
+        return self.run("virsh", host, "-q", *args, check=check).stdout.strip()
+
+    def curl(self, url):
+        return self.run("exec", "a", "curl", "-sS", "--max-time", 5, url).stdout
+
+    def new_directory(self):
+        directory = self.directory / f"test{next(numbers)}"
+        directory.mkdir()
+        return directory
+
+    def libvirtd(self, host):
+        return int((self.directory / host / "run/libvirtd.pid").read_text())
+
+
+class Output(threading.Thread):
+    """The lines a process writes, with the time each came."""
+
+    def __init__(self, stream):
+        super().__init__(daemon=True)
+        self.stream = stream
+        self.lines = []
+        self.start()
+
+    def run(self):
+        for line in self.stream:
+            self.lines.append((time.time(), line.rstrip("\n")))
+
+    def find(self, pattern):
+        return [(at, line) for at, line in list(self.lines) if re.search(pattern, line)]
+
+    def text(self):
+        return "\n".join(line for _, line in list(self.lines))
+
+
+class Agent:
+    """migpolicyd on host a, with directories of its own. `wrapper` is put before its command."""
+
+    def __init__(self, lab, config=None, wrapper=()):
+        self.lab = lab
+        self.wrapper = wrapper
+        self.directory = lab.new_directory()
+        self.config = self.directory / "config.json"
+        self.config.write_text(json.dumps(config or {}))
+        self.socket = self.directory / "run/io.migpolicy"
+        self.process = None
+        self.logs = []
+
+    def __enter__(self):
+        self.start()
+        wait_until(lambda: self.find("connected to libvirt"), 10, "connection to libvirt")
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                print("migpolicyd did not stop")
+        for log in self.logs:
+            log.join(5)
+            print(log.text())
+
+    def command(self, *options):
+        directory = self.directory
+        return [
+            *("exec", "a", *self.wrapper, MIGPOLICYD, "--config", self.config),
+            *("--state-dir", directory / "state", "--run-dir", directory / "run", *options),
+        ]
+
+    def start(self):
+        """Starts it, until it serves its socket."""
+        self.process = self.lab.spawn(
+            *self.command("--metrics-listen", "127.0.0.1:0"), stderr=subprocess.PIPE
+        )
+        self.log = Output(self.process.stderr)
+        self.logs.append(self.log)
+        wait_until(self.is_serving, 10, "the socket is served")
+
+    def is_serving(self):
+        assert self.process.poll() is None, f"migpolicyd ended: {self.log.text()}"
+        return self.socket.exists() and self.cli("status", "-q").returncode == 0
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(10)
+
+    def run(self, *options):
+        """Runs it to its end."""
+        return self.lab.run(*self.command(*options), check=False)
+
+    def find(self, pattern):
+        """Lines of the log since the last start, as (time, line)."""
+        return self.log.find(pattern)
+
+    def cli(self, *args, prefix=()):
+        return subprocess.run(
+            [*prefix, MIGPOLICY, "--socket", self.socket, *map(str, args)],
+            text=True,
+            capture_output=True,
+            timeout=20,
+        )
+
+    def query(self, *args):
+        done = self.cli("--json", *args)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def set(self, guest, *flags):
+        done = self.cli("set", guest.name, *flags)
+        assert done.returncode == 0, done.stderr
+
+    def status(self, guest):
+        """The guest's current or last migration, or None."""
+        everything = self.query("status", "--all")["migrations"]
+        return next((m for m in everything if m["vm"] == guest.name), None)
+
+    def events(self, guest, action=None, result=None):
+        if not self.status(guest):
+            return []
+        return [
+            e
+            for e in self.query("explain", guest.name)["events"]
+            if action in (None, e["action"]) and result in (None, e["result"])
+        ]
+
+    def wait_throttled(self, guest):
+        """Waits until its quota is in force; returns the event that says so."""
+        return wait_until(
+            lambda: self.events(guest, "throttle", "applied"), 30, "throttled"
+        )[0]
+
+    def metrics(self):
+        port = re.search(r"metrics at port (\d+)", self.log.text())[1]
+        return self.lab.curl(f"http://127.0.0.1:{port}/metrics")
+
+    def metric(self, name):
+        """The sum of all series of this name; None if there is none."""
+        values = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", self.metrics(), re.M)
+        return sum(map(float, values)) if values else None
+
+
+def cpu_hierarchy():
+    """Where the cpu controller is mounted."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    v1 = [m[1] for m in mounts if m[2] == "cgroup" and "cpu" in m[3].split(",")]
+    return Path((v1 or [m[1] for m in mounts if m[2] == "cgroup2"])[0])
+
+
+def read_quota(group):
+    if (group / "cpu.max").exists():
+        quota, period = (group / "cpu.max").read_text().split()
+        return Quota(-1 if quota == "max" else int(quota), int(period))
+    return Quota(*(int((group / f"cpu.cfs_{f}_us").read_text()) for f in ("quota", "period")))
+
+
+class QuotaWatch(threading.Thread):
+    """Every quota seen in the domain's own group ("") and in the groups below it."""
+
+    def __init__(self, group):
+        super().__init__(daemon=True)
+        below = sorted(p.name for p in group.iterdir() if p.is_dir())
+        self.groups = {name: group / name for name in ["", *below]}
+        self.seen = {name: [] for name in self.groups}
+        self.ended = threading.Event()
+        self.start()
+
+    def run(self):
+        # A quota and its period cannot be read, nor always written, at once: only what is found
+        # twice in a row counts.
+        before = {}
+        while not self.ended.wait(0.005):
+            for name, group in self.groups.items():
+                try:
+                    now = read_quota(group)
+                except OSError:
+                    return  # the guest is gone
+                if before.get(name) == now and (not self.seen[name] or self.seen[name][-1] != now):
+                    self.seen[name].append(now)
+                before[name] = now
+
+    def stop(self):
+        self.ended.set()
+        self.join()
+        return self.seen
+
+
+class Guest:
+    """A test guest on host a, 256 MiB unless told otherwise."""
+
+    def __init__(self, lab, cmdline=RESTLESS, memory="256M", quota=None, name=None):
+        self.lab = lab
+        self.name = name or f"vm{next(numbers)}"
+        self.options = ["--memory", memory, "--cmdline", cmdline]
+        if quota:
+            self.options += ["--cputune-quota", quota.quota, "--cputune-period", quota.period]
+        self.clients = []
+
+    def __enter__(self):
+        self.lab.run("guest", "a", self.name, *self.options)
+        pid = (self.lab.directory / "a/run/libvirt/qemu" / f"{self.name}.pid").read_text().strip()
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            if (task / "comm").read_text().startswith("CPU 0/"):
+                lines = [x.split(":", 2) for x in (task / "cgroup").read_text().splitlines()]
+        path = next((p for _, c, p in lines if "cpu" in c.split(",")), lines[-1][2])
+        self.vcpu0 = cpu_hierarchy() / path.lstrip("/")
+        self.group = self.vcpu0.parent
+        return self
+
+    def __exit__(self, *_):
+        for host in "ab":
+            self.lab.virsh(host, "destroy", self.name, check=False)
+        for client in self.clients:
+            client.wait(30)
+
+    def migrate(self, *options):
+        """Starts a migration from a to b; returns the client's process."""
+        client = self.lab.spawn("migrate", self.name, *options, stderr=subprocess.DEVNULL)
+        self.clients.append(client)
+        return client
+
+    def is_migrating(self):
+        return "Outgoing migration" in self.lab.virsh("a", "domjobinfo", self.name, check=False)
+
+    def abort(self):
+        self.lab.virsh("a", "domjobabort", self.name)
+        wait_until(lambda: not self.is_migrating(), 10, "the migration is cancelled")
+
+    def quota(self):
+        return read_quota(self.vcpu0)
+
+    def downtime_limit_ms(self):
+        return int(re.search(r"\d+", self.lab.virsh("a", "migrate-getmaxdowntime", self.name))[0])
+
+    def downtime_seconds(self):
+        """Of the completed migration, as libvirt on the destination tells it."""
+        info = self.lab.virsh("b", "domjobinfo", self.name, "--completed")
+        return int(re.search(r"Total downtime:\s+(\d+)", info)[1]) / 1000
+
+    def reports(self, host):
+        log = Path(self.lab.run("serial", host, self.name, 0).stdout.strip())
+        pattern = r"^t=(\S+) pages=(\d+) total=(\d+) bad=(\d+) sweeps=(\d+)$"
+        found = re.findall(pattern, log.read_text() if log.exists() else "", re.M)
+        return [Report(float(t), *map(int, rest)) for t, *rest in found]
+
+    def speeds(self, host):
+        reports = self.reports(host)
+        return [(b.total - a.total) / (b.t - a.t) for a, b in zip(reports, reports[1:])]
+
+    def wait_full_speed(self, host):
+        """
+        Waits for a second like those before anything was done to the guest. A guest still held back
+        to the default floor has none; one that shares its CPU with a busy machine has one in time.
+        """
+        full = max(self.speeds("a"))
+        before = len(self.speeds(host))
+        wait_until(
+            lambda: max(self.speeds(host)[before + 1 :], default=0) > 0.7 * full,
+            60,
+            f"full speed on {host}, {full:.0f} touches/s",
+        )
+
+    def check_memory(self, host):
+        """Waits for two whole sweeps of the memory that find nothing wrong."""
+        before = wait_until(lambda: self.reports(host), 10, f"a report on {host}")[0]
+        wait_until(
+            lambda: self.reports(host)[-1].sweeps >= before.sweeps + 2, 60, f"sweeps on {host}"
+        )
+        assert self.reports(host)[-1].bad == 0
+

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Everything is allowed, but nothing needs doing, or nothing helps."""
+
+import pytest
+
+from lab import UNLIMITED, Guest, QuotaWatch, wait_until
+
+
+@pytest.mark.parametrize(
+    "cmdline",
+    [
+        pytest.param("hot=8M", id="hardly-dirtying"),
+        pytest.param("hot=160M pattern=pace rate=50M", id="moderately-dirtying"),
+    ],
+)
+def test_a_migration_that_ends_by_itself_is_never_touched(lab, agent, cmdline):
+    with Guest(lab, cmdline) as guest:
+        agent.set(guest, "--max-downtime", "4s", "--allow-throttle", "--allow-cancel")
+        limit = guest.downtime_limit_ms()
+        watch = QuotaWatch(guest.group)
+        client = guest.migrate()
+        wait_until(lambda: agent.find("outgoing migration detected"), 10, "detected")
+        assert client.wait(60) == 0
+        assert agent.status(guest)["downtime_limit_seconds"] == limit / 1000
+        assert watch.stop()["vcpu0"] == [UNLIMITED]
+        assert agent.events(guest) == []
+
+
+def test_a_sleeping_guest_is_not_throttled_in_vain(lab, agent):
+    with Guest(lab, "hot=160M pattern=sleep rate=150M cpu=0 sweep=0") as guest:
+        agent.set(guest, "--allow-throttle")
+        guest.migrate()
+        useless = wait_until(
+            lambda: {"throttle-useless", "throttle-ineffective"} & reasons(agent, guest),
+            30,
+            "it is said that throttling does not help",
+        )
+        assert useless
+        assert guest.quota() == UNLIMITED
+        assert guest.is_migrating()
+
+
+def test_a_throttle_that_does_not_lower_the_dirtying_is_released(lab, agent):
+    with Guest(lab, "hot=160M pattern=pace rate=150M cpu=0 sweep=0") as guest:
+        agent.set(guest, "--allow-throttle")
+        guest.migrate()
+        agent.wait_throttled(guest)
+        (release,) = wait_until(
+            lambda: agent.events(guest, "release", "applied"), 30, "the throttle is released"
+        )
+        assert release["reason"] == "throttle-ineffective"
+        assert guest.quota() == UNLIMITED
+        assert "throttle-ineffective" in reasons(agent, guest)
+        assert "throttling did not lower" in agent.cli("explain", guest.name).stdout
+
+
+def reasons(agent, guest):
+    if not agent.status(guest):
+        return set()
+    explained = agent.query("explain", guest.name)
+    return {x["reason"] for x in explained["alternatives"] + explained["events"]}

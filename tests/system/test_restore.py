@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""However a throttled migration, or the daemon, ends: the guest is as it was found."""
+
+import os
+import signal
+
+import pytest
+
+from lab import UNLIMITED, Guest, Quota, wait_until
+
+
+def start_throttled(agent, guest):
+    agent.set(guest, "--allow-throttle")
+    client = guest.migrate()
+    agent.wait_throttled(guest)
+    return client
+
+
+@pytest.mark.parametrize(
+    "quota", [UNLIMITED, Quota(50000, 100000), Quota(37000, 90000)], ids=lambda q: str(q.quota)
+)
+def test_quota_and_period_survive_a_cancelled_migration_bit_for_bit(lab, agent, quota):
+    # Little work for each page, so that half a CPU still outruns the link.
+    with Guest(lab, "hot=160M cpu=600", quota=None if quota == UNLIMITED else quota) as guest:
+        assert guest.quota() == quota
+        start_throttled(agent, guest)
+        assert guest.quota() != quota
+        guest.abort()
+        wait_until(lambda: guest.quota() == quota, 2, "the quota is restored")
+        wait_until(lambda: not agent.status(guest)["active"], 5, "the end is noticed")
+        assert guest.quota() == quota
+        assert [e["action"] for e in agent.events(guest, result="applied")][-1] == "release"
+
+
+def test_a_guest_whose_migration_was_aborted_runs_at_full_speed(agent, guest):
+    start_throttled(agent, guest)
+    guest.abort()
+    guest.wait_full_speed("a")
+
+
+def test_stopping_the_agent_restores_the_guest(agent, guest):
+    start_throttled(agent, guest)
+    agent.process.terminate()
+    assert agent.process.wait(10) == 0
+    assert guest.quota() == UNLIMITED
+    assert guest.is_migrating()
+
+
+def test_an_agent_killed_while_throttling_restores_the_guest_when_started_again(agent, guest):
+    start_throttled(agent, guest)
+    agent.kill()
+    assert guest.quota() != UNLIMITED
+    guest.abort()
+    assert guest.quota() != UNLIMITED
+    agent.start()
+    assert guest.quota() == UNLIMITED
+    assert agent.find(f"{guest.name}: left throttled by an agent")
+    assert agent.metric("migpolicy_throttle_restores_total") == 1
+
+
+def test_restore_undoes_what_a_killed_agent_left(agent, guest):
+    start_throttled(agent, guest)
+    agent.kill()
+    assert guest.quota() != UNLIMITED
+    done = agent.run("--restore")
+    assert done.returncode == 0, done.stderr
+    assert guest.quota() == UNLIMITED
+    assert guest.is_migrating()
+
+
+def test_a_restart_of_libvirtd_restores_the_guest_and_later_migrations_are_seen(lab, agent, guest):
+    start_throttled(agent, guest)
+    os.kill(lab.libvirtd("a"), signal.SIGKILL)
+    wait_until(lambda: guest.quota() == UNLIMITED, 5, "the quota is restored")
+    wait_until(lambda: agent.find("lost the connection to libvirt"), 5, "the loss is said")
+    lab.run("up")
+    wait_until(lambda: len(agent.find("connected to libvirt at")) == 2, 15, "it reconnects")
+    assert agent.metric("migpolicy_libvirt_reconnects_total") == 1
+    assert agent.metric("migpolicy_libvirt_up") == 1
+    guest.wait_full_speed("a")
+    seen = len(agent.find("outgoing migration detected"))
+    guest.migrate()
+    wait_until(
+        lambda: len(agent.find("outgoing migration detected")) > seen, 10, "the next is detected"
+    )

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A migration that does not converge, and nobody has allowed anything: seen, told, not touched."""
+
+import subprocess
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from lab import UNLIMITED, Agent, Guest, QuotaWatch, wait_until
+
+PROMETHEUS = """
+global: {{scrape_interval: 1s}}
+scrape_configs:
+  - job_name: migpolicyd
+    static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
+"""
+
+
+def start_prometheus(agent):
+    port = agent.find("metrics at port")[0][1].split()[-1]
+    config = agent.directory / "prometheus.yml"
+    config.write_text(PROMETHEUS.format(port=port))
+    return agent.lab.spawn(
+        *("exec", "a", "prometheus", f"--config.file={config}"),
+        *(f"--storage.tsdb.path={agent.directory}/prometheus", "--log.level=error"),
+        "--web.listen-address=127.0.0.1:9090",
+    )
+
+
+def ask_prometheus(lab, expression):
+    url = f"http://127.0.0.1:9090/api/v1/query?query={expression}"
+    return lab.run("exec", "a", "curl", "-gsS", url, check=False).stdout
+
+
+@pytest.fixture(scope="module")
+def observed(lab):
+    """What was seen of 30 s of such a migration."""
+    with Agent(lab) as agent, Guest(lab) as guest:
+        prometheus = start_prometheus(agent)
+        watch = QuotaWatch(guest.group)
+        limit = guest.downtime_limit_ms()
+        client = guest.migrate()
+        end = time.monotonic() + 30
+        wait_until(lambda: agent.events(guest), 25, "an event")
+        remaining = f'migpolicy_migration_memory_remaining_bytes{{vm="{guest.name}"}}'
+        scraped = wait_until(
+            lambda: (answer := ask_prometheus(lab, remaining)) and guest.name in answer and answer,
+            15,
+            "Prometheus has scraped the migration",
+        )
+        while time.monotonic() < end:
+            assert client.poll() is None, "the migration ended"
+            time.sleep(0.2)
+        yield SimpleNamespace(
+            agent=agent,
+            scraped=scraped,
+            page=agent.metrics(),
+            status=agent.status(guest),
+            table=agent.cli("status").stdout,
+            explained=agent.query("explain", guest.name),
+            limits_ms=(limit, guest.downtime_limit_ms()),
+            quotas=watch.stop(),
+            migrating=guest.is_migrating(),
+        )
+        prometheus.terminate()
+        prometheus.wait(10)
+        guest.abort()
+        assert client.wait(10) != 0
+
+
+def test_it_is_reported_as_needing_help(observed):
+    assert observed.status["active"]
+    assert observed.status["mode"] == "observe"
+    assert observed.status["verdict"] in ("needs-help", "stalled")
+    assert observed.status["forecast_ends"] is False
+
+
+def test_what_would_help_is_said(observed):
+    assert "would help" in observed.status["next_action"]
+    assert "--max-downtime" in observed.status["next_action"]
+    assert "would help" in observed.table
+
+
+def test_a_remedy_is_proposed_once_and_nothing_is_applied(observed):
+    assert [e["result"] for e in observed.explained["events"]] == ["proposed"]
+    assert observed.explained["events"][0]["approved_by"] is None
+
+
+def test_neither_quota_nor_downtime_limit_is_touched(observed):
+    assert observed.limits_ms[0] == observed.limits_ms[1]
+    assert all(seen == [UNLIMITED] for seen in observed.quotas.values()), observed.quotas
+
+
+def test_the_migration_goes_on(observed):
+    assert observed.migrating
+
+
+def test_prometheus_scrapes_the_migration(observed):
+    assert '"status":"success"' in observed.scraped
+    assert "migpolicy_migration_memory_remaining_bytes" in observed.scraped
+
+
+def test_the_metrics_page_has_no_lint(observed):
+    assert "migpolicy_migration_memory_remaining_bytes{" in observed.page
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=observed.page, text=True, capture_output=True
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")

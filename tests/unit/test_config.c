@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <ctype.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "policy/cleanup.h"
+#include "policy/units.h"
+
+static char dir[64];
+
+static const char *in_dir(const char *name)
+{
+    static char path[256];
+
+    snprintf(path, sizeof(path), "%s%s%s", dir, *name ? "/" : "", name);
+    return path;
+}
+
+static void put(const char *name, const char *text)
+{
+    FILE *f = fopen(in_dir(name), "w");
+
+    assert_non_null(f);
+    assert_int_equal(fputs(text, f) < 0, 0);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(chmod(in_dir(name), 0644), 0);
+}
+
+static void load(const char *name, struct config *ret)
+{
+    struct config_error err = {"untouched"};
+
+    if (config_load(in_dir(name), ret, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_string_equal(err.text, "untouched");
+}
+
+/* Loading fails with `error`, says `say` after the directory, and changes nothing. */
+static void expect_failure(const char *name, int error, const char *say)
+{
+    struct config config = {.poll_ns = 77};
+    struct config_error err = {""};
+    const char *told;
+
+    assert_int_equal(config_load(in_dir(name), &config, &err), error);
+    assert_int_equal(config.poll_ns, 77);
+    assert_null(config.rule);
+    told = strncmp(err.text, dir, strlen(dir)) == 0 ? err.text + strlen(dir) : "?";
+    if (strcmp(told, say) != 0)
+        fail_msg("\"%s\" instead of \"DIR%s\"", err.text, say);
+}
+
+static void expect_error(const char *text, const char *say)
+{
+    put("c.json", text);
+    expect_failure("c.json", -EINVAL, say);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    strcpy(dir, P_tmpdir "/test-config-XXXXXX");
+    return mkdtemp(dir) && chmod(dir, 0755) == 0 ? 0 : -1;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void file_is_read(void **state)
+{
+    struct config config;
+
+    (void)state;
+    put("c.json", "{\"uri\": \"qemu:///session\", \"metrics_listen\": \"\","
+                  " \"admin_group\": \"adm\", \"poll_interval\": \"250ms\","
+                  " \"policy\": {\"max_downtime\": \"1s\"},"
+                  " \"rules\": [{\"name\": \"db*\", \"policy\": {\"allow_throttle\": true}},"
+                  "             {\"uuid\": \"u\", \"policy\": {}}]}");
+    load("c.json", &config);
+    assert_string_equal(config.uri, "qemu:///session");
+    assert_string_equal(config.metrics_listen, "");
+    assert_string_equal(config.admin_group, "adm");
+    assert_int_equal(config.poll_ns, 250 * NS_PER_MS);
+    assert_int_equal(config.rules, 3);
+    assert_string_equal(config.rule[0].name, "*");
+    assert_int_equal(config.rule[0].layer.values.v[POLICY_MAX_DOWNTIME], NS_PER_S);
+    assert_string_equal(config.rule[1].name, "db*");
+    assert_null(config.rule[1].uuid);
+    assert_string_equal(config.rule[2].uuid, "u");
+    assert_null(config.rule[2].name);
+    assert_string_equal(config.rule[1].source + strlen(dir), "/c.json/rules/0");
+    config_clear(&config);
+    assert_null(config.rule);
+    config_clear(&config);
+}
+
+static void empty_object_and_empty_directory_are_the_defaults(void **state)
+{
+    struct config config;
+
+    (void)state;
+    put("c.json", "{}");
+    load("c.json", &config);
+    assert_null(config.uri);
+    assert_int_equal(config.rules, 0);
+    config_clear(&config);
+    assert_int_equal(mkdir(in_dir("empty"), 0755), 0);
+    load("empty", &config);
+    assert_null(config.uri);
+    assert_int_equal(config.poll_ns, 0);
+    config_clear(&config);
+}
+
+static void directory_is_read_in_order_and_later_files_override(void **state)
+{
+    struct config config;
+
+    (void)state;
+    assert_int_equal(mkdir(in_dir("conf.d"), 0755), 0);
+    put("conf.d/20-b.json", "{\"uri\": \"third\", \"policy\": {\"min_cpu\": \"30%\"}}");
+    put("conf.d/10-a.json", "{\"uri\": \"second\", \"admin_group\": \"adm\","
+                            " \"policy\": {\"min_cpu\": \"20%\"}}");
+    put("migpolicyd.json", "{\"uri\": \"first\", \"metrics_listen\": \"127.0.0.1:1\","
+                           " \"policy\": {\"min_cpu\": \"10%\"}}");
+    put("other.json", "not read");
+    put("conf.d/99-c.json.disabled", "not read");
+    put("conf.d/.hidden.json", "not read");
+    load("", &config);
+    assert_string_equal(config.uri, "third");
+    assert_string_equal(config.admin_group, "adm");
+    assert_string_equal(config.metrics_listen, "127.0.0.1:1");
+    assert_int_equal(config.rules, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(config.rule[i].layer.values.v[POLICY_MIN_CPU],
+                         (int64_t)(i + 1) * PPM_ONE / 10);
+    config_clear(&config);
+}
+
+static void conf_d_is_read_in_alphabetical_order(void **state)
+{
+    static const char *const shuffled[] = {"50", "10", "80", "30", "20", "70", "40", "60"};
+    struct config config;
+
+    (void)state;
+    assert_int_equal(mkdir(in_dir("conf.d"), 0755), 0);
+    for (size_t i = 0; i < 8; i++) {
+        char name[32], text[64];
+
+        snprintf(name, sizeof(name), "conf.d/%s.json", shuffled[i]);
+        snprintf(text, sizeof(text), "{\"policy\": {\"min_cpu\": \"%s%%\"}}", shuffled[i]);
+        put(name, text);
+    }
+    load("", &config);
+    assert_int_equal(config.rules, 8);
+    for (size_t i = 0; i < 8; i++)
+        assert_int_equal(config.rule[i].layer.values.v[POLICY_MIN_CPU],
+                         (int64_t)(i + 1) * PPM_ONE / 10);
+    config_clear(&config);
+}
+
+static void one_bad_file_refuses_the_directory(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir(in_dir("conf.d"), 0755), 0);
+    put("migpolicyd.json", "{\"policy\": {\"min_cpu\": \"10%\"}}");
+    put("conf.d/a.json", "{\n\n\"uri\": 1}");
+    expect_failure("", -EINVAL, "/conf.d/a.json:3: /uri: must be a text");
+}
+
+static void meaning_is_checked_and_placed(void **state)
+{
+    (void)state;
+    expect_error("[]", "/c.json:1: /: must be an object");
+    expect_error("null", "/c.json:1: /: must be an object");
+    expect_error("{\n \"urii\": \"x\"}", "/c.json:2: /urii: unknown key");
+    expect_error("{\n \"\": 1}", "/c.json:2: /: unknown key");
+    expect_error("{\"uri\":\n 5}", "/c.json:2: /uri: must be a text");
+    expect_error("{\"metrics_listen\": null}", "/c.json:1: /metrics_listen: must be a text");
+    expect_error("{\"rules\": {}}", "/c.json:1: /rules: must be an array");
+    expect_error("{\"rules\": [\n1]}", "/c.json:2: /rules/0: a rule must be an object");
+    expect_error("{\"rules\": [{\"name\": \"a\"}]}",
+                 "/c.json:1: /rules/0: a rule needs name or uuid, and policy");
+    expect_error("{\"rules\": [\n{\"policy\": {}}]}",
+                 "/c.json:2: /rules/0: a rule needs name or uuid, and policy");
+    expect_error("{\"rules\": [{\"name\": [], \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/name: must be a text");
+    expect_error("{\"rules\": [{\"name\": \"a\", \"label\": \"b\"}]}",
+                 "/c.json:1: /rules/0/label: unknown key; a rule has name or uuid, and policy");
+    expect_error("{\"rules\": [{\"name\": \"a\", \"policy\": {}},\n"
+                 "{\"name\": \"b\", \"policy\": {\n\"mode\": \"x\"}}]}",
+                 "/c.json:3: /rules/1/policy/mode: must be observe or enforce");
+    expect_error("{\"policy\": {\n\"max_downtime\": 2}}",
+                 "/c.json:2: /policy/max_downtime: must be a duration such as 500ms, 2s or 1m30s");
+    expect_error("{\"policy\": []}", "/c.json:1: /policy: a policy must be an object");
+    for (const char *const *p =
+             (const char *const[]){"\"19ms\"", "\"1001ms\"", "100", "\"1\"", "null", NULL};
+         *p; p++) {
+        char text[64];
+
+        snprintf(text, sizeof(text), "{\"poll_interval\": %s}", *p);
+        expect_error(text, "/c.json:1: /poll_interval: must be a duration between 20ms and 1s");
+    }
+}
+
+static void keys_with_slashes_are_placed_too(void **state)
+{
+    (void)state;
+    expect_error("{\n \"a/b~\": 1}", "/c.json:2: /a~1b~0: unknown key");
+    expect_error("{\"rules\": [\n{\"name\": \"a\",\n \"a/b\": 1}]}",
+                 "/c.json:3: /rules/0/a~1b: unknown key; a rule has name or uuid, and policy");
+}
+
+static void keys_that_cannot_be_shown_have_the_line_around_them(void **state)
+{
+    (void)state;
+    expect_error("{\n\"policy\":\n{\n\"\\u00e4\": 1}}",
+                 "/c.json:3: /policy/??: unknown policy field");
+}
+
+static void grammar_is_strict_and_placed(void **state)
+{
+    (void)state;
+    expect_error("", "/c.json:1:1: /: unexpected end of text");
+    expect_error("{\"uri\": \"a\",\n \"uri\": \"b\"}", "/c.json:2:2: /uri: duplicate key");
+    expect_error("{'uri': 1}", "/c.json:1:2: /: expected a key in double quotes");
+    expect_error("{} {}", "/c.json:1:4: /: unexpected text after the value");
+}
+
+static void error_lines_stay_one_printable_line(void **state)
+{
+    struct config config = {0};
+    struct config_error err;
+
+    (void)state;
+    put("c.json", "{\"\\u001b[31m\\n\\u007f\": 1}");
+    assert_int_equal(config_load(in_dir("c.json"), &config, &err), -EINVAL);
+    for (const char *c = err.text; *c; c++)
+        assert_false(iscntrl((unsigned char)*c));
+}
+
+static void very_long_keys_and_paths_only_cut_the_error(void **state)
+{
+    char *text AUTO_FREE = malloc(5000);
+    struct config config = {0};
+    struct config_error err;
+
+    (void)state;
+    memset(text, 'k', 5000);
+    memcpy(text, "{\"", 2);
+    strcpy(text + 4990, "\": 1}");
+    put("c.json", text);
+    assert_int_equal(config_load(in_dir("c.json"), &config, &err), -EINVAL);
+    assert_int_equal(config_parse(text, strlen(text), text, &config, &err), -EINVAL);
+    assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
+}
+
+static void missing_path_is_told(void **state)
+{
+    (void)state;
+    expect_failure("nothing", -ENOENT, "/nothing: No such file or directory");
+    assert_int_equal(symlink("nothing", in_dir("dangling")), 0);
+    expect_failure("dangling", -ENOENT, "/dangling: No such file or directory");
+}
+
+static void files_others_may_write_are_refused(void **state)
+{
+    char say[128];
+
+    (void)state;
+    put("migpolicyd.json", "{}");
+    assert_int_equal(chmod(in_dir("migpolicyd.json"), 0664), 0);
+    snprintf(say, sizeof(say),
+             "/migpolicyd.json: must not be writable by group or others (owner %u, mode 0664)",
+             geteuid());
+    expect_failure("", -EPERM, say);
+    expect_failure("migpolicyd.json", -EPERM, say);
+    assert_int_equal(chmod(in_dir("migpolicyd.json"), 0602), 0);
+    snprintf(say, sizeof(say),
+             "/migpolicyd.json: must not be writable by group or others (owner %u, mode 0602)",
+             geteuid());
+    expect_failure("migpolicyd.json", -EPERM, say);
+}
+
+static void directories_others_may_write_are_refused(void **state)
+{
+    char say[128];
+
+    (void)state;
+    assert_int_equal(mkdir(in_dir("conf.d"), 0755), 0);
+    assert_int_equal(chmod(in_dir("conf.d"), 0775), 0);
+    snprintf(say, sizeof(say),
+             "/conf.d: must not be writable by group or others (owner %u, mode 0775)", geteuid());
+    expect_failure("", -EPERM, say);
+    assert_int_equal(chmod(dir, 0777), 0);
+    snprintf(say, sizeof(say), ": must not be writable by group or others (owner %u, mode 0777)",
+             geteuid());
+    expect_failure("", -EPERM, say);
+}
+
+static void files_of_another_owner_are_refused(void **state)
+{
+    (void)state;
+    put("c.json", "{}");
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chown(in_dir("c.json"), 12345, 0), 0);
+    expect_failure("c.json", -EPERM, "/c.json: must be owned by root (owner 12345, mode 0644)");
+}
+
+static void what_is_no_small_regular_file_is_refused(void **state)
+{
+    FILE *f;
+
+    (void)state;
+    assert_int_equal(mkfifo(in_dir("fifo"), 0600), 0);
+    expect_failure("fifo", -EINVAL, "/fifo: Invalid argument");
+    put("c.json", "{}");
+    assert_int_equal(symlink("c.json", in_dir("link")), 0);
+    expect_failure("link", -ELOOP, "/link: Too many levels of symbolic links");
+    f = fopen(in_dir("c.json"), "w");
+    assert_non_null(f);
+    for (int i = 0; i < 1024 * 1024 + 1; i++)
+        fputc(' ', f);
+    assert_int_equal(fclose(f), 0);
+    expect_failure("c.json", -EFBIG, "/c.json: File too large");
+}
+
+static void directory_named_like_a_pattern_is_taken_literally(void **state)
+{
+    struct config config;
+
+    (void)state;
+    assert_int_equal(mkdir(in_dir("[ab]*"), 0755), 0);
+    assert_int_equal(mkdir(in_dir("[ab]*/conf.d"), 0755), 0);
+    put("[ab]*/conf.d/x.json", "{\"uri\": \"here\"}");
+    load("[ab]*", &config);
+    assert_non_null(config.uri);
+    assert_string_equal(config.uri, "here");
+    config_clear(&config);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(file_is_read),
+        TEST(empty_object_and_empty_directory_are_the_defaults),
+        TEST(directory_is_read_in_order_and_later_files_override),
+        TEST(conf_d_is_read_in_alphabetical_order),
+        TEST(one_bad_file_refuses_the_directory),
+        TEST(meaning_is_checked_and_placed),
+        TEST(keys_with_slashes_are_placed_too),
+        TEST(keys_that_cannot_be_shown_have_the_line_around_them),
+        TEST(grammar_is_strict_and_placed),
+        TEST(error_lines_stay_one_printable_line),
+        TEST(very_long_keys_and_paths_only_cut_the_error),
+        TEST(missing_path_is_told),
+        TEST(files_others_may_write_are_refused),
+        TEST(directories_others_may_write_are_refused),
+        TEST(files_of_another_owner_are_refused),
+        TEST(what_is_no_small_regular_file_is_refused),
+        TEST(directory_named_like_a_pattern_is_taken_literally),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/policies.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "policy/units.h"
+
+#define UUID_A "aaaaaaaa-1111-1111-1111-111111111111"
+#define UUID_B "bbbbbbbb-2222-2222-2222-222222222222"
+
+static char dir[64];
+static struct policies *p;
+
+static const char *in_dir(const char *name)
+{
+    static char path[128];
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    return path;
+}
+
+static struct config config_of(const char *text)
+{
+    struct config config = {0};
+    struct config_error err;
+
+    if (config_parse(text, strlen(text), "FILE", &config, &err) < 0)
+        fail_msg("%s", err.text);
+    return config;
+}
+
+/* What a restarted daemon sees. */
+static void start(const char *config_text, const char *warning)
+{
+    struct config config = config_of(config_text);
+    struct config_error told;
+
+    policies_free(p);
+    p = NULL;
+    assert_int_equal(policies_new(&config, dir, &p, &told), 0);
+    assert_null(config.rule);
+    if (*warning ? !strstr(told.text, warning) : *told.text)
+        fail_msg("\"%s\" instead of \"%s\"", told.text, warning);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    p = NULL;
+    strcpy(dir, P_tmpdir "/test-policies-XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    policies_free(p);
+    return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static int set(const char *name, const char *uuid, enum policy_field field, const char *text)
+{
+    struct policy_layer layer = {0};
+
+    assert_int_equal(policy_layer_set(&layer, field, text, NULL), 0);
+    return policies_set(p, name, uuid, &layer, "uid 0");
+}
+
+static void expect(const char *name, const char *uuid, enum policy_field field, const char *text,
+                   const char *source)
+{
+    struct policy policy;
+    char value[64];
+
+    policies_resolve(p, name, uuid, &policy);
+    policy_value_format(field, policy.values.v[field], value, sizeof(value));
+    assert_string_equal(value, text);
+    assert_string_equal(policy.source[field], source);
+}
+
+static size_t overrides(void)
+{
+    size_t rules, count;
+
+    policies_count(p, &rules, &count);
+    return count;
+}
+
+static void rules_apply_by_glob_and_uuid_and_the_last_wins(void **state)
+{
+    (void)state;
+    start("{\"policy\": {\"min_cpu\": \"10%\"}, \"rules\": ["
+          "{\"name\": \"db-*\", \"policy\": {\"min_cpu\": \"20%\", \"patience\": \"1s\"}},"
+          "{\"name\": \"db-[0-9]\", \"policy\": {\"min_cpu\": \"30%\"}},"
+          "{\"uuid\": \"AAAAAAAA-1111-1111-1111-111111111111\","
+          " \"policy\": {\"min_cpu\": \"40%\"}},"
+          "{\"name\": \"web*\", \"uuid\": \"" UUID_B "\","
+          " \"policy\": {\"min_cpu\": \"50%\"}}]}",
+          "");
+    expect("other", UUID_B, POLICY_MIN_CPU, "10%", "FILE");
+    expect("db-x", UUID_B, POLICY_MIN_CPU, "20%", "FILE/rules/0");
+    expect("db-7", UUID_B, POLICY_MIN_CPU, "30%", "FILE/rules/1");
+    expect("db-7", UUID_B, POLICY_PATIENCE, "1s", "FILE/rules/0");
+    expect("db-7", UUID_A, POLICY_MIN_CPU, "40%", "FILE/rules/2");
+    expect("web1", UUID_B, POLICY_MIN_CPU, "50%", "FILE/rules/3");
+    expect("web1", UUID_A, POLICY_MIN_CPU, "40%", "FILE/rules/2");
+    expect("db-7", UUID_A, POLICY_STALL_TIMEOUT, "1m", "default");
+}
+
+static void resolved_policy_is_finished(void **state)
+{
+    (void)state;
+    start("{\"policy\": {\"allow_throttle\": true}}", "");
+    expect("vm", UUID_A, POLICY_MODE, "enforce", "default");
+    expect("vm", UUID_A, POLICY_DEADLINE, "10m", "default");
+}
+
+static void override_wins_over_rules_and_names_who_set_it(void **state)
+{
+    (void)state;
+    start("{\"policy\": {\"min_cpu\": \"10%\", \"patience\": \"1s\"}}", "");
+    assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "50%"), 0);
+    expect("vm", UUID_A, POLICY_MIN_CPU, "50%", "override set by uid 0");
+    expect("vm", UUID_A, POLICY_PATIENCE, "1s", "FILE");
+    expect("vm", "AAAAAAAA-1111-1111-1111-111111111111", POLICY_MIN_CPU, "50%",
+           "override set by uid 0");
+    expect("vm", UUID_B, POLICY_MIN_CPU, "10%", "FILE");
+}
+
+static void overrides_add_up_and_survive_a_restart(void **state)
+{
+    struct stat st;
+
+    (void)state;
+    start("{}", "");
+    assert_int_equal(set("vm \"\\ \xc3\xa4", UUID_A, POLICY_MIN_CPU, "50%"), 0);
+    assert_int_equal(set("vm", UUID_A, POLICY_PATIENCE, "50ns"), 0);
+    assert_int_equal(set("b", UUID_B, POLICY_MODE, "enforce"), 0);
+    assert_int_equal(stat(in_dir("overrides.json"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    start("{}", "");
+    assert_int_equal(overrides(), 2);
+    expect("vm", UUID_A, POLICY_MIN_CPU, "50%", "override set by uid 0");
+    expect("vm", UUID_A, POLICY_PATIENCE, "50ns", "override set by uid 0");
+    expect("b", UUID_B, POLICY_MODE, "enforce", "override set by uid 0");
+}
+
+static void unset_takes_fields_out_and_forgets_an_empty_override(void **state)
+{
+    (void)state;
+    start("{}", "");
+    assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "50%"), 0);
+    assert_int_equal(set("vm", UUID_A, POLICY_PATIENCE, "2s"), 0);
+    assert_int_equal(policies_unset(p, UUID_A, 1u << POLICY_MIN_CPU | 1u << POLICY_MODE), 0);
+    expect("vm", UUID_A, POLICY_MIN_CPU, "20%", "default");
+    expect("vm", UUID_A, POLICY_PATIENCE, "2s", "override set by uid 0");
+    assert_int_equal(policies_unset(p, UUID_A, ~0u), 0);
+    assert_int_equal(overrides(), 0);
+    start("{}", "");
+    assert_int_equal(overrides(), 0);
+    expect("vm", UUID_A, POLICY_PATIENCE, "0s", "default");
+}
+
+static void unset_of_an_unknown_vm_changes_nothing(void **state)
+{
+    (void)state;
+    start("{}", "");
+    assert_int_equal(policies_unset(p, UUID_A, ~0u), 0);
+    assert_int_equal(access(in_dir("overrides.json"), F_OK), -1);
+}
+
+static void override_is_found_by_name(void **state)
+{
+    char uuid[37] = "untouched";
+
+    (void)state;
+    start("{}", "");
+    assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "50%"), 0);
+    assert_int_equal(policies_find(p, "v*", uuid, sizeof(uuid)), -ENOENT);
+    assert_string_equal(uuid, "untouched");
+    assert_int_equal(policies_find(p, "vm", uuid, sizeof(uuid)), 0);
+    assert_string_equal(uuid, UUID_A);
+}
+
+static void reload_replaces_the_rules_and_keeps_overrides(void **state)
+{
+    struct config config;
+    size_t rules, count;
+
+    (void)state;
+    start("{\"policy\": {\"min_cpu\": \"10%\", \"patience\": \"1s\"}, \"rules\": []}", "");
+    assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "50%"), 0);
+    config = config_of("{\"rules\": [{\"name\": \"vm\", \"policy\": {\"patience\": \"3s\"}},"
+                       " {\"name\": \"x\", \"policy\": {}}]}");
+    policies_reload(p, &config);
+    assert_null(config.rule);
+    policies_count(p, &rules, &count);
+    assert_int_equal(rules, 2);
+    assert_int_equal(count, 1);
+    expect("vm", UUID_A, POLICY_PATIENCE, "3s", "FILE/rules/0");
+    expect("vm", UUID_A, POLICY_MIN_CPU, "50%", "override set by uid 0");
+    expect("vm", UUID_B, POLICY_MIN_CPU, "20%", "default");
+}
+
+/* Nothing can be stored: a directory stands where the temporary file would be written. */
+static void block_store(void)
+{
+    assert_int_equal(mkdir(in_dir("overrides.json.tmp"), 0700), 0);
+}
+
+static void what_cannot_be_stored_does_not_take_effect(void **state)
+{
+    (void)state;
+    start("{}", "");
+    assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "50%"), 0);
+    block_store();
+    assert_true(set("vm", UUID_A, POLICY_MIN_CPU, "60%") < 0);
+    assert_true(set("vm", UUID_A, POLICY_PATIENCE, "1s") < 0);
+    assert_true(set("b", UUID_B, POLICY_MIN_CPU, "60%") < 0);
+    assert_true(policies_unset(p, UUID_A, ~0u) < 0);
+    assert_int_equal(overrides(), 1);
+    expect("vm", UUID_A, POLICY_MIN_CPU, "50%", "override set by uid 0");
+    expect("vm", UUID_A, POLICY_PATIENCE, "0s", "default");
+    expect("b", UUID_B, POLICY_MIN_CPU, "20%", "default");
+    assert_int_equal(rmdir(in_dir("overrides.json.tmp")), 0);
+    start("{}", "");
+    assert_int_equal(overrides(), 1);
+    expect("vm", UUID_A, POLICY_MIN_CPU, "50%", "override set by uid 0");
+}
+
+static void missing_state_directory_is_an_error(void **state)
+{
+    struct config config = config_of("{\"uri\": \"u\"}");
+    struct config_error told;
+
+    (void)state;
+    assert_int_equal(policies_new(&config, in_dir("nothing"), &p, &told), -ENOENT);
+    assert_null(p);
+    assert_string_equal(config.uri, "u");
+    config_clear(&config);
+}
+
+static void put_store(const char *text)
+{
+    FILE *f = fopen(in_dir("overrides.json"), "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void expect_store(const char *name, const char *text)
+{
+    char found[256] = "";
+    FILE *f = fopen(in_dir(name), "r");
+
+    if (!f)
+        fail_msg("no %s", name);
+    found[fread(found, 1, sizeof(found) - 1, f)] = '\0';
+    fclose(f);
+    assert_string_equal(found, text);
+}
+
+static void unreadable_store_is_kept_aside_and_reported(void **state)
+{
+    static const char *const stores[] = {
+        "",
+        "{",
+        "[]",
+        "{\"vms\": []}",
+        "{\"vms\": {\"short\": {\"policy\": {}}}}",
+        "{\"vms\": {\"" UUID_A "\": {\"policy\": {\"min_cpu\": \"40%\"}},"
+        " \"" UUID_B "\": {\"policy\": {\"min_cpu\": 40}}}}",
+        "{\"vms\": {\"" UUID_A "\": {}}}",
+        "{\"vms\": {\"" UUID_A "\": 1}}",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++) {
+        put_store(stores[i]);
+        start("{}", "kept as overrides.json.bad");
+        assert_int_equal(overrides(), 0);
+        expect("vm", UUID_A, POLICY_MIN_CPU, "20%", "default");
+        expect_store("overrides.json.bad", stores[i]);
+        assert_int_equal(access(in_dir("overrides.json"), F_OK), -1);
+        start("{}", "");
+        assert_int_equal(remove(in_dir("overrides.json.bad")), 0);
+    }
+}
+
+static void store_kept_aside_is_never_overwritten(void **state)
+{
+    (void)state;
+    put_store("first");
+    start("{}", "kept as overrides.json.bad");
+    put_store("second");
+    start("{}", "kept as overrides.json.bad.1");
+    expect_store("overrides.json.bad", "first");
+    expect_store("overrides.json.bad.1", "second");
+}
+
+static void store_without_names_is_read(void **state)
+{
+    (void)state;
+    put_store("{\"vms\": {\"" UUID_A "\": {\"name\": 5, \"policy\": {\"min_cpu\": \"40%\"}}}}");
+    start("{}", "");
+    expect("vm", UUID_A, POLICY_MIN_CPU, "40%", "");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(rules_apply_by_glob_and_uuid_and_the_last_wins),
+        TEST(resolved_policy_is_finished),
+        TEST(override_wins_over_rules_and_names_who_set_it),
+        TEST(overrides_add_up_and_survive_a_restart),
+        TEST(unset_takes_fields_out_and_forgets_an_empty_override),
+        TEST(unset_of_an_unknown_vm_changes_nothing),
+        TEST(override_is_found_by_name),
+        TEST(reload_replaces_the_rules_and_keeps_overrides),
+        TEST(what_cannot_be_stored_does_not_take_effect),
+        TEST(missing_state_directory_is_an_error),
+        TEST(unreadable_store_is_kept_aside_and_reported),
+        TEST(store_kept_aside_is_never_overwritten),
+        TEST(store_without_names_is_read),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

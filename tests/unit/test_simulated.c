@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The scenario of the simulated host; the host itself is tested with the daemon, tests/faults/. */
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "agent/scenario.h"
+
+#define GUEST "\"guest\":{\"ram\":\"1GiB\"},\"link\":{\"rate\":\"1GB/s\"}"
+
+static void everything_that_can_be_said_is_read(void **state)
+{
+    static const char text[] =
+        "{\"time_factor\":20,\"disconnect_after\":\"30s\",\"reconnect_after\":\"5s\","
+        "\"log\":\"file\",\"domains\":[{\"name\":\"a\",\"start\":\"2s\",\"hang_after\":\"8s\","
+        "\"fail_after\":\"9s\",\"link\":{\"rate\":\"1GB/s\",\"noise\":0.5,"
+        "\"changes\":[{\"at\":\"10s\",\"factor\":0.25}]},"
+        "\"guest\":{\"ram\":\"2GiB\",\"zero\":\"1GiB\",\"flush\":\"100ms\",\"vcpus\":2,"
+        "\"busy\":\"50%\",\"regions\":[{\"size\":\"1MiB\",\"rate\":\"2MB/s\","
+        "\"sequential\":true,\"cpu_bound\":\"25%\",\"vcpu\":1}],"
+        "\"phases\":[{\"lasts\":\"3s\",\"rate\":2,\"busy\":0.5}]}}]}";
+    struct scenario_error err;
+    struct scenario s;
+    const struct scenario_domain *d;
+
+    (void)state;
+    assert_int_equal(scenario_parse(text, strlen(text), &s, &err), 0);
+    assert_true(s.time_factor == 20 && s.disconnect_s == 30 && s.reconnect_s == 35);
+    assert_string_equal(s.log, "file");
+    assert_int_equal(s.n_domains, 1);
+    d = &s.domain[0];
+    assert_string_equal(d->name, "a");
+    assert_true(d->start_s == 2 && d->hang_s == 8 && d->fail_s == 9);
+    assert_true(d->link.bps == 1e9 && d->link.noise == 0.5 && d->link.changes == 1);
+    assert_true(d->link.change[0].at_s == 10 && d->link.change[0].factor == 0.25);
+    assert_true(d->guest.ram_bytes == 2147483648.0 && d->guest.zero_bytes == 1073741824.0);
+    assert_true(d->guest.flush_s == 0.1 && d->guest.vcpus == 2 && d->guest.vcpu_busy[1] == 0.5);
+    assert_true(d->guest.regions == 1 && d->guest.region[0].bytes == 1048576);
+    assert_true(d->guest.region[0].rate_bps == 2e6 && d->guest.region[0].sequential);
+    assert_true(d->guest.region[0].cpu_bound == 0.25 && d->guest.region[0].vcpu == 1);
+    assert_true(d->guest.phases == 1 && d->guest.phase[0].seconds == 3);
+    assert_true(d->guest.phase[0].rate == 2 && d->guest.phase[0].busy == 0.5);
+    scenario_clear(&s);
+}
+
+static void what_is_left_out_is_healthy(void **state)
+{
+    static const char text[] = "{\"domains\":[{\"name\":\"a\"," GUEST "}]}";
+    struct scenario_error err;
+    struct scenario s;
+
+    (void)state;
+    assert_int_equal(scenario_parse(text, strlen(text), &s, &err), 0);
+    assert_true(s.time_factor == 1 && isinf(s.disconnect_s) && !s.log);
+    assert_true(isinf(s.domain[0].hang_s) && isinf(s.domain[0].fail_s));
+    assert_true(s.domain[0].guest.vcpus == 1 && s.domain[0].guest.vcpu_busy[0] == 1);
+    scenario_clear(&s);
+}
+
+static void what_is_wrong_is_refused_with_line_and_place(void **state)
+{
+    static const struct {
+        const char *text, *expected;
+    } bad[] = {
+        {"", "line 1: "},
+        {"[]", "line 1: must be an object"},
+        {"{\"domain\":[]}", "line 1: has an unknown key"},
+        {"{\n\"time_factor\":\"20\"}", "line 2: /time_factor: must be a number"},
+        {"{\"domains\":[\n{\"name\":\"\"," GUEST "}]}", "line 2: /domains/0/name: must be"},
+        {"{\"domains\":[{" GUEST "}]}", "line 1: /domains/0: needs a \"name\""},
+        {"{\"domains\":[\n{\"name\":\"a\"}]}", "line 2: /domains/0/guest: must be an object"},
+        {"{\"domains\":[{\"name\":\"a\",\"start\":2," GUEST "}]}",
+         "line 1: /domains/0/start: must be"},
+        {"{\"domains\":[{\"name\":\"a\",\"guest\":{\"ram\":\"1GiB\",\"zero\":\"2GiB\"},"
+         "\"link\":{\"rate\":\"1GB/s\"}}]}",
+         "line 1: /domains/0/guest/ram: is less than"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct scenario_error err = {""};
+        struct scenario s = {.n_domains = 77};
+
+        assert_true(scenario_parse(bad[i].text, strlen(bad[i].text), &s, &err) < 0);
+        assert_int_equal(s.n_domains, 77);
+        if (strncmp(err.text, bad[i].expected, strlen(bad[i].expected)) != 0)
+            fail_msg("%s: %s", bad[i].text, err.text);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everything_that_can_be_said_is_read),
+        cmocka_unit_test(what_is_left_out_is_healthy),
+        cmocka_unit_test(what_is_wrong_is_refused_with_line_and_place),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
