@@ -20,7 +20,7 @@ struct config_rule {
     char *name; /* glob; NULL: any */
     char *uuid; /* NULL: any */
     struct policy_layer layer;
-    char source[POLICY_SOURCE_MAX]; /* "FILE rule N" */
+    char source[POLICY_SOURCE_MAX]; /* "FILE/rules/N", or "FILE" for the policy at the top */
 };
 
 struct config {

@@ -344,8 +344,8 @@ static int apply_throttle(struct job *j, const struct action *a, int64_t decided
         j->drift_checked_ns = decided_ns;
         atomic_store(&j->w->throttled, true);
         snprintf(detail, size,
-                 "vCPU quota %.0f%% of a CPU, period %" PRId64 " ms, written in %.1f ms",
-                 a->share * 100, a->period_us / 1000, (double)(monotonic_ns() - decided_ns) / 1e6);
+                 "each vCPU left %.0f%% of what it could use, written in %.1f ms", a->share * 100,
+                 (double)(monotonic_ns() - decided_ns) / 1e6);
         return 0;
     }
     latch(j, r == -EBUSY ? REASON_OTHER_WRITER : REASON_ACTION_FAILED);

@@ -258,7 +258,7 @@ static void live(struct model *m, double dt)
     m->least_speed = fmin(m->least_speed, all);
     for (unsigned i = 0; i < m->guest.regions; i++) {
         const struct model_region *r = &m->guest.region[i];
-        double s = r->vcpu == MODEL_ALL_VCPUS ? all : speed[r->vcpu];
+        double s = (unsigned)r->vcpu < m->guest.vcpus ? speed[r->vcpu] : all;
 
         m->tau_s[i] += dt * rate * (1 - r->cpu_bound * (1 - s));
     }
