@@ -35,6 +35,8 @@
 #define NOT_SHRINKING 0.97
 /* Doubt ends when no more than this many times of what throttling would take is left. */
 #define PRESSED 1.5
+/* The remainder is flat when it is at least this much of what it was a pass before. */
+#define FLAT 0.99
 /* Syncs in a row, and the time, for which the likeliest forecast must fail. */
 #define DOUBT_SYNCS 3
 #define DOUBT_S     2.0
@@ -460,7 +462,9 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     const int64_t *p = o->policy->v;
     double limit_s = seconds(s->downtime_limit_ns);
     const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
-    bool sure = !spread_at(o, 1, limit_s).any_ends;
+    /* Passes that end as they began are a plateau, whatever a curve through them would allow. */
+    bool flat = o->e->passes > 2 && o->e->last_x_bytes > FLAT * o->e->prev_x_bytes;
+    bool sure = flat || !spread_at(o, 1, limit_s).any_ends;
     bool pressed = throttle->works && o->left_s < PRESSED * throttle->forecast.seconds;
 
     if (s->at_sync) {

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "agent/simulate.h"
 #include "tests/bench/scoreboard.h"
 
 #define GIB       1073741824.0
@@ -166,43 +167,9 @@ static const struct pattern patterns[] = {
     {"slow-flush", false, 3, 1.5, 0, slow_flush},
 };
 
-/* Sampled pages found dirty, after so many milliseconds, of a guest that runs memcached. */
-static const double memcached_ms[] = {125,   250,   375,   500,   750,   1000,  1500,  2000,
-                                      3000,  4001,  6000,  8000,  10000, 15000, 20000, 25000,
-                                      30000, 35000, 40000, 45000, 50000, 60000};
-static const double memcached_pages[] = {33,   78,   119,  151,  217,  236,  293,  336,
-                                         425,  505,  620,  756,  898,  1204, 1457, 1723,
-                                         1934, 2141, 2328, 2522, 2675, 2958};
-#define MEMCACHED_SAMPLES 16392.0
-#define MEMCACHED_ZERO    10060.0
-#define MEMCACHED_BYTES   (8392704.0 * 4096)
-
-static const struct model_point *memcached_curve(void)
-{
-    static struct model_point curve[COUNT(memcached_ms)];
-
-    for (unsigned i = 0; i < COUNT(curve); i++) {
-        curve[i].seconds = memcached_ms[i] / 1000;
-        curve[i].bytes = memcached_pages[i] / MEMCACHED_SAMPLES * MEMCACHED_BYTES;
-    }
-    return curve;
-}
-
 static void memcached(struct row *row)
 {
-    struct model_guest *g = &row->guest;
-
-    g->ram_bytes = MEMCACHED_BYTES;
-    g->zero_bytes = MEMCACHED_BYTES * MEMCACHED_ZERO / MEMCACHED_SAMPLES;
-    g->vcpus = 4;
-    for (unsigned i = 0; i < g->vcpus; i++)
-        g->vcpu_busy[i] = 0.8;
-    g->regions = 1;
-    g->region[0] = (struct model_region){.bytes = g->ram_bytes - g->zero_bytes,
-                                         .cpu_bound = 1,
-                                         .vcpu = MODEL_ALL_VCPUS,
-                                         .curve = memcached_curve(),
-                                         .curve_points = COUNT(memcached_ms)};
+    simulate_memcached(&row->guest);
 }
 
 static const struct pattern memcached_pattern = {"memcached", true, 0, 0, 0, memcached};

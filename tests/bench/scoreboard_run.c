@@ -5,10 +5,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/simulate.h"
 #include "policy/units.h"
 #include "tests/bench/scoreboard.h"
-
-#define POLL_S 0.25
 
 enum { LOOKS_MAX = 32768, CONTENDERS_MAX = 32 };
 
@@ -101,7 +100,6 @@ static void make_policy(const struct row *row, enum policy_objective objective,
     v[POLICY_DEADLINE] = (int64_t)(row->deadline_s * 1e9);
     v[POLICY_PATIENCE] = (int64_t)(row->patience_s * 1e9);
     v[POLICY_OBJECTIVE] = objective;
-    policy_finish(policy);
     v[POLICY_ON_DEADLINE] = ON_DEADLINE_REPORT;
 }
 
@@ -121,24 +119,6 @@ static bool decided(const struct decision *d)
         return false;
     return d->course.ends || d->verdict == VERDICT_NEEDS_HELP || d->verdict == VERDICT_HOPELESS ||
            d->verdict == VERDICT_STALLED;
-}
-
-static void apply(struct model *m, const struct action *a)
-{
-    switch (a->kind) {
-    case ACTION_DOWNTIME:
-        m->downtime_limit_s = (double)a->downtime_ns / 1e9;
-        break;
-    case ACTION_THROTTLE:
-        m->cpu_share = a->share;
-        break;
-    case ACTION_RELEASE:
-        m->cpu_share = 1;
-        break;
-    default:
-        model_cancel(m);
-        break;
-    }
 }
 
 static void trace_step(const struct sample *s, const struct estimate *e, const struct decision *d)
@@ -192,44 +172,64 @@ static void judge_looks(unsigned n, const struct model *m, double deadline_s, do
     }
 }
 
+/* A run of the controller, as it is watched. */
+struct run {
+    struct model *model;
+    struct controller controller;
+    struct outcome *outcome;
+    bool trace;
+    struct timespec asked;
+    enum verdict verdict;
+    enum reason reason;
+    double after_s;
+    unsigned looks;
+};
+
+static void before_step(void *context, struct sample *s)
+{
+    struct run *run = context;
+
+    (void)s;
+    note_sync(run->outcome, run->model);
+    clock_gettime(CLOCK_MONOTONIC, &run->asked);
+}
+
+static void after_step(void *context, const struct sample *s, const struct decision *d)
+{
+    struct run *run = context;
+    const struct model *m = run->model;
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    step_seconds += (double)(now.tv_sec - run->asked.tv_sec) +
+                    (double)(now.tv_nsec - run->asked.tv_nsec) / 1e9;
+    steps++;
+    if (run->looks < LOOKS_MAX)
+        looks[run->looks++] =
+            (struct look){m->time_s, decided(d), d->course.ends, d->course.seconds};
+    if (run->trace && (s->at_sync || d->n_actions > 0 || d->verdict != run->verdict ||
+                       d->reason != run->reason))
+        trace_step(s, &run->controller.estimator.now, d);
+    run->verdict = d->verdict;
+    run->reason = d->reason;
+    if (d->apply && d->n_actions > 0) {
+        run->after_s = m->time_s + 1e-6;
+        run->outcome->actions += d->n_actions;
+    }
+}
+
 static void run_controller(const struct policy *policy, const struct row *row, struct model *m,
                            bool trace, struct outcome *o)
 {
-    static struct controller c;
-    enum verdict verdict = VERDICTS;
-    enum reason reason = REASONS;
-    double after_s = 0;
-    unsigned n = 0;
+    static struct run run;
 
-    controller_init(&c);
-    while (m->state == MODEL_RUNNING && m->time_s < row->deadline_s) {
-        struct timespec before;
-        struct timespec after;
-        struct decision d;
-        struct sample s;
-
-        model_sample(m, &s);
-        clock_gettime(CLOCK_MONOTONIC, &before);
-        controller_step(&c, &policy->values, &s, &d);
-        clock_gettime(CLOCK_MONOTONIC, &after);
-        step_seconds +=
-            (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) / 1e9;
-        steps++;
-        if (n < LOOKS_MAX)
-            looks[n++] = (struct look){m->time_s, decided(&d), d.course.ends, d.course.seconds};
-        if (trace && (s.at_sync || d.n_actions > 0 || d.verdict != verdict || d.reason != reason))
-            trace_step(&s, &c.estimator.now, &d);
-        verdict = d.verdict;
-        reason = d.reason;
-        for (unsigned i = 0; d.apply && i < d.n_actions; i++) {
-            apply(m, &d.action[i]);
-            after_s = m->time_s + 1e-6;
-            o->actions++;
-        }
-        model_run(m, fmin(POLL_S, row->deadline_s - m->time_s));
-        note_sync(o, m);
-    }
-    judge_looks(n, m, row->deadline_s, after_s, o);
+    run = (struct run){
+        .model = m, .outcome = o, .trace = trace, .verdict = VERDICTS, .reason = REASONS};
+    controller_init(&run.controller);
+    simulate(m, &run.controller, &policy->values, row->deadline_s,
+             &(struct simulate_watch){before_step, after_step, &run});
+    note_sync(o, m);
+    judge_looks(run.looks, m, row->deadline_s, run.after_s, o);
 }
 
 static void run_migpolicy(enum policy_objective objective, const struct row *row, uint64_t seed,
