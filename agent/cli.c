@@ -13,7 +13,7 @@ static const struct verb {
     const char *name;
     int (*function)(const struct cli *cli);
     const char *synopsis, *help;
-    bool takes_all, takes_fields, takes_policy;
+    bool takes_all, takes_fields, takes_policy, takes_simulate;
 } verbs[] = {
     {"status", cli_status, "[VM...]", "migrations under way; -a: and those that have ended",
      .takes_all = true},
@@ -24,19 +24,33 @@ static const struct verb {
     {"check", cli_check, "[FILE|DIR]", "read the daemon's configuration and say what is wrong"},
     {"replay", cli_replay, "TRACE", "decide again on a recorded migration; --policy: otherwise",
      .takes_all = true, .takes_policy = true},
+    {"simulate", cli_simulate, "[FLAG...]", "try a policy on a described guest and network",
+     .takes_all = true, .takes_fields = true, .takes_policy = true, .takes_simulate = true},
     {"version", cli_version, "", "versions of this command and of the daemon"},
 };
 enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 
-enum { OPT_JSON = 256, OPT_POLICY, OPT_SOCKET, OPT_NO_LEGEND, OPT_VERSION, OPT_FIELD };
+enum {
+    OPT_JSON = 256,
+    OPT_POLICY,
+    OPT_SOCKET,
+    OPT_NO_LEGEND,
+    OPT_VERSION,
+    OPT_FIELD,
+    OPT_SIMULATE = OPT_FIELD + POLICY_FIELDS
+};
 
 /* The long options of every verb, so that options may stand before the verb as well as after it. */
 static const struct option common_options[] = {
-    {"all", no_argument, NULL, 'a'},          {"json", no_argument, NULL, OPT_JSON},
-    {"output", required_argument, NULL, 'o'}, {"socket", required_argument, NULL, OPT_SOCKET},
+    {"all", no_argument, NULL, 'a'},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"output", required_argument, NULL, 'o'},
+    {"socket", required_argument, NULL, OPT_SOCKET},
     {"policy", required_argument, NULL, OPT_POLICY},
-    {"quiet", no_argument, NULL, 'q'},        {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
-    {"help", no_argument, NULL, 'h'},         {"version", no_argument, NULL, OPT_VERSION},
+    {"quiet", no_argument, NULL, 'q'},
+    {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, OPT_VERSION},
 };
 enum { N_COMMON = sizeof(common_options) / sizeof(common_options[0]) };
 
@@ -51,20 +65,20 @@ static void print_help(void)
            "Decide how live migrations may be helped to an end, and see how they fare.\n\n"
            "Commands (status if none is given; VM: a name, uuid:UUID or id:ID):\n");
     for (unsigned i = 0; i < N_VERBS; i++)
-        printf("  %-8s%-19s%s\n", verbs[i].name, verbs[i].synopsis, verbs[i].help);
+        printf("  %-9s%-19s%s\n", verbs[i].name, verbs[i].synopsis, verbs[i].help);
     printf("\nOptions:\n"
-           "  -a, --all           status: ended migrations too; unset: every field; replay:\n"
-           "                      every sample\n"
+           "  -a, --all           status: ended migrations too; unset: every field; replay\n"
+           "                      and simulate: every sample\n"
            "  -o, --output=FORMAT table or json\n"
            "      --json          the same as -o json\n"
            "      --socket=PATH   the daemon's socket (default $MIGPOLICY_SOCKET or\n"
            "                      " DEFAULT_SOCKET ")\n"
-           "      --policy=FILE   replay: under this policy, a JSON object\n"
+           "      --policy=FILE   replay, simulate: under this policy, a JSON object\n"
            "  -q, --quiet         print nothing but what was asked for\n"
            "      --no-legend     no headings above tables\n"
            "  -h, --help          this text\n"
            "      --version       version of this command\n\n"
-           "Policy flags of set:\n");
+           "Policy flags of set and simulate:\n");
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         const struct policy_field_info *info = policy_field_info((enum policy_field)i);
         char flag[CLI_FLAG_MAX];
@@ -84,7 +98,15 @@ static void print_help(void)
         }
         printf("  %s\n        %s\n", text, info->help);
     }
-    printf("\nDurations: 500ms 2s 1m30s; shares: 20%%. See migpolicy(1).\n");
+    printf("\nWhat simulate simulates, and the defaults:\n");
+    for (unsigned i = 0; i < SIMULATE_OPTIONS; i++) {
+        const struct cli_simulate_option *o = &cli_simulate_options[i];
+
+        printf("  --%s%s%s\n        %s\n", o->name, o->value ? "=" : "", o->value ? o->value : "",
+               o->help);
+    }
+    printf("\nDurations: 500ms 2s 1m30s; shares: 20%%; sizes: 4GiB; rates: 1Gbit/s 100MiB/s.\n"
+           "See migpolicy(1).\n");
 }
 
 static int bad_option(int code, const char *word)
@@ -101,7 +123,7 @@ static int bad_option(int code, const char *word)
 /* Reads the options; `ret_stop` tells that one of them (help, version) was all there is to do. */
 static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
 {
-    struct option options[N_COMMON + POLICY_FIELDS + 1] = {0};
+    struct option options[N_COMMON + POLICY_FIELDS + SIMULATE_OPTIONS + 1] = {0};
     char flags[POLICY_FIELDS][CLI_FLAG_MAX];
     int opt;
 
@@ -113,6 +135,11 @@ static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
             cli_flag(info->name, flags[i]),
             is_yes_or_no(info) ? optional_argument : required_argument, NULL, OPT_FIELD + (int)i};
     }
+    for (unsigned i = 0; i < SIMULATE_OPTIONS; i++)
+        options[N_COMMON + POLICY_FIELDS + i] =
+            (struct option){cli_simulate_options[i].name,
+                            cli_simulate_options[i].value ? required_argument : no_argument, NULL,
+                            OPT_SIMULATE + (int)i};
 
     while ((opt = getopt_long(argc, argv, ":ao:qh", options, NULL)) >= 0) {
         switch (opt) {
@@ -151,7 +178,10 @@ static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
         case ':':
             return bad_option(opt, argv[optind - 1]);
         default:
-            cli->field_text[opt - OPT_FIELD] = optarg ? optarg : "yes";
+            if (opt >= OPT_SIMULATE)
+                cli->simulate_text[opt - OPT_SIMULATE] = optarg ? optarg : "";
+            else
+                cli->field_text[opt - OPT_FIELD] = optarg ? optarg : "yes";
         }
     }
     cli->args = argv + optind;
@@ -184,6 +214,11 @@ static int check_flags(const struct cli *cli, const struct verb *verb)
         if (cli->field_text[i])
             return cli_fail(CLI_USAGE, "%s does not take --%s; use migpolicy set", verb->name,
                             cli_flag(policy_field_info((enum policy_field)i)->name, flag));
+    }
+    for (unsigned i = 0; i < SIMULATE_OPTIONS && !verb->takes_simulate; i++) {
+        if (cli->simulate_text[i])
+            return cli_fail(CLI_USAGE, "%s has no option --%s; see migpolicy --help", verb->name,
+                            cli_simulate_options[i].name);
     }
     return CLI_OK;
 }

@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 #include "policy/cleanup.h"
+#include "policy/controller.h"
 #include "policy/policy.h"
 
 enum cli_exit {
@@ -29,13 +30,39 @@ enum cli_exit {
     CLI_TIMEOUT,
 };
 
+/* Options of simulate. */
+enum simulate_option {
+    SIMULATE_MEMORY,
+    SIMULATE_ZERO,
+    SIMULATE_DIRTY_RATE,
+    SIMULATE_HOT,
+    SIMULATE_PATTERN,
+    SIMULATE_CPU_BOUND,
+    SIMULATE_CURVE,
+    SIMULATE_VCPUS,
+    SIMULATE_BUSY,
+    SIMULATE_FLUSH,
+    SIMULATE_LINK,
+    SIMULATE_NOISE,
+    SIMULATE_SEED,
+    SIMULATE_LIMIT,
+    SIMULATE_FOR,
+    SIMULATE_PLOT,
+    SIMULATE_OPTIONS,
+};
+struct cli_simulate_option {
+    const char *name, *value, *help; /* value: NULL if it takes none */
+};
+extern const struct cli_simulate_option cli_simulate_options[SIMULATE_OPTIONS];
+
 /* The command line, read. */
 struct cli {
     const char *socket;
     const char *policy; /* --policy; NULL if it was not given */
     bool json, quiet, no_legend, all;
     const char *field_text[POLICY_FIELDS]; /* value of a policy flag, NULL if it was not given */
-    char **args;                           /* what follows the verb, NULL-terminated */
+    const char *simulate_text[SIMULATE_OPTIONS]; /* likewise; "" for an option without a value */
+    char **args;                                 /* what follows the verb, NULL-terminated */
     int n_args;
 };
 
@@ -47,6 +74,7 @@ int cli_show(const struct cli *cli);
 int cli_explain(const struct cli *cli);
 int cli_check(const struct cli *cli);
 int cli_replay(const struct cli *cli);
+int cli_simulate(const struct cli *cli);
 int cli_version(const struct cli *cli);
 
 /* cli_text.c */
@@ -119,6 +147,40 @@ void cli_table_row(struct cli_table *table, const char *const *cells);
 
 /* Prints the table and frees it. */
 void cli_table_print(struct cli_table *table);
+
+/* cli_decision.c */
+
+enum { CLI_DOING_MAX = 160 };
+
+/* Is action `i` done, or only decided? */
+bool cli_is_done(const struct decision *d, unsigned i);
+
+/* One action in words, appended; what is not done in brackets. */
+void cli_describe(const struct action *a, bool done, char text[CLI_DOING_MAX]);
+
+/* Adds a member; takes over `value`, which is not NULL: else the process ends. */
+void cli_add(struct json_object *object, const char *key, struct json_object *value);
+
+/* Adds a number; null unless it is finite. */
+void cli_add_number(struct json_object *object, const char *key, double value);
+
+/* New objects; `actions` is taken over. */
+struct json_object *cli_action_to_json(const struct action *a, const char *result);
+struct json_object *cli_decision_to_json(enum verdict verdict, enum reason reason,
+                                         struct json_object *actions);
+
+/* cli_file.c: what is wrong is reported; these return the exit code. */
+
+/* The whole of a file, which the caller frees. */
+int cli_read_file(const char *path, size_t max, char **ret_text, size_t *ret_len);
+
+/* A policy in JSON. */
+int cli_read_policy(const char *path, struct policy_layer *ret);
+
+/* cli_policy.c */
+
+/* The policy flags given, each checked, or reports what is wrong and returns CLI_USAGE. */
+int cli_read_fields(const struct cli *cli, struct policy_layer *ret);
 
 /* cli_call.c */
 

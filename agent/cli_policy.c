@@ -51,11 +51,9 @@ int cli_show(const struct cli *cli)
     return code == CLI_OK ? call_and_print(cli, "io.migpolicy.Show", vm, NULL) : code;
 }
 
-/* The flags given, each checked, as {name: value}. */
-static int read_fields(const struct cli *cli, struct json_object *fields)
+int cli_read_fields(const struct cli *cli, struct policy_layer *ret)
 {
-    struct policy_layer layer = {0};
-
+    *ret = (struct policy_layer){0};
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         const char *name = policy_field_info((enum policy_field)i)->name;
         const char *text = cli->field_text[i];
@@ -64,13 +62,28 @@ static int read_fields(const struct cli *cli, struct json_object *fields)
 
         if (!text)
             continue;
-        if (policy_layer_set(&layer, (enum policy_field)i, text, &expected) < 0)
+        if (policy_layer_set(ret, (enum policy_field)i, text, &expected) < 0)
             return cli_fail(CLI_USAGE, "--%s: \"%s\" is not %s", cli_flag(name, flag), text,
                             expected);
-        json_object_object_add(fields, name, cli_need(json_object_new_string(text)));
     }
+    return CLI_OK;
+}
+
+/* The same as {name: value}. */
+static int fields_to_json(const struct cli *cli, struct json_object *fields)
+{
+    struct policy_layer layer;
+    int code = cli_read_fields(cli, &layer);
+
+    if (code != CLI_OK)
+        return code;
     if (layer.set == 0)
         return cli_fail(CLI_USAGE, "nothing to set; name a field, such as --max-downtime 2s");
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        if (cli->field_text[i])
+            json_object_object_add(fields, policy_field_info((enum policy_field)i)->name,
+                                   cli_need(json_object_new_string(cli->field_text[i])));
+    }
     return CLI_OK;
 }
 
@@ -81,7 +94,7 @@ int cli_set(const struct cli *cli)
     int code = cli_one_vm(cli, "set", &vm);
 
     if (code == CLI_OK)
-        code = read_fields(cli, fields);
+        code = fields_to_json(cli, fields);
     return code == CLI_OK ? call_and_print(cli, "io.migpolicy.Set", vm, STEAL(fields)) : code;
 }
 

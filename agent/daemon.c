@@ -235,8 +235,9 @@ static int restore_only(const struct options *opt)
 /* ---- the event loop's own callbacks ---- */
 
 /*
- * libvirt brings some fifty libraries, most of whose code runs once, at start-up. Its pages are given
- * back then; what is needed again is mapped from the page cache, read-only code being the file's.
+ * libvirt brings some fifty libraries, most of whose code runs once, at start-up. Its pages are
+ * given back then; what is needed again is mapped from the page cache, read-only code being the
+ * file's.
  */
 static int give_back_code(struct dl_phdr_info *info, size_t size, void *opaque)
 {

@@ -23,6 +23,7 @@ struct hv_ops {
     int (*watch_get_downtime)(struct hv_watch *watch, int64_t *ret_ns);
     int (*watch_set_downtime)(struct hv_watch *watch, int64_t ns);
     int (*watch_cancel)(struct hv_watch *watch);
+    int (*watch_flush)(struct hv_watch *watch, int64_t *ret_ns);
     int (*watch_state)(struct hv_watch *watch, bool *ret_active, bool *ret_running);
 };
 

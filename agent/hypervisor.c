@@ -75,6 +75,11 @@ int hv_watch_cancel(struct hv_watch *watch)
     return ops->watch_cancel(watch);
 }
 
+int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns)
+{
+    return ops->watch_flush(watch, ret_ns);
+}
+
 int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 {
     return ops->watch_state(watch, ret_active, ret_running);

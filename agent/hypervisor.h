@@ -6,7 +6,8 @@
  *
  * Functions return 0 or -errno: -ENOTCONN (the connection is lost or cannot be made), -ENOENT (no
  * such domain), -EINVAL (not possible in the domain's present state), -ETIMEDOUT (the domain is
- * busy), -EIO (anything else). hypervisor_error() then tells what the hypervisor said, for a log line.
+ * busy), -EIO (anything else). hypervisor_error() then tells what the hypervisor said, for a log
+ * line.
  */
 #ifndef MIGPOLICY_HYPERVISOR_H
 #define MIGPOLICY_HYPERVISOR_H
@@ -79,7 +80,8 @@ const struct throttle_ops *hypervisor_throttle(void);
 /* What went wrong last in this thread. Valid until the thread's next call. Never NULL. */
 const char *hypervisor_error(void);
 
-/* The connection for events. Opened, listed and closed by one thread; events may come before it is open. */
+/* The connection for events. Opened, listed and closed by one thread; events may come before it is
+ * open. */
 struct hv_link;
 int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
                  struct hv_link **ret);
@@ -100,6 +102,13 @@ int hv_watch_job(struct hv_watch *watch, struct hv_job *ret);
 int hv_watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns);
 int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns);
 int hv_watch_cancel(struct hv_watch *watch);
+
+/*
+ * What a flush of the domain's disks took lately, on average; 0 while there was none to see. It
+ * happens inside the blackout and no downtime limit knows of it. A lower bound: under load of the
+ * final flush it takes longer.
+ */
+int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns);
 
 /* Does the domain still exist on this host, and does it run? Takes no job, waits for no monitor. */
 int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running);

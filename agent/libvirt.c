@@ -212,7 +212,7 @@ static void link_close(struct hv_link *link)
 }
 
 static int link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
-                 struct hv_link **ret)
+                     struct hv_link **ret)
 {
     struct hv_link *link = calloc(1, sizeof(*link));
     int r;
@@ -288,6 +288,9 @@ static int link_probe(struct hv_link *link, const struct hv_domain *domain, bool
 struct hv_watch {
     virConnectPtr conn;
     virDomainPtr dom;
+    uint64_t flushes; /* counters of the disks at the last look, 0: none yet */
+    uint64_t flush_total_ns;
+    int64_t flush_ns;
 };
 
 static int watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
@@ -372,6 +375,44 @@ static int watch_cancel(struct hv_watch *watch)
     return virDomainAbortJob(watch->dom) < 0 ? last_errno(watch->conn) : 0;
 }
 
+/* Block statistics are signed, absent ones count as 0. */
+static uint64_t count(virTypedParameterPtr params, int n, const char *name)
+{
+    long long value = 0;
+
+    virTypedParamsGetLLong(params, n, name, &value);
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+static int watch_flush(struct hv_watch *watch, int64_t *ret_ns)
+{
+    virTypedParameterPtr params = NULL;
+    uint64_t flushes;
+    uint64_t total_ns;
+    int n = 0;
+
+    /* No disk named: the sum over all. Without any disk libvirt has nothing to sum. */
+    if (virDomainBlockStatsFlags(watch->dom, "", NULL, &n, 0) < 0)
+        return last_errno(watch->conn);
+    params = calloc((size_t)n + 1, sizeof(*params));
+    if (!params)
+        return -ENOMEM;
+    if (virDomainBlockStatsFlags(watch->dom, "", params, &n, 0) < 0) {
+        free(params);
+        return last_errno(watch->conn);
+    }
+    flushes = count(params, n, VIR_DOMAIN_BLOCK_STATS_FLUSH_REQ);
+    total_ns = count(params, n, VIR_DOMAIN_BLOCK_STATS_FLUSH_TOTAL_TIMES);
+    virTypedParamsFree(params, n);
+    if (flushes > watch->flushes && total_ns >= watch->flush_total_ns)
+        watch->flush_ns =
+            (int64_t)((total_ns - watch->flush_total_ns) / (flushes - watch->flushes));
+    watch->flushes = flushes;
+    watch->flush_total_ns = total_ns;
+    *ret_ns = watch->flush_ns;
+    return 0;
+}
+
 static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 {
     int state;
@@ -404,6 +445,7 @@ const struct hv_ops hv_libvirt = {
     .watch_get_downtime = watch_get_downtime,
     .watch_set_downtime = watch_set_downtime,
     .watch_cancel = watch_cancel,
+    .watch_flush = watch_flush,
     .watch_state = watch_state,
 };
 

@@ -41,7 +41,9 @@ static void add_domain(struct monitor *m, const struct hv_domain *domain)
 
     pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < m->count; i++) {
-        if (strcmp(m->domains[i].uuid, domain->uuid) == 0) {
+        /* A name is unique on a host: another UUID under it belongs to a domain that is gone. */
+        if (strcmp(m->domains[i].uuid, domain->uuid) == 0 ||
+            strcmp(m->domains[i].name, domain->name) == 0) {
             m->domains[i] = *domain;
             pthread_mutex_unlock(&m->lock);
             return;
@@ -61,7 +63,9 @@ static void on_event(const struct hv_event *event, void *opaque)
 
     if (event->kind == HV_DOMAIN_SEEN)
         add_domain(m, &event->domain);
-    if (event->kind == HV_DOMAIN_CHANGED || event->kind == HV_STOPPED) {
+    /* The list is read anew after every change: one read meanwhile may be older than this event. */
+    if (event->kind == HV_DOMAIN_SEEN || event->kind == HV_DOMAIN_CHANGED ||
+        event->kind == HV_STOPPED) {
         atomic_store(&m->changed, true);
         wakeup_signal(&m->wake);
     }
@@ -254,10 +258,10 @@ int monitor_find(struct monitor *m, const char *vm, struct hv_domain *ret)
     if (!m->known)
         r = -ENOTCONN;
     for (size_t i = 0; i < m->count; i++) {
-        if (matches(&m->domains[i], vm)) {
+        /* One that runs before one that is just going. */
+        if (matches(&m->domains[i], vm) && (r < 0 || m->domains[i].id >= 0)) {
             *ret = m->domains[i];
             r = 0;
-            break;
         }
     }
     pthread_mutex_unlock(&m->lock);

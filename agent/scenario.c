@@ -12,7 +12,8 @@
 #include "policy/json_strict.h"
 #include "policy/units.h"
 
-/* Where the reading is, and the first thing that was wrong. After it, reading goes on to no harm. */
+/* Where the reading is, and the first thing that was wrong. After it, reading goes on to no harm.
+ */
 struct reader {
     char pointer[128];
     char bad_pointer[160];
@@ -61,8 +62,8 @@ static bool is_object(struct reader *r, struct json_object *object, const char *
         char word[34];
 
         (void)value;
-        if (snprintf(word, sizeof(word), " %s ", key) >= (int)sizeof(word) ||
-            strchr(key, ' ') || !*key || !strstr(keys, word)) {
+        if (snprintf(word, sizeof(word), " %s ", key) >= (int)sizeof(word) || strchr(key, ' ') ||
+            !*key || !strstr(keys, word)) {
             complain(r, "", "has an unknown key; known are%s", keys);
             return false;
         }
@@ -87,7 +88,9 @@ static double quantity(struct reader *r, struct json_object *object, const char 
         complain(r, key, "must be %s", units_expected(unit));
         return absent;
     }
-    return unit == UNIT_DURATION ? (double)n / 1e9 : unit == UNIT_SHARE ? (double)n / 1e6 : (double)n;
+    return unit == UNIT_DURATION ? (double)n / 1e9
+           : unit == UNIT_SHARE  ? (double)n / 1e6
+                                 : (double)n;
 }
 
 static double number(struct reader *r, struct json_object *object, const char *key, double min,
@@ -298,8 +301,8 @@ int scenario_parse(const char *text, size_t len, struct scenario *ret,
     int r = json_strict_parse(text, len, &object, &err);
 
     if (r < 0) {
-        snprintf(ret_err->text, sizeof(ret_err->text), "line %u: %s",
-                 r == -ENOMEM ? 1 : err.line, r == -ENOMEM ? "out of memory" : err.reason);
+        snprintf(ret_err->text, sizeof(ret_err->text), "line %u: %s", r == -ENOMEM ? 1 : err.line,
+                 r == -ENOMEM ? "out of memory" : err.reason);
         return r;
     }
     r = read_scenario(&reader, object, &scenario);
@@ -312,8 +315,8 @@ int scenario_parse(const char *text, size_t len, struct scenario *ret,
         /* What is missing has no line; what it is missing from has. */
         while ((line = json_strict_line(text, len, place)) == 0 && place[0])
             *strrchr(place, '/') = '\0';
-        snprintf(ret_err->text, sizeof(ret_err->text), "line %d: %s%s%s", line,
-                 reader.bad_pointer, reader.bad_pointer[0] ? ": " : "", reader.reason);
+        snprintf(ret_err->text, sizeof(ret_err->text), "line %d: %s%s%s", line, reader.bad_pointer,
+                 reader.bad_pointer[0] ? ": " : "", reader.reason);
         r = -EINVAL;
     } else if (r < 0) {
         snprintf(ret_err->text, sizeof(ret_err->text), "line 1: %s", strerror(-r));

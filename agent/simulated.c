@@ -17,8 +17,8 @@
  * sent, so that none comes after link_close().
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -250,8 +250,7 @@ static int init(const char *uri)
         d->script = &host.scenario.domain[i];
         d->seed = i + 1;
         snprintf(d->id.name, sizeof(d->id.name), "%s", d->script->name);
-        snprintf(d->id.uuid, sizeof(d->id.uuid), "51310000-0000-4000-8000-%012x",
-                 (unsigned)i + 1);
+        snprintf(d->id.uuid, sizeof(d->id.uuid), "51310000-0000-4000-8000-%012x", (unsigned)i + 1);
         d->id.id = (int)i + 1;
         pthread_mutex_init(&d->lock, NULL);
     }
@@ -459,6 +458,16 @@ static int watch_cancel(struct hv_watch *watch)
     return leave(watch->domain, 0);
 }
 
+static int watch_flush(struct hv_watch *watch, int64_t *ret_ns)
+{
+    int r = enter(watch->domain, watch->opened_s);
+
+    if (r < 0)
+        return r;
+    *ret_ns = (int64_t)(watch->domain->script->guest.flush_s * 1e9);
+    return leave(watch->domain, 0);
+}
+
 static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 {
     struct sim_domain *d = watch->domain;
@@ -565,5 +574,6 @@ const struct hv_ops hv_simulated = {
     .watch_get_downtime = watch_get_downtime,
     .watch_set_downtime = watch_set_downtime,
     .watch_cancel = watch_cancel,
+    .watch_flush = watch_flush,
     .watch_state = watch_state,
 };

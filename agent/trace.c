@@ -206,12 +206,11 @@ static void flush(struct traces *ts)
     while ((t = *at)) {
         char *buf = STEAL(t->buf);
         size_t len = t->len;
-        int r = 0;
+        int r;
 
         t->len = t->size = 0;
         pthread_mutex_unlock(&ts->lock);
-        if (len > 0)
-            r = write_out(ts, t, buf, len);
+        r = len > 0 ? write_out(ts, t, buf, len) : 0;
         free(buf);
         if (r < 0)
             log_warning("migrations are no longer recorded: %s: %s", t->file, strerror(-r));

@@ -43,9 +43,9 @@ int traces_new(const char *dir, const struct trace_limits *limits, struct traces
 void traces_free(struct traces *ts);
 
 /*
- * Starts the record of one migration; start_ns is the monotonic clock at its start. NULL if there is
- * no recording (also for ts NULL), which the functions below take well. Ended by trace_end(). They
- * touch no disk. One thread per trace.
+ * Starts the record of one migration; start_ns is the monotonic clock at its start. NULL if there
+ * is no recording (also for ts NULL), which the functions below take well. Ended by trace_end().
+ * They touch no disk. One thread per trace.
  */
 struct trace *trace_start(struct traces *ts, const struct hv_domain *domain, int64_t start_ns,
                           int64_t poll_ns, const struct policy *policy);

@@ -31,11 +31,12 @@ struct job {
     double share; /* quota of ours in force; 1: none */
     int64_t downtime_limit_ns;
     int64_t limit_read_ns;
+    int64_t flush_ns;
     int64_t drift_checked_ns;
     bool cancelling;
     struct trace *trace;
     enum reason latched; /* not in the trace yet */
-    char proposed[160]; /* last proposal, so as not to repeat it */
+    char proposed[160];  /* last proposal, so as not to repeat it */
 };
 
 /* ---- what other threads may do ---- */
@@ -274,6 +275,8 @@ static void read_limit(struct job *j, int64_t now)
         return;
     if (hv_watch_get_downtime(j->hv, &j->downtime_limit_ns) == 0)
         j->limit_read_ns = now;
+    /* Unknown is fine: not every domain has disks. */
+    (void)hv_watch_flush(j->hv, &j->flush_ns);
 }
 
 static void take_sample(struct job *j, const struct hv_job *hv, int64_t sync_ns, struct sample *s)
@@ -292,6 +295,7 @@ static void take_sample(struct job *j, const struct hv_job *hv, int64_t sync_ns,
         .disk_total_bytes = hv->disk_total_bytes,
         .disk_remaining_bytes = hv->disk_remaining_bytes,
         .downtime_limit_ns = j->downtime_limit_ns,
+        .flush_ns = j->flush_ns,
         .expected_downtime_ns = hv->expected_downtime_ns,
         .auto_converge_percent = hv->auto_converge_percent,
         .post_copy = hv->post_copy,
@@ -343,9 +347,8 @@ static int apply_throttle(struct job *j, const struct action *a, int64_t decided
         j->share = a->share;
         j->drift_checked_ns = decided_ns;
         atomic_store(&j->w->throttled, true);
-        snprintf(detail, size,
-                 "each vCPU left %.0f%% of what it could use, written in %.1f ms", a->share * 100,
-                 (double)(monotonic_ns() - decided_ns) / 1e6);
+        snprintf(detail, size, "each vCPU left %.0f%% of what it could use, written in %.1f ms",
+                 a->share * 100, (double)(monotonic_ns() - decided_ns) / 1e6);
         return 0;
     }
     latch(j, r == -EBUSY ? REASON_OTHER_WRITER : REASON_ACTION_FAILED);
@@ -555,8 +558,11 @@ static int look(struct job *j)
     trace_before(j, &s);
     controller_step(&j->controller, &j->policy.values, &s, &d);
     decided = monotonic_ns();
+    pthread_mutex_lock(&j->w->lock);
+    j->w->view.sample.elapsed_ns = s.elapsed_ns; /* events are told by it */
+    pthread_mutex_unlock(&j->w->lock);
     for (unsigned i = 0; i < d.n_actions; i++) {
-        if (d.apply || d.action[i].kind == ACTION_RELEASE)
+        if (decision_applies(&d, i))
             result[i] = apply(j, &d.action[i], decided) == 0 ? TRACE_APPLIED : TRACE_FAILED;
     }
     trace_decision(j, &s, &d, result);

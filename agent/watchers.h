@@ -48,8 +48,8 @@ struct watchers;
 int watchers_new(const struct watchers_env *env, struct watchers **ret);
 
 /*
- * Stops all watchers, lifts all quotas, waits a few seconds for threads that hang. Returns false when
- * some still do: what they use must then stay until the process ends.
+ * Stops all watchers, lifts all quotas, waits a few seconds for threads that hang. Returns false
+ * when some still do: what they use must then stay until the process ends.
  */
 bool watchers_free(struct watchers *ws);
 

@@ -35,6 +35,8 @@
 #define NOT_SHRINKING 0.97
 /* Doubt ends when no more than this many times of what throttling would take is left. */
 #define PRESSED 1.5
+/* The link is faster when it carries more than this many times what it did. */
+#define FASTER 1.5
 /* The remainder is flat when it is at least this much of what it was a pass before. */
 #define FLAT 0.99
 /* Syncs in a row, and the time, for which the likeliest forecast must fail. */
@@ -395,6 +397,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
     if (c->throttled_passes > 0 && e->last_x_bytes > NOT_SHRINKING * e->prev_x_bytes &&
         !d->alternative[ALT_THROTTLE].works && !d->alternative[ALT_BOTH].works) {
         controller_latch_throttle(c, REASON_THROTTLE_INEFFECTIVE);
+        c->latch_bps = e->drain_bps;
         add_release(d, REASON_THROTTLE_INEFFECTIVE);
         d->alternative[ALT_THROTTLE].reason = REASON_THROTTLE_INEFFECTIVE;
         d->alternative[ALT_BOTH].reason = REASON_THROTTLE_INEFFECTIVE;
@@ -460,11 +463,10 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
 {
     const struct sample *s = o->s;
     const int64_t *p = o->policy->v;
-    double limit_s = seconds(s->downtime_limit_ns);
     const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
     /* Passes that end as they began are a plateau, whatever a curve through them would allow. */
     bool flat = o->e->passes > 2 && o->e->last_x_bytes > FLAT * o->e->prev_x_bytes;
-    bool sure = flat || !spread_at(o, 1, limit_s).any_ends;
+    bool sure = flat || c->sure;
     bool pressed = throttle->works && o->left_s < PRESSED * throttle->forecast.seconds;
 
     if (s->at_sync) {
@@ -519,20 +521,36 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
     const struct estimate *e = o->e;
     const struct sample *s = o->s;
     double limit_s = seconds(s->downtime_limit_ns);
-    struct spread course = spread_at(o, e->speed, limit_s);
+    double since_s = seconds(s->now_ns - c->last_ns);
     bool acted =
         s->cpu_share < 1 || (c->downtime_set_ns != 0 && s->downtime_limit_ns == c->downtime_set_ns);
 
-    d->course = course.likely;
-    d->earliest_s = course.first.ends ? course.first.seconds : INFINITY;
-    d->latest_s = course.all_end ? course.last.seconds : INFINITY;
+    /* What a slower link made pointless is worth another try on a faster one. */
+    if (c->throttle_latched && c->throttle_latch_reason == REASON_THROTTLE_INEFFECTIVE &&
+        e->drain_bps > FASTER * c->latch_bps)
+        c->throttle_latched = false;
+
+    /* Between syncs there is no new evidence: the spread only draws nearer. */
+    if (s->at_sync || !c->last.alternatives_known) {
+        struct spread course = spread_at(o, e->speed, limit_s);
+
+        d->course = course.likely;
+        d->earliest_s = course.first.ends ? course.first.seconds : INFINITY;
+        d->latest_s = course.all_end ? course.last.seconds : INFINITY;
+        c->sure = !spread_at(o, 1, limit_s).any_ends;
+    } else {
+        d->course = forecast_at(o, &e->curve, e->speed, limit_s);
+        d->earliest_s = fmax(c->last.earliest_s - since_s, 0);
+        d->latest_s = fmax(c->last.latest_s - since_s, 0);
+    }
+    c->last_ns = s->now_ns;
     if (s->at_sync || !c->last.alternatives_known) {
         try_all(c, o, d);
     } else {
-        /* Between syncs there is no new evidence. */
         memcpy(d->alternative, c->last.alternative, sizeof(d->alternative));
         d->alternatives_known = true;
-        d->alternative[ALT_WAIT].forecast = forecast_at(o, &e->curve, 1, limit_s);
+        d->alternative[ALT_WAIT].forecast =
+            s->cpu_share < 1 ? forecast_at(o, &e->curve, 1, limit_s) : d->course;
         d->alternative[ALT_WAIT].works = d->alternative[ALT_WAIT].forecast.ends;
     }
 

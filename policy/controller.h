@@ -57,12 +57,15 @@ struct alternative {
     struct forecast forecast;
 };
 
+/* A release, and a downtime with a throttle. */
+enum { DECISION_ACTIONS_MAX = 3 };
+
 struct decision {
     enum verdict verdict;
     enum reason reason;
     bool apply; /* false: observe only */
     unsigned n_actions;
-    struct action action[2];
+    struct action action[DECISION_ACTIONS_MAX];
     struct forecast course; /* on the present course */
     double earliest_s;      /* the spread of course.seconds; INFINITY: not at all */
     double latest_s;
@@ -70,6 +73,13 @@ struct decision {
     enum alternative_kind chosen; /* ALTERNATIVES: none */
     struct alternative alternative[ALTERNATIVES];
 };
+
+/* Is that action to be carried out? In observe mode none is, but a throttle left over is released.
+ */
+static inline bool decision_applies(const struct decision *d, unsigned action)
+{
+    return d->apply || d->action[action].kind == ACTION_RELEASE;
+}
 
 struct controller {
     struct estimator estimator;
@@ -84,6 +94,9 @@ struct controller {
     unsigned throttled_passes; /* whole passes under the present throttle */
     bool throttle_latched;     /* never throttle this migration (again) */
     enum reason throttle_latch_reason;
+    double latch_bps;        /* what the link carried when a throttle was given up */
+    bool sure;               /* at the last sync: no curve ends at full speed */
+    int64_t last_ns;         /* when the last decision was made */
     int64_t downtime_set_ns; /* downtime limit of ours; 0: none */
     double downtime_margin;  /* grows when the switchover does not come as forecast */
     unsigned passes_since_downtime;

@@ -36,7 +36,7 @@ enum verdict {
     X(DOWNTIME_OVER_CEILING, "downtime-over-ceiling", "the downtime it needs is above max_downtime") \
     X(THROTTLE_INSUFFICIENT, "throttle-insufficient", "even at min_cpu the guest dirties memory too fast") \
     X(THROTTLE_USELESS, "throttle-useless", "the vCPUs use less than the quota would leave them") \
-    X(THROTTLE_INEFFECTIVE, "throttle-ineffective", "throttling did not lower the dirtying of memory") \
+    X(THROTTLE_INEFFECTIVE, "throttle-ineffective", "throttling does not lower the dirtying of memory enough for this link") \
     X(WORK_BUDGET_SPENT, "work-budget-spent", "max_work_lost is used up") \
     X(NO_CGROUP, "no-cgroup", "its vCPUs have no cgroups of their own that may be written") \
     X(AUTO_CONVERGE, "auto-converge", "QEMU's auto-converge already throttles the guest") \

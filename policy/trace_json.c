@@ -30,7 +30,10 @@ static const struct {
     enum member_kind kind;
     size_t offset;
 } members[] = {
-#define MEMBER(name, kind) {#name, kind, offsetof(struct sample, name)}
+#define MEMBER(name, kind)                                                                         \
+    {                                                                                              \
+#name, kind, offsetof(struct sample, name)                                                 \
+    }
     MEMBER(now_ns, MEMBER_INT64),
     MEMBER(sync_ns, MEMBER_INT64),
     MEMBER(at_sync, MEMBER_BOOL),
@@ -43,10 +46,15 @@ static const struct {
     MEMBER(disk_remaining_bytes, MEMBER_UINT64),
     MEMBER(downtime_limit_ns, MEMBER_INT64),
     MEMBER(expected_downtime_ns, MEMBER_INT64),
+    MEMBER(flush_ns, MEMBER_INT64),
     MEMBER(auto_converge_percent, MEMBER_UNSIGNED),
     MEMBER(post_copy, MEMBER_BOOL),
 #undef MEMBER
 };
+/* A member that is added to struct sample and not here would make replays wrong without a word. */
+_Static_assert(offsetof(struct sample, vcpu_time_ns) == 128,
+               "struct sample has changed: adjust members[], then this number");
+
 enum { N_MEMBERS = sizeof(members) / sizeof(members[0]) };
 
 const char *trace_result_name(enum trace_result result)
@@ -91,8 +99,8 @@ static void put_double(struct out *o, double value)
     char text[32] = "null";
 
     /* 15 digits are enough for what a person wrote, 17 for all there is. */
-    if (isfinite(value) &&
-        snprintf(text, sizeof(text), "%.15g", value) > 0 && strtod(text, NULL) != value)
+    if (isfinite(value) && snprintf(text, sizeof(text), "%.15g", value) > 0 &&
+        strtod(text, NULL) != value)
         snprintf(text, sizeof(text), "%.17g", value);
     put(o, text);
 }
@@ -337,8 +345,7 @@ __attribute__((format(printf, 2, 3))) static void complain(struct in *in, const 
 }
 
 /* `keys` is a text of all keys that may be there, each with a space before and behind it. */
-static bool is_object(struct in *in, struct json_object *object, const char *what,
-                      const char *keys)
+static bool is_object(struct in *in, struct json_object *object, const char *what, const char *keys)
 {
     if (!json_object_is_type(object, json_type_object)) {
         complain(in, "%s must be an object", what);
@@ -480,8 +487,8 @@ static void read_sample(struct in *in, struct json_object *object, struct sample
     }
     s->vcpus = (unsigned)json_object_array_length(list);
     for (unsigned i = 0; i < s->vcpus; i++)
-        s->vcpu_time_ns[i] = to_int(in, json_object_array_get_idx(list, i), "vcpu_time_ns", 0,
-                                    NUMBER_MAX);
+        s->vcpu_time_ns[i] =
+            to_int(in, json_object_array_get_idx(list, i), "vcpu_time_ns", 0, NUMBER_MAX);
 }
 
 static void read_action(struct in *in, struct json_object *object, struct action *a,
@@ -493,8 +500,8 @@ static void read_action(struct in *in, struct json_object *object, struct action
     a->reason = (enum reason)to_choice(in, object, "reason", reason_names);
     *result = (enum trace_result)to_choice(in, object, "result", result_names);
     if (a->kind == ACTION_DOWNTIME) {
-        a->downtime_ns = to_int(in, json_object_object_get(object, "downtime_ns"), "downtime_ns",
-                                0, NUMBER_MAX);
+        a->downtime_ns =
+            to_int(in, json_object_object_get(object, "downtime_ns"), "downtime_ns", 0, NUMBER_MAX);
     } else if (a->kind == ACTION_THROTTLE) {
         a->share = to_double(in, object, "share", 1, false);
         a->period_us =
@@ -608,8 +615,7 @@ static void read_line(struct in *in, struct json_object *object, struct trace_li
     }
 }
 
-int trace_parse(const char *text, size_t len, struct trace_line *ret, char *ret_reason,
-                size_t size)
+int trace_parse(const char *text, size_t len, struct trace_line *ret, char *ret_reason, size_t size)
 {
     struct in in = {.reason = ret_reason, .size = size};
     struct trace_line line = {0};

@@ -2,15 +2,16 @@
 /*
  * The lines of a trace, the record of one migration: JSON objects, one a line.
  *
- *   {"trace":1,"vm":...,"uuid":...,"started":...,"poll_ns":...,"policy":{...},"sources":{...}}   the first
+ *   {"trace":1,"vm":...,"uuid":...,"started":...,"poll_ns":...,"policy":{...},"sources":{...}} the
+ * first
  *   {"sample":{...},"decision":{...}}      what was seen, what was decided, how the actions went
  *   {"policy":{...},"sources":{...}}       the policy has changed
  *   {"latch":REASON}                   controller_latch_throttle() was called
  *   {"end":{...}}                        the last
  *
  * A sample's members are those of struct sample; one that is zero or false is left out, cpu_share
- * where it is 1. Its times count from the start of the migration. A field of the policy that sets no
- * limit is left out.
+ * where it is 1. Its times count from the start of the migration. A field of the policy that sets
+ * no limit is left out.
  *
  * Pure, buffers only; thread-safe. What is read may be hostile: all numbers are bounded, all names
  * are known ones.

@@ -18,9 +18,9 @@ _migpolicy_files() {
 
 _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='status set unset show explain check version'
+    local verbs='status set unset show explain check replay version'
     local options='--output --json --socket --quiet --no-legend --help --version'
-    local values='-o|--output|--socket|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
+    local values='-o|--output|--socket|--policy|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
         on-deadline patience stall-timeout objective)
     local verb='' vm='' assigned='' words='' word value i
@@ -56,7 +56,7 @@ _migpolicy() {
     --on-deadline) words='report cancel' ;;
     --objective) words='least-loss gentle' ;;
     -o | --output) words='table json' ;;
-    --socket)
+    --socket | --policy)
         _migpolicy_files "$cur"
         return
         ;;
@@ -67,13 +67,14 @@ _migpolicy() {
             return
         elif [[ $cur == -* ]]; then
             words=$options
-            [[ $verb =~ ^(status|unset|)$ ]] && words+=' --all'
+            [[ $verb =~ ^(status|unset|replay|)$ ]] && words+=' --all'
+            [[ $verb == replay ]] && words+=' --policy'
             [[ $verb == set ]] && words+=" ${fields[*]/#/--}"
         elif [[ -z $verb ]]; then
             words=$verbs
         elif [[ $verb == unset && -n $vm ]]; then
             words=${fields[*]}
-        elif [[ $verb == check ]]; then
+        elif [[ $verb == check || $verb == replay ]]; then
             _migpolicy_files "$cur"
             return
         elif [[ $verb == status || ($verb != version && -z $vm) ]]; then

@@ -201,14 +201,14 @@ static void after_step(void *context, const struct sample *s, const struct decis
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    step_seconds += (double)(now.tv_sec - run->asked.tv_sec) +
-                    (double)(now.tv_nsec - run->asked.tv_nsec) / 1e9;
+    step_seconds +=
+        (double)(now.tv_sec - run->asked.tv_sec) + (double)(now.tv_nsec - run->asked.tv_nsec) / 1e9;
     steps++;
     if (run->looks < LOOKS_MAX)
         looks[run->looks++] =
             (struct look){m->time_s, decided(d), d->course.ends, d->course.seconds};
-    if (run->trace && (s->at_sync || d->n_actions > 0 || d->verdict != run->verdict ||
-                       d->reason != run->reason))
+    if (run->trace &&
+        (s->at_sync || d->n_actions > 0 || d->verdict != run->verdict || d->reason != run->reason))
         trace_step(s, &run->controller.estimator.now, d);
     run->verdict = d->verdict;
     run->reason = d->reason;

@@ -114,3 +114,12 @@ class Host:
 
     def metric(self, name):
         return float(re.search(rf"^{re.escape(name)} (\S+)$", self.scrape(), re.M).group(1))
+
+
+def throttled_span(vm, rules, time_factor):
+    """When a healthy run of this domain is throttled, from and to, in the scenario's seconds."""
+    with Host([vm], rules, time_factor=time_factor) as host:
+        host.wait(host.completed, 60)
+        shares = host.events("cpu_share")
+        assert len(shares) >= 2 and shares[0]["value"] < 1, "it was to need a throttle"
+        return shares[0]["seconds"], next(e["seconds"] for e in shares if e["value"] == 1)

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The connection to the hypervisor is lost and comes back."""
 
-from simhost import Host, domain
+from simhost import Host, domain, throttled_span
 
 
 def test_a_guest_throttled_when_the_connection_is_lost_is_released_and_helped_again():
-    vm = domain("vm")
-    with Host([vm], [{"name": "*", "policy": {"allow_throttle": True}}], time_factor=5,
-              disconnect_after="6500ms", reconnect_after="4s") as host:
-        host.wait(lambda: host.completed(), 30)
+    rules = [{"name": "*", "policy": {"allow_throttle": True, "min_cpu": "10%"}}]
+    vm = domain("vm", link="200Mbit/s")
+    begin, end = throttled_span(vm, rules, 5)
+    assert end - begin > 3, "its throttle was to last long enough"
+    lost = begin + 1
+    with Host([vm], rules, time_factor=5, disconnect_after=f"{lost:.3f}s",
+              reconnect_after="4s") as host:
+        host.wait(host.completed, 60)
         shares = [(e["seconds"], e["value"]) for e in host.events("cpu_share")]
-        assert shares[0][1] < 1 and shares[0][0] < 6.5, shares
-        assert shares[1][1] == 1 and 6.5 <= shares[1][0] < 8, shares
-        assert shares[2][1] < 1 and shares[2][0] >= 10.5, shares
+        assert shares[0][1] < 1 and shares[0][0] < lost, shares
+        assert shares[1][1] == 1 and lost <= shares[1][0] < lost + 1.5, shares
+        assert shares[2][1] < 1 and shares[2][0] >= lost + 4, shares
         assert shares[-1][1] == 1
         assert host.metric("migpolicy_libvirt_reconnects_total") == 1
         assert host.stop() == 0

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#define POLL_S 0.25
+#include "agent/simulate.h"
 
 struct model_guest sim_guest(double hot_mb, double rate_mbps)
 {
@@ -49,48 +49,46 @@ void sim_start(struct sim *sim, const struct model_guest *guest, double link_mbp
     sim->least_share = 1;
 }
 
-static void apply(struct sim *sim, const struct action *a)
+static void meddle(void *context, struct sample *s)
+{
+    struct sim *sim = context;
+
+    if (sim->meddle)
+        sim->meddle(sim, s);
+}
+
+static void note(struct sim *sim, const struct action *a)
 {
     if (isnan(sim->first_action_s)) {
         sim->first_action_s = sim->model.time_s;
         sim->first_action_iteration = sim->model.iteration;
     }
     sim->count[a->kind]++;
-    switch (a->kind) {
-    case ACTION_DOWNTIME:
-        sim->model.downtime_limit_s = (double)a->downtime_ns / 1e9;
-        sim->greatest_limit_s = fmax(sim->greatest_limit_s, sim->model.downtime_limit_s);
-        break;
-    case ACTION_THROTTLE:
-        sim->model.cpu_share = a->share;
+    if (a->kind == ACTION_DOWNTIME)
+        sim->greatest_limit_s = fmax(sim->greatest_limit_s, (double)a->downtime_ns / 1e9);
+    if (a->kind == ACTION_THROTTLE)
         sim->least_share = fmin(sim->least_share, a->share);
-        break;
-    case ACTION_RELEASE:
-        sim->model.cpu_share = 1;
+    if (a->kind == ACTION_RELEASE)
         sim->last_release = a->reason;
-        break;
-    default:
-        sim->model.state = MODEL_CANCELLED;
-        break;
+}
+
+static void note_decision(void *context, const struct sample *s, const struct decision *d)
+{
+    struct sim *sim = context;
+
+    (void)s;
+    sim->last = *d;
+    sim->seen[d->verdict] = true;
+    for (unsigned i = 0; i < d->n_actions; i++) {
+        if (decision_applies(d, i))
+            note(sim, &d->action[i]);
+        else
+            sim->proposed++;
     }
 }
 
 void sim_run(struct sim *sim, double seconds)
 {
-    while (sim->model.state == MODEL_RUNNING && sim->model.time_s < seconds) {
-        struct sample s;
-
-        model_sample(&sim->model, &s);
-        if (sim->meddle)
-            sim->meddle(sim, &s);
-        controller_step(&sim->controller, &sim->policy.values, &s, &sim->last);
-        sim->seen[sim->last.verdict] = true;
-        for (unsigned i = 0; i < sim->last.n_actions; i++) {
-            if (sim->last.apply)
-                apply(sim, &sim->last.action[i]);
-            else
-                sim->proposed++;
-        }
-        model_run(&sim->model, POLL_S);
-    }
+    simulate(&sim->model, &sim->controller, &sim->policy.values, seconds,
+             &(struct simulate_watch){meddle, note_decision, sim});
 }

@@ -355,6 +355,26 @@ static void withdrawing_the_permission_releases_the_guest_at_once(void **state)
     assert_true(sim.model.work_lost_s < 0.5);
 }
 
+static void observe_only(struct sim *s, struct sample *sample)
+{
+    if (sample->cpu_share < 1)
+        s->policy.values.v[POLICY_MODE] = MODE_OBSERVE;
+}
+
+static void switching_to_observe_releases_the_guest_and_then_only_proposes(void **state)
+{
+    struct model_guest guest = sim_guest(210, 420);
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "max_downtime", "1500ms", "min_cpu",
+              "25%", NULL);
+    sim.meddle = observe_only;
+    sim_run(&sim, 40);
+    assert_true(sim.model.cpu_share == 1);
+    assert_int_equal(sim.count[ACTION_RELEASE], 1);
+    assert_true(sim.proposed > 0);
+}
+
 static void a_latched_throttle_is_released_and_not_tried_again(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -531,6 +551,7 @@ int main(void)
         cmocka_unit_test(a_quota_is_never_stacked_on_auto_converge),
         cmocka_unit_test(a_throttle_is_released_once_the_guest_needs_none),
         cmocka_unit_test(withdrawing_the_permission_releases_the_guest_at_once),
+        cmocka_unit_test(switching_to_observe_releases_the_guest_and_then_only_proposes),
         cmocka_unit_test(a_latched_throttle_is_released_and_not_tried_again),
         cmocka_unit_test(counters_that_run_backwards_start_a_new_judgement),
         cmocka_unit_test(a_long_storage_phase_is_no_stall),

@@ -87,18 +87,32 @@ static struct policy some_policy(void)
 static struct trace_step full_step(void)
 {
     struct trace_step step = {
-        .sample = {.now_ns = 5 * NS_PER_S, .sync_ns = 4 * NS_PER_S, .at_sync = true,
-                   .elapsed_ns = 7, .iteration = 3, .total_bytes = 1 << 30,
-                   .processed_bytes = 11, .remaining_bytes = 12, .disk_total_bytes = 13,
-                   .disk_remaining_bytes = 14, .downtime_limit_ns = 15,
-                   .expected_downtime_ns = 16, .auto_converge_percent = 20, .post_copy = true,
-                   .cpu_share = 0.1, .vcpus = 3, .vcpu_time_ns = {1, 0, 3}},
+        .sample = {.now_ns = 5 * NS_PER_S,
+                   .sync_ns = 4 * NS_PER_S,
+                   .at_sync = true,
+                   .elapsed_ns = 7,
+                   .iteration = 3,
+                   .total_bytes = 1 << 30,
+                   .processed_bytes = 11,
+                   .remaining_bytes = 12,
+                   .disk_total_bytes = 13,
+                   .disk_remaining_bytes = 14,
+                   .downtime_limit_ns = 15,
+                   .expected_downtime_ns = 16,
+                   .flush_ns = 17,
+                   .auto_converge_percent = 20,
+                   .post_copy = true,
+                   .cpu_share = 0.1,
+                   .vcpus = 3,
+                   .vcpu_time_ns = {1, 0, 3}},
         .verdict = VERDICT_NEEDS_HELP,
         .reason = REASON_BOTH_SUFFICE,
         .apply = true,
         .n_actions = 2,
         .action = {{.kind = ACTION_DOWNTIME, .reason = REASON_BOTH_SUFFICE, .downtime_ns = 42},
-                   {.kind = ACTION_THROTTLE, .reason = REASON_BOTH_SUFFICE, .share = 1.0 / 3,
+                   {.kind = ACTION_THROTTLE,
+                    .reason = REASON_BOTH_SUFFICE,
+                    .share = 1.0 / 3,
                     .period_us = 10000}},
         .result = {TRACE_FAILED, TRACE_APPLIED},
     };
@@ -118,8 +132,8 @@ static void every_kind_of_line_is_read_as_it_was_written(void **state)
 {
     struct trace_line lines[] = {
         {.kind = TRACE_HEADER,
-         .header = {.vm = "a\"b", .uuid = "u", .started = "t", .poll_ns = 5,
-                    .policy = some_policy()}},
+         .header =
+             {.vm = "a\"b", .uuid = "u", .started = "t", .poll_ns = 5, .policy = some_policy()}},
         {.kind = TRACE_STEP, .step = full_step()},
         {.kind = TRACE_STEP, .step = {.sample.cpu_share = 1}},
         {.kind = TRACE_POLICY, .policy = some_policy()},
@@ -139,10 +153,8 @@ static void every_kind_of_line_is_read_as_it_was_written(void **state)
         assert_int_equal(read.kind, lines[i].kind);
         if (read.kind == TRACE_STEP) {
             assert_memory_equal(&read.step.sample, &lines[i].step.sample, sizeof(struct sample));
-            assert_memory_equal(read.step.action, lines[i].step.action,
-                                sizeof(read.step.action));
-            assert_memory_equal(read.step.result, lines[i].step.result,
-                                sizeof(read.step.result));
+            assert_memory_equal(read.step.action, lines[i].step.action, sizeof(read.step.action));
+            assert_memory_equal(read.step.result, lines[i].step.result, sizeof(read.step.result));
             assert_int_equal(read.step.verdict, lines[i].step.verdict);
             assert_int_equal(read.step.reason, lines[i].step.reason);
             assert_int_equal(read.step.apply, lines[i].step.apply);
@@ -197,7 +209,13 @@ static void a_name_that_is_no_utf8_does_not_spoil_the_trace(void **state)
 static void hostile_lines_are_refused_with_a_reason(void **state)
 {
     static const char *const bad[] = {
-        "", "[]", "3", "{}", "{\"trace\":2}", "{\"latch\":\"rm -rf\"}", "{\"latch\":3}",
+        "",
+        "[]",
+        "3",
+        "{}",
+        "{\"trace\":2}",
+        "{\"latch\":\"rm -rf\"}",
+        "{\"latch\":3}",
         "{\"sample\":{},\"decision\":{}}",
         "{\"sample\":{\"now_ns\":1e300},\"decision\":{\"verdict\":\"done\",\"reason\":\"none\"}}",
         "{\"sample\":{\"now_ns\":9223372036854775807},\"decision\":{\"verdict\":\"done\","
@@ -207,8 +225,10 @@ static void hostile_lines_are_refused_with_a_reason(void **state)
         "{\"sample\":{\"vcpus\":9},\"decision\":{\"verdict\":\"done\",\"reason\":\"none\"}}",
         "{\"sample\":{},\"decision\":{\"verdict\":\"done\",\"reason\":\"none\",\"actions\":"
         "[{},{},{},{},{}]}}",
-        "{\"end\":{\"outcome\":\"Lost!\"}}", "{\"end\":{\"outcome\":\"a\",\"more\":1}}",
-        "{\"policy\":{\"max_downtime\":3},\"sources\":{}}", "{\"policy\":{}}",
+        "{\"end\":{\"outcome\":\"Lost!\"}}",
+        "{\"end\":{\"outcome\":\"a\",\"more\":1}}",
+        "{\"policy\":{\"max_downtime\":3},\"sources\":{}}",
+        "{\"policy\":{}}",
     };
     struct trace_line line = {.kind = TRACE_LATCH};
 
