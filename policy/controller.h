@@ -13,9 +13,9 @@
  * reasons: the sawtooth between syncs says nothing about convergence, and a quota set midway
  * through a pass is mostly wasted, because the hot set is dirty again already.
  *
- * What it takes to act and to stop acting differ on purpose: acting needs the forecast to fail even
- * on the most favourable curve the evidence allows (or three syncs in a row on the likeliest),
- * easing off needs it to succeed on the least favourable. Between the two nothing changes, so
+ * What it takes to act and to stop acting differ on purpose: acting needs the forecast to fail on
+ * every curve the evidence allows (or on the likeliest, while the remainder does not shrink from
+ * sync to sync), easing off needs it to succeed on every one. Between the two nothing changes, so
  * nothing flaps.
  *
  * The controller assumes nothing about its actions' success: it reads what is in force from the

@@ -310,7 +310,7 @@ class Guest:
         full = max(self.speeds("a"))
         before = len(self.speeds(host))
         wait_until(
-            lambda: max(self.speeds(host)[before + 1 :], default=0) > 0.4 * full,
+            lambda: max(self.speeds(host)[before + 1 :], default=0) > 0.6 * full,
             60,
             f"full speed on {host}, {full:.0f} touches/s",
         )
