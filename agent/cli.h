@@ -152,9 +152,6 @@ void cli_table_print(struct cli_table *table);
 
 enum { CLI_DOING_MAX = 160 };
 
-/* Is action `i` done, or only decided? */
-bool cli_is_done(const struct decision *d, unsigned i);
-
 /* One action in words, appended; what is not done in brackets. */
 void cli_describe(const struct action *a, bool done, char text[CLI_DOING_MAX]);
 

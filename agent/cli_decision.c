@@ -6,11 +6,6 @@
 
 #include "agent/cli.h"
 
-bool cli_is_done(const struct decision *d, unsigned i)
-{
-    return d->apply || d->action[i].kind == ACTION_RELEASE;
-}
-
 void cli_describe(const struct action *a, bool done, char text[CLI_DOING_MAX])
 {
     size_t len = strlen(text);

@@ -56,7 +56,7 @@ static bool does_the_same(const struct decision *d, const struct trace_step *ste
     unsigned k = 0;
 
     for (unsigned i = 0; i < d->n_actions; i++) {
-        if (!cli_is_done(d, i))
+        if (!decision_applies(d, i))
             continue;
         while (k < step->n_actions && step->result[k] == TRACE_NOT_APPLIED)
             k++;
@@ -78,7 +78,7 @@ static void add_step(struct replay *r, const struct trace_step *step, const stru
     struct json_object *then = cli_need(json_object_new_array());
 
     for (unsigned i = 0; i < d->n_actions; i++)
-        json_object_array_add(now, cli_action_to_json(&d->action[i], cli_is_done(d, i)
+        json_object_array_add(now, cli_action_to_json(&d->action[i], decision_applies(d, i)
                                                                          ? "would-apply"
                                                                          : "would-not-apply"));
     for (unsigned i = 0; i < step->n_actions; i++)
@@ -181,7 +181,7 @@ static void replay_step(struct replay *r, const struct trace_step *step)
     s.sync_ns += s.at_sync ? CLOCK_START_NS : 0;
     controller_step(&r->controller, &policy->values, &s, &d);
     for (unsigned i = 0; i < d.n_actions; i++)
-        cli_describe(&d.action[i], cli_is_done(&d, i), would);
+        cli_describe(&d.action[i], decision_applies(&d, i), would);
     for (unsigned i = 0; i < step->n_actions; i++)
         cli_describe(&step->action[i], step->result[i] != TRACE_NOT_APPLIED, was);
     same = does_the_same(&d, step);

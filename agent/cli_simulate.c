@@ -156,23 +156,25 @@ static int read_region(const struct cli *cli, struct model_guest *g)
     double used;
     int code;
 
-    code = quantity(cli, SIMULATE_CPU_BOUND, UNIT_SHARE, 0, 1, "0% to 100%", &r->cpu_bound);
+    code = quantity(cli, SIMULATE_CPU_BOUND, UNIT_SHARE, 0, 1, "a share from 0% to 100%",
+                    &r->cpu_bound);
     r->bytes = g->ram_bytes - g->zero_bytes;
     used = r->curve ? r->curve[r->curve_points - 1].bytes : 0;
     if (code == CLI_OK && !r->curve) {
-        code = quantity(cli, SIMULATE_HOT, UNIT_SIZE, 4096, INFINITY, "at least 4KiB", &r->bytes);
+        code = quantity(cli, SIMULATE_HOT, UNIT_SIZE, 4096, INFINITY, "a size of at least 4KiB",
+                        &r->bytes);
         used = cli->simulate_text[SIMULATE_HOT] ? r->bytes : 0;
     }
     if (code != CLI_OK)
         return code;
     if (cli->simulate_text[SIMULATE_HOT] && r->rate_bps == 0)
         return cli_fail(CLI_USAGE, "--hot says where the guest writes; say how fast: --dirty-rate");
-    if (g->zero_bytes + fmax(used, 4096) > g->ram_bytes)
-        return cli_fail(CLI_USAGE,
-                        "what is written to and --zero are more than the guest's memory");
-    /* A guest that writes nothing. */
-    if (!r->curve && r->rate_bps == 0)
+    if (!r->curve && r->rate_bps == 0) {
         g->regions = 0;
+        return CLI_OK;
+    }
+    if (g->zero_bytes + fmax(used, 4096) > g->ram_bytes)
+        return cli_fail(CLI_USAGE, "what it writes to and --zero are more than the guest's memory");
     return CLI_OK;
 }
 
@@ -193,20 +195,21 @@ static int read_guest(const struct cli *cli, struct setting *s)
     busy = g->vcpu_busy[0];
     if (code == CLI_OK)
         code = quantity(cli, SIMULATE_MEMORY, UNIT_SIZE, (double)MIB_BYTES, 0x1p50,
-                        "from 1MiB to 1024TiB", &g->ram_bytes);
+                        "a size from 1MiB to 1024TiB", &g->ram_bytes);
     if (code == CLI_OK)
         code = quantity(cli, SIMULATE_ZERO, UNIT_SIZE, 0, g->ram_bytes,
-                        "part of the guest's memory", &g->zero_bytes);
+                        "a part of the guest's memory", &g->zero_bytes);
     if (code == CLI_OK)
-        code = quantity(cli, SIMULATE_DIRTY_RATE, UNIT_RATE, 0, 1e15, "at most 1000TB/s",
-                        &r->rate_bps);
+        code = quantity(cli, SIMULATE_DIRTY_RATE, UNIT_RATE, 0, 1e15,
+                        "a rate of at most 1000000GB/s", &r->rate_bps);
     if (code == CLI_OK)
-        code = quantity(cli, SIMULATE_FLUSH, UNIT_DURATION, 0, 3600, "at most 1h", &g->flush_s);
+        code = quantity(cli, SIMULATE_FLUSH, UNIT_DURATION, 0, 3600, "a duration of at most 1h",
+                        &g->flush_s);
     if (code == CLI_OK)
         code =
             whole_number(cli, SIMULATE_VCPUS, 1, MODEL_VCPUS_MAX, "a number from 1 to 32", &vcpus);
     if (code == CLI_OK)
-        code = quantity(cli, SIMULATE_BUSY, UNIT_SHARE, 0.01, 1, "from 1% to 100%", &busy);
+        code = quantity(cli, SIMULATE_BUSY, UNIT_SHARE, 0.01, 1, "a share from 1% to 100%", &busy);
     if (code == CLI_OK)
         code = read_pattern(cli, r);
     if (code == CLI_OK)
@@ -246,18 +249,20 @@ static int read_setting(const struct cli *cli, struct setting *s)
     if (code == CLI_OK)
         code = read_guest(cli, s);
     if (code == CLI_OK)
-        code = quantity(cli, SIMULATE_LINK, UNIT_RATE, 1000, 1e15, "from 1KB/s to 1000TB/s",
-                        &s->link.bps);
+        code = quantity(cli, SIMULATE_LINK, UNIT_RATE, 1000, 1e15,
+                        "a rate from 1KB/s to 1000000GB/s", &s->link.bps);
     if (code == CLI_OK)
-        code = quantity(cli, SIMULATE_NOISE, UNIT_SHARE, 0, 1, "from 0% to 100%", &s->link.noise);
+        code = quantity(cli, SIMULATE_NOISE, UNIT_SHARE, 0, 1, "a share from 0% to 100%",
+                        &s->link.noise);
     if (code == CLI_OK)
         code = whole_number(cli, SIMULATE_SEED, 0, UINT64_MAX, "a number from 0 to 2^64 - 1",
                             &s->seed);
     if (code == CLI_OK)
-        code = quantity(cli, SIMULATE_LIMIT, UNIT_DURATION, 0.001, 2000, "from 1ms to 33m20s",
-                        &s->limit_s);
+        code = quantity(cli, SIMULATE_LIMIT, UNIT_DURATION, 0.001, 2000,
+                        "a duration from 1ms to 33m20s", &s->limit_s);
     if (code == CLI_OK)
-        code = quantity(cli, SIMULATE_FOR, UNIT_DURATION, 1, 86400, "from 1s to 1d", &s->until_s);
+        code = quantity(cli, SIMULATE_FOR, UNIT_DURATION, 1, 86400, "a duration from 1s to 1d",
+                        &s->until_s);
     return code;
 }
 
@@ -297,7 +302,7 @@ static void keep_row(struct run *run, const struct sample *s, const struct decis
     char doing[CLI_DOING_MAX] = "";
 
     for (unsigned i = 0; i < d->n_actions; i++)
-        cli_describe(&d->action[i], cli_is_done(d, i), doing);
+        cli_describe(&d->action[i], decision_applies(d, i), doing);
     snprintf(pass, sizeof(pass), "%" PRIu64, s->iteration);
     cli_table_row(run->table,
                   (const char *const[]){cli_seconds((double)s->elapsed_ns / 1e9, time), pass,
@@ -316,7 +321,7 @@ static void keep_step(struct run *run, const struct sample *s, const struct deci
     for (unsigned i = 0; i < d->n_actions; i++)
         json_object_array_add(
             actions,
-            cli_action_to_json(&d->action[i], cli_is_done(d, i) ? "applied" : "not-applied"));
+            cli_action_to_json(&d->action[i], decision_applies(d, i) ? "applied" : "not-applied"));
     cli_add_number(step, "elapsed_seconds", (double)s->elapsed_ns / 1e9);
     cli_add(step, "iteration", json_object_new_int64((int64_t)s->iteration));
     cli_add(step, "memory_remaining_bytes", json_object_new_int64((int64_t)s->remaining_bytes));
@@ -335,7 +340,7 @@ static void look(void *context, const struct sample *s, const struct decision *d
     run->last = *d;
     keep_point(run, s);
     for (unsigned i = 0; i < d->n_actions; i++)
-        keep_mark(run, &d->action[i], cli_is_done(d, i));
+        keep_mark(run, &d->action[i], decision_applies(d, i));
     if (!changed && !run->cli->all)
         return;
     if (run->table)

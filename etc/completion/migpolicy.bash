@@ -18,15 +18,18 @@ _migpolicy_files() {
 
 _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='status set unset show explain check replay version'
+    local verbs='status set unset show explain check replay simulate version'
     local options='--output --json --socket --quiet --no-legend --help --version'
     local values='-o|--output|--socket|--policy|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
         on-deadline patience stall-timeout objective)
+    local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush link noise
+        seed limit for)
     local verb='' vm='' assigned='' words='' word value i
     local -a socket=()
 
     values+='|--on-deadline|--patience|--stall-timeout|--objective'
+    values+="|--${described[0]}$(printf '|--%s' "${described[@]:1}")"
     COMPREPLY=()
     # bash splits --flag=value into three words.
     if [[ $cur == '=' ]]; then
@@ -56,7 +59,8 @@ _migpolicy() {
     --on-deadline) words='report cancel' ;;
     --objective) words='least-loss gentle' ;;
     -o | --output) words='table json' ;;
-    --socket | --policy)
+    --pattern) words='random sequential' ;;
+    --socket | --policy | --curve)
         _migpolicy_files "$cur"
         return
         ;;
@@ -67,9 +71,10 @@ _migpolicy() {
             return
         elif [[ $cur == -* ]]; then
             words=$options
-            [[ $verb =~ ^(status|unset|replay|)$ ]] && words+=' --all'
-            [[ $verb == replay ]] && words+=' --policy'
-            [[ $verb == set ]] && words+=" ${fields[*]/#/--}"
+            [[ $verb =~ ^(status|unset|replay|simulate|)$ ]] && words+=' --all'
+            [[ $verb == replay || $verb == simulate ]] && words+=' --policy'
+            [[ $verb == set || $verb == simulate ]] && words+=" ${fields[*]/#/--}"
+            [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot"
         elif [[ -z $verb ]]; then
             words=$verbs
         elif [[ $verb == unset && -n $vm ]]; then
@@ -77,7 +82,7 @@ _migpolicy() {
         elif [[ $verb == check || $verb == replay ]]; then
             _migpolicy_files "$cur"
             return
-        elif [[ $verb == status || ($verb != version && -z $vm) ]]; then
+        elif [[ $verb == status || (! $verb =~ ^(version|simulate)$ && -z $vm) ]]; then
             _migpolicy_vms "$cur"
             return
         fi
