@@ -72,7 +72,7 @@ static bool read_points(struct json_object *list, struct simulate_curve *c, stru
 
     for (; c->n < json_object_array_length(list); c->n++) {
         struct model_point *p = &c->point[c->n];
-        struct json_object *value[2];
+        struct json_object *value[2] = {NULL, NULL};
         char pointer[32];
 
         snprintf(pointer, sizeof(pointer), "/points/%u", c->n);
@@ -91,7 +91,7 @@ static bool read_points(struct json_object *list, struct simulate_curve *c, stru
 static int read_curve(struct json_object *object, struct simulate_curve *ret, struct wrong *wrong)
 {
     static const char *const keys[2] = {"guest_bytes", "points"};
-    struct json_object *value[2];
+    struct json_object *value[2] = {NULL, NULL};
 
     if (!two_members(object, "", keys, value, wrong) ||
         !number(value[0], "", keys[0], GUEST_BYTES_MIN, GUEST_BYTES_MAX, &ret->guest_bytes, wrong))

@@ -6,8 +6,8 @@
 
 #include "policy/units.h"
 
-static double speed = 1;
-static int64_t origin_ns; /* where the kernel's clock and ours agreed; speed != 1 */
+static _Atomic double speed = 1;
+static _Atomic int64_t origin_ns; /* where the kernel's clock and ours agreed; speed != 1 */
 
 static int64_t kernel_ns(void)
 {

@@ -238,7 +238,7 @@ static void send(struct model *m, double dt)
 static void live(struct model *m, double dt)
 {
     double rate = m->guest.phases > 0 ? m->guest.phase[m->phase].rate : 1;
-    double speed[MODEL_VCPUS_MAX];
+    double speed[MODEL_VCPUS_MAX] = {0};
     double want = 0;
     double get = 0;
     double all;

@@ -117,7 +117,8 @@ static void xen(struct peer_state *p, const struct sample *s, struct model *m, d
 {
     (void)p, (void)max_s;
     /* The sync that begins pass n + 1 ends pass n. */
-    if (s->at_sync && s->iteration > 1 && (s->remaining_bytes < 50 * 4096 || s->iteration > 5))
+    if (s->at_sync && s->iteration > 1 &&
+        (s->remaining_bytes < UINT64_C(50) * 4096 || s->iteration > 5))
         model_suspend(m);
 }
 

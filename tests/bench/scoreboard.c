@@ -119,7 +119,7 @@ void board_summary(const struct board *b, unsigned contender, struct summary *re
     while (list[oracle].kind != CONTENDER_ORACLE)
         oracle++;
     for (unsigned f = 0; f < FRACTIONS; f++)
-        errors[f] = peak + runs * (f + 1);
+        errors[f] = peak + (size_t)runs * (f + 1);
     for (unsigned r = 0; r < b->rows; r++) {
         for (unsigned k = 0; k < b->seeds; k++) {
             const struct row *row = board_row(b, r, k);

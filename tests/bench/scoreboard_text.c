@@ -94,7 +94,7 @@ static void print_rivals(FILE *f, const struct board *b, const struct contender 
 
         if (v.how != BETTER_YES)
             continue;
-        fprintf(f, "  %3u %-34s %-21s %7.2f s  ", r, b->row[r * b->seeds].name,
+        fprintf(f, "  %3u %-34s %-21s %7.2f s  ", r, b->row[(size_t)r * b->seeds].name,
                 list[v.contender].name, v.lost_s);
         if (isnan(v.own_s))
             fprintf(f, "own: not kept");
@@ -215,8 +215,8 @@ static void print_worst(FILE *f, const struct board *b, unsigned own)
         }
         median = quantile(ratio, n, 0.5);
         if (n > 0 && median > 2)
-            fprintf(f, "  %3u %-34s %6.2f  (%.2f s)\n", r, b->row[r * b->seeds].name, median,
-                    quantile(lost, n, 0.5));
+            fprintf(f, "  %3u %-34s %6.2f  (%.2f s)\n", r, b->row[(size_t)r * b->seeds].name,
+                    median, quantile(lost, n, 0.5));
     }
 }
 

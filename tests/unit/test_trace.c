@@ -218,6 +218,7 @@ static void hostile_lines_are_refused_with_a_reason(void **state)
         "{\"latch\":3}",
         "{\"sample\":{},\"decision\":{}}",
         "{\"sample\":{\"now_ns\":1e300},\"decision\":{\"verdict\":\"done\",\"reason\":\"none\"}}",
+        /* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): one line in two */
         "{\"sample\":{\"now_ns\":9223372036854775807},\"decision\":{\"verdict\":\"done\","
         "\"reason\":\"none\"}}",
         "{\"sample\":{\"total_bytes\":-1},\"decision\":{\"verdict\":\"done\",\"reason\":\"none\"}}",
