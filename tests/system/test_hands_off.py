@@ -51,7 +51,7 @@ def test_a_throttle_that_does_not_lower_the_dirtying_is_released(lab, agent):
         assert release["reason"] == "throttle-ineffective"
         assert guest.quota() == UNLIMITED
         assert "throttle-ineffective" in reasons(agent, guest)
-        assert "throttling did not lower" in agent.cli("explain", guest.name).stdout
+        assert "throttling does not lower" in agent.cli("explain", guest.name).stdout
 
 
 def reasons(agent, guest):
