@@ -42,17 +42,17 @@ def account(status, events_told, events):
     return len(events)
 
 
-def follow(agent, guest, until, seconds):
-    told = 0
+def follow(agent, guest, until, seconds, told=0):
+    """Tells what happens until `until(status)`; returns that status, and how many events were told."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         status = agent.status(guest)
         if status:
             told = account(status, told, agent.query("explain", guest.name)["events"])
             if until(status):
-                return status
+                return status, told
         time.sleep(1)
-    return None
+    return None, told
 
 
 def touches(guest, host):
@@ -75,12 +75,13 @@ def run(lab):
         say(f"virsh migrate --live {guest.name}; no policy is set, so migpolicyd only observes")
         t0, before = touches(guest, "a")
         client = guest.migrate()
-        if not follow(agent, guest, lambda m: m["verdict"] == "needs-help", 40):
+        judged, told = follow(agent, guest, lambda m: m["verdict"] == "needs-help", 40)
+        if not judged:
             say("the migration was not judged in time")
             return 1
         say(f"the administrator allows: migpolicy set {guest.name} {' '.join(PERMISSION)}")
         agent.set(guest, *PERMISSION)
-        ended = follow(agent, guest, lambda m: not m["active"], 60)
+        ended, _ = follow(agent, guest, lambda m: not m["active"], 60, told)
         if not ended or ended["result"] != "completed" or client.wait(20) != 0:
             say("the migration did not end")
             return 1
