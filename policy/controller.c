@@ -27,7 +27,8 @@
 #define HOPELESS_HOLD_S     30.0
 #define HOPELESS_HOLD_SYNCS 5
 /* Passes without a new low, at least, to speak of a stall. */
-#define STALL_PASSES   3
+#define STALL_PASSES 3
+/* A cancel that had no effect is asked for again after this long. */
 #define CANCEL_RETRY_S 10.0
 /* Whole passes under a throttle before the likeliest curve is believed, not the most favourable. */
 #define JUDGE_PASSES 2
