@@ -17,6 +17,7 @@
 
 #include "policy/cleanup.h"
 #include "policy/controller.h"
+#include "policy/json_cleanup.h"
 #include "policy/policy.h"
 
 enum cli_exit {
@@ -80,12 +81,6 @@ int cli_version(const struct cli *cli);
 /* cli_text.c */
 
 enum { CLI_TEXT_MAX = 32, CLI_FLAG_MAX = 32 };
-
-static inline void cli_cleanup_json(struct json_object **object)
-{
-    json_object_put(*object);
-}
-#define AUTO_JSON CLEANUP(cli_cleanup_json)
 
 _Noreturn void cli_out_of_memory(void);
 

@@ -13,6 +13,7 @@
 
 #include "cgroup-throttle/textfile.h"
 #include "policy/cleanup.h"
+#include "policy/json_cleanup.h"
 #include "policy/json_strict.h"
 #include "policy/policy_json.h"
 #include "policy/units.h"
@@ -26,11 +27,6 @@ struct place {
     size_t len;
     struct config_error *err;
 };
-
-static void put_json(struct json_object **object)
-{
-    json_object_put(*object);
-}
 
 /* A hostile key may be cut or replaced in the pointer: then what is around it has a line. */
 static int find_line(const struct place *place, const char *pointer)
@@ -159,7 +155,7 @@ cleanup:
 static int take_default_rule(const struct place *place, struct json_object *value,
                              struct config *config)
 {
-    struct json_object *rule CLEANUP(put_json) = json_object_new_object();
+    struct json_object *rule AUTO_JSON = json_object_new_object();
 
     if (!rule || json_object_object_add(rule, "name", json_object_new_string("*")) < 0 ||
         json_object_object_add(rule, "policy", json_object_get(value)) < 0)
@@ -242,7 +238,7 @@ static int check_owner(const char *path, struct config_error *err)
 int config_parse(const char *text, size_t len, const char *path, struct config *config,
                  struct config_error *ret_err)
 {
-    struct json_object *root CLEANUP(put_json) = NULL;
+    struct json_object *root AUTO_JSON = NULL;
     struct json_error json_err;
     struct place place = {.path = path, .text = text, .len = len, .err = ret_err};
     int r = json_strict_parse(text, len, &root, &json_err);

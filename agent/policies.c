@@ -12,6 +12,7 @@
 
 #include "cgroup-throttle/textfile.h"
 #include "policy/cleanup.h"
+#include "policy/json_cleanup.h"
 #include "policy/json_strict.h"
 #include "policy/policy_json.h"
 
@@ -32,11 +33,6 @@ struct policies {
     size_t count;
     struct override *override;
 };
-
-static void put_json(struct json_object **object)
-{
-    json_object_put(*object);
-}
 
 static void unlock(pthread_mutex_t **lock)
 {
@@ -80,7 +76,7 @@ static void drop(struct policies *p, struct override *o)
 
 static int save(struct policies *p)
 {
-    struct json_object *root CLEANUP(put_json) = json_object_new_object();
+    struct json_object *root AUTO_JSON = json_object_new_object();
     struct json_object *vms = json_object_new_object();
 
     json_object_object_add(root, "schema_version", json_object_new_int(1));
@@ -145,7 +141,7 @@ static int load_vms(struct policies *p, struct json_object *root, struct config_
 static int load(struct policies *p, struct config_error *warning)
 {
     char *text AUTO_FREE = NULL;
-    struct json_object *root CLEANUP(put_json) = NULL;
+    struct json_object *root AUTO_JSON = NULL;
     struct json_error err;
     size_t len;
     int r = textfile_read(p->state_dir, STORE_NAME, STORE_BYTES_MAX, &text, &len);

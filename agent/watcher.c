@@ -188,7 +188,7 @@ static void lift(struct watcher *w, enum reason reason, bool final)
     record(w, ACTION_RELEASE, EVENT_APPLIED, reason, "", detail);
 }
 
-void watcher_lift(struct watcher *w, int64_t now_ns)
+void watcher_lift(struct watcher *w)
 {
     enum reason reason = REASON_AGENT_STOP;
     bool final;
@@ -203,7 +203,6 @@ void watcher_lift(struct watcher *w, int64_t now_ns)
         reason = REASON_STALE;
     w->mark.lift = false;
     pthread_mutex_unlock(&w->lock);
-    (void)now_ns;
     lift(w, reason, final);
 }
 

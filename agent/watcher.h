@@ -59,6 +59,6 @@ bool watcher_is_throttled(struct watcher *w);
 bool watcher_wants_lift(struct watcher *w, int64_t now_ns);
 
 /* Lifts the quota, from the keeper's thread. */
-void watcher_lift(struct watcher *w, int64_t now_ns);
+void watcher_lift(struct watcher *w);
 
 #endif

@@ -49,7 +49,7 @@ static void keep(struct watchers *ws)
 
     /* Without the lock: whatever a restore waits for, events and the socket do not. */
     for (size_t i = 0; i < n; i++) {
-        watcher_lift(held[i], now);
+        watcher_lift(held[i]);
         watcher_release(held[i]);
     }
     metrics_set(ws->env.metrics, METRIC_THROTTLED_DOMAINS, METRICS_SINGLE, (double)throttled);

@@ -9,6 +9,7 @@
 
 #include "cgroup-throttle/textfile.h"
 #include "policy/cleanup.h"
+#include "policy/json_cleanup.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,11 +22,6 @@
 #define DIRECTORY         "undo"
 #define FORMAT_VERSION    1
 #define JOURNAL_MAX_BYTES (4U << 20)
-
-static void put_json(json_object **json)
-{
-    json_object_put(*json);
-}
 
 static void free_tokener(json_tokener **tokener)
 {
@@ -43,8 +39,6 @@ static void close_dir(DIR **dir)
     if (*dir)
         closedir(*dir);
 }
-
-#define AUTO_JSON CLEANUP(put_json)
 
 static int open_directory(const char *run_dir)
 {

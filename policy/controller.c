@@ -539,21 +539,18 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
         d->earliest_s = course.first.ends ? course.first.seconds : INFINITY;
         d->latest_s = course.all_end ? course.last.seconds : INFINITY;
         c->sure = !spread_at(o, 1, limit_s).any_ends;
+        try_all(c, o, d);
     } else {
         d->course = forecast_at(o, &e->curve, e->speed, limit_s);
         d->earliest_s = fmax(c->last.earliest_s - since_s, 0);
         d->latest_s = fmax(c->last.latest_s - since_s, 0);
-    }
-    c->last_ns = s->now_ns;
-    if (s->at_sync || !c->last.alternatives_known) {
-        try_all(c, o, d);
-    } else {
         memcpy(d->alternative, c->last.alternative, sizeof(d->alternative));
         d->alternatives_known = true;
         d->alternative[ALT_WAIT].forecast =
             s->cpu_share < 1 ? forecast_at(o, &e->curve, 1, limit_s) : d->course;
         d->alternative[ALT_WAIT].works = d->alternative[ALT_WAIT].forecast.ends;
     }
+    c->last_ns = s->now_ns;
 
     if (s->cpu_share < 1 && step_throttled(c, o, d)) {
         d->verdict = VERDICT_HELPED;

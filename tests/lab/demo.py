@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "system"))
-from lab import Agent, Guest, Lab, wait_until  # noqa: E402
+from lab import Agent, Guest, Lab  # noqa: E402
 
 PERMISSION = ("--allow-throttle", "--max-downtime", "500ms")
 
@@ -55,13 +55,6 @@ def follow(agent, guest, until, seconds, told=0):
     return None, told
 
 
-def touches(guest, host):
-    """The guest's own count of pages written, and when it said so."""
-    count = len(guest.reports(host))
-    wait_until(lambda: len(guest.reports(host)) > count, 5, "the guest reports")
-    return time.monotonic(), guest.reports(host)[-1].total
-
-
 def run(lab):
     say("two libvirt hosts, a and b, with a link of 800 Mbit/s between them")
     lab.run("up")
@@ -73,7 +66,7 @@ def run(lab):
             f"{speed * 4096 / 2**20:.0f} MiB/s"
         )
         say(f"virsh migrate --live {guest.name}; no policy is set, so migpolicyd only observes")
-        t0, before = touches(guest, "a")
+        t0, before = guest.touches("a")
         client = guest.migrate()
         judged, told = follow(agent, guest, lambda m: m["verdict"] == "needs-help", 40)
         if not judged:
@@ -85,8 +78,8 @@ def run(lab):
         if not ended or ended["result"] != "completed" or client.wait(20) != 0:
             say("the migration did not end")
             return 1
-        t1, after = touches(guest, "b")
-        lost = max((t1 - t0) - (after - before) / speed, 0)
+        t1, after = guest.touches("b")
+        lost = max((t1 - t0) - (after.total - before.total) / speed, 0)
         say("every page of the guest is checked twice on host b")
         guest.check_memory("b")
         agent.logs.clear()  # its account was ours

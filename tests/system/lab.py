@@ -298,6 +298,12 @@ class Guest:
         found = re.findall(pattern, log.read_text() if log.exists() else "", re.M)
         return [Report(float(t), *map(int, rest)) for t, *rest in found]
 
+    def touches(self, host):
+        """The guest's own next report, and when it came."""
+        count = len(self.reports(host))
+        wait_until(lambda: len(self.reports(host)) > count, 5, "the guest reports")
+        return time.monotonic(), self.reports(host)[-1]
+
     def speeds(self, host):
         reports = self.reports(host)
         return [(b.total - a.total) / (b.t - a.t) for a, b in zip(reports, reports[1:])]
