@@ -87,14 +87,13 @@ static void print_help(void)
 
         len = (size_t)snprintf(text, sizeof(text), "--%s", cli_flag(info->name, flag));
         if (is_yes_or_no(info)) {
-            snprintf(text + len, sizeof(text) - len, "[=yes|no]");
+            snprintf(text + len, sizeof(text) - len, "[=yes|ask|no]");
         } else if (info->kind == KIND_CHOICE) {
             for (unsigned c = 0; info->choices[c] && len < sizeof(text); c++)
                 len += (size_t)snprintf(text + len, sizeof(text) - len, "%c%s", c ? '|' : '=',
                                         info->choices[c]);
         } else {
-            snprintf(text + len, sizeof(text) - len, "=%s",
-                     info->kind == KIND_DURATION ? "DURATION" : "SHARE");
+            snprintf(text + len, sizeof(text) - len, "=%s", policy_kind_word(info->kind));
         }
         printf("  %s\n        %s\n", text, info->help);
     }

@@ -2,19 +2,33 @@
 #include "policy/policy.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "policy/units.h"
 
 static const char *const mode_names[] = {"observe", "enforce", NULL};
-static const char *const allow_names[] = {"no", "yes", NULL};
-static const char *const on_deadline_names[] = {"report", "cancel", NULL};
+static const char *const allow_names[] = {"no", "ask", "yes", NULL};
+static const char *const on_deadline_names[] = {"report", "cancel", "force", NULL};
 static const char *const objective_names[] = {"least-loss", "gentle", NULL};
+static const char *const rung_names[] = {"bandwidth", "downtime", "throttle", "post-copy",
+                                         "suspend",   "cancel",   NULL};
+
+/* Four bits a rung, the first one lowest. */
+#define ORDER_BITS    4
+#define ORDER_DEFAULT 0x543210
 
 /* libvirt refuses downtimes above 2000000 ms; a longer deadline than 30 days is a typing error. */
 #define DOWNTIME_MAX_NS (2000 * NS_PER_S)
 #define DURATION_MAX_NS (NS_PER_S * 86400 * 30)
+
+/* 64 Tbit/s and 64 TiB: more than any link or host has. */
+#define RATE_MAX_BPS   (INT64_C(8) << 40)
+#define SIZE_MAX_BYTES (INT64_C(64) << 40)
+
+#define ACCEPTS_ALLOW    "yes, ask or no"
+#define ACCEPTS_DURATION "a duration between 1s and 30 days"
 
 /* Name, kind, choices, least and greatest value, built-in default, what is accepted, help. */
 static const struct policy_field_info fields[POLICY_FIELDS] = {
@@ -24,32 +38,90 @@ static const struct policy_field_info fields[POLICY_FIELDS] = {
                              POLICY_NONE, "a duration between 1ms and 33m20s, or none",
                              "the downtime limit may be raised up to this"},
     [POLICY_ALLOW_THROTTLE] = {"allow_throttle", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
-                               "yes or no", "vCPUs may be slowed through cgroup CPU quota"},
+                               ACCEPTS_ALLOW, "vCPUs may be slowed through cgroup CPU quota"},
     [POLICY_MIN_CPU] = {"min_cpu", KIND_SHARE, NULL, PPM_ONE / 100, PPM_ONE, PPM_ONE / 5,
                         "a share between 1% and 100%",
                         "no vCPU is throttled below this share of what it could use"},
     [POLICY_MAX_WORK_LOST] = {"max_work_lost", KIND_DURATION, NULL, NS_PER_MS, DURATION_MAX_NS,
                               POLICY_NONE, "a duration between 1ms and 30 days, or none",
                               "guest work that throttling may cost per migration"},
-    [POLICY_ALLOW_CANCEL] = {"allow_cancel", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO, "yes or no",
+    [POLICY_ALLOW_BANDWIDTH] = {"allow_bandwidth", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
+                                ACCEPTS_ALLOW, "the migration's speed limit may be raised"},
+    [POLICY_MAX_BANDWIDTH] = {"max_bandwidth", KIND_RATE, NULL, MIB_BYTES, RATE_MAX_BPS,
+                              POLICY_NONE, "a rate of at least 1MiB/s, or none",
+                              "the speed limit may be raised up to this"},
+    [POLICY_ALLOW_COMPRESSION_CACHE] = {"allow_compression_cache", KIND_CHOICE, allow_names, 0, 0,
+                                        ALLOW_NO, ACCEPTS_ALLOW,
+                                        "the XBZRLE cache of a compressed migration may grow"},
+    [POLICY_MAX_COMPRESSION_CACHE] = {"max_compression_cache", KIND_SIZE, NULL, MIB_BYTES,
+                                      SIZE_MAX_BYTES, POLICY_NONE,
+                                      "a size of at least 1MiB, or none",
+                                      "the XBZRLE cache may grow up to this"},
+    [POLICY_ALLOW_POST_COPY] = {"allow_post_copy", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
+                                ACCEPTS_ALLOW,
+                                "the guest may be switched to post-copy, if the migration was "
+                                "started with it"},
+    [POLICY_ALLOW_SUSPEND] = {"allow_suspend", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
+                              ACCEPTS_ALLOW,
+                              "the guest may be paused until all of its memory is sent"},
+    [POLICY_ALLOW_CANCEL] = {"allow_cancel", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
+                             ACCEPTS_ALLOW,
                              "the migration may be cancelled when it is hopeless or too late"},
     [POLICY_DEADLINE] = {"deadline", KIND_DURATION, NULL, NS_PER_S, DURATION_MAX_NS, POLICY_NONE,
-                         "a duration between 1s and 30 days, or none",
+                         ACCEPTS_DURATION ", or none",
                          "the migration is wanted ended this long after its start"},
+    [POLICY_DEADLINE_PER_GIB] = {"deadline_per_gib", KIND_DURATION, NULL, NS_PER_MS,
+                                 DURATION_MAX_NS, POLICY_NONE,
+                                 "a duration between 1ms and 30 days, or none",
+                                 "the deadline is at least this for each GiB to be copied"},
     [POLICY_ON_DEADLINE] = {"on_deadline", KIND_CHOICE, on_deadline_names, 0, 0, ON_DEADLINE_REPORT,
-                            "report or cancel",
-                            "what happens at the deadline; cancel needs allow_cancel"},
+                            "report, cancel or force",
+                            "what happens at the deadline: cancel needs allow_cancel; force is "
+                            "post-copy, else suspend, each if allowed"},
     [POLICY_PATIENCE] = {"patience", KIND_DURATION, NULL, 0, DURATION_MAX_NS, 0,
                          "a duration between 0s and 30 days",
                          "how long a confirmed plateau may last before the first action"},
     [POLICY_STALL_TIMEOUT] = {"stall_timeout", KIND_DURATION, NULL, NS_PER_S, DURATION_MAX_NS,
-                              60 * NS_PER_S, "a duration between 1s and 30 days",
+                              60 * NS_PER_S, ACCEPTS_DURATION,
                               "no new low in what remains for this long means stalled"},
+    [POLICY_ASK_TIMEOUT] = {"ask_timeout", KIND_DURATION, NULL, NS_PER_S, DURATION_MAX_NS,
+                            5 * 60 * NS_PER_S, ACCEPTS_DURATION,
+                            "a question that nobody answers for this long is withdrawn"},
+    [POLICY_PRECOPY_ITERATIONS] = {"precopy_iterations", KIND_COUNT, NULL, 1, 1000000, POLICY_NONE,
+                                   "a number between 1 and 1000000, or none",
+                                   "stop and copy after so many passes, within max_downtime or by "
+                                   "suspend"},
+    [POLICY_PRECOPY_THRESHOLD] = {"precopy_threshold", KIND_SIZE, NULL, 4096, SIZE_MAX_BYTES,
+                                  POLICY_NONE, "a size of at least 4KiB, or none",
+                                  "stop and copy once a pass begins with no more than this, within "
+                                  "max_downtime or by suspend"},
     [POLICY_OBJECTIVE] = {"objective", KIND_CHOICE, objective_names, 0, 0, OBJECTIVE_LEAST_LOSS,
                           "least-loss or gentle",
                           "least-loss: throttle short and hard; gentle: the mildest throttle that "
                           "meets the deadline"},
+    [POLICY_ORDER] = {"order", KIND_ORDER, rung_names, 0, 0, ORDER_DEFAULT,
+                      "a list such as bandwidth,downtime,throttle,post-copy,suspend,cancel",
+                      "the order in which actions are considered; those left out come last"},
 };
+
+/* How quantities are read and written. KIND_COUNT has no unit. */
+static const struct {
+    enum unit unit;
+    const char *word;
+} kinds[] = {
+    [KIND_DURATION] = {UNIT_DURATION, "DURATION"},
+    [KIND_SHARE] = {UNIT_SHARE, "SHARE"},
+    [KIND_SIZE] = {UNIT_SIZE, "SIZE"},
+    [KIND_RATE] = {UNIT_RATE, "RATE"},
+    [KIND_COUNT] = {UNIT_SIZE, "NUMBER"},
+    [KIND_CHOICE] = {UNIT_SIZE, "WORD"},
+    [KIND_ORDER] = {UNIT_SIZE, "LIST"},
+};
+
+const char *policy_kind_word(enum policy_kind kind)
+{
+    return kinds[kind].word;
+}
 
 const struct policy_field_info *policy_field_info(enum policy_field field)
 {
@@ -76,30 +148,103 @@ int policy_field_find(const char *name, enum policy_field *ret_field)
     return -ENOENT;
 }
 
+static int choice_parse(const char *const *choices, const char *text, size_t len)
+{
+    for (int i = 0; choices[i]; i++) {
+        if (strlen(choices[i]) == len && memcmp(choices[i], text, len) == 0)
+            return i;
+    }
+    return -EINVAL;
+}
+
+static int count_parse(const char *text, int64_t *ret_value)
+{
+    int64_t value = 0;
+
+    if (!*text)
+        return -EINVAL;
+    for (; *text; text++) {
+        if (*text < '0' || *text > '9')
+            return -EINVAL;
+        value = value < INT32_MAX ? value * 10 + (*text - '0') : INT32_MAX;
+    }
+    *ret_value = value;
+    return 0;
+}
+
+static int order_parse(const char *text, int64_t *ret_value)
+{
+    unsigned seen = 0;
+    unsigned place = 0;
+    int64_t value = 0;
+    size_t len;
+
+    for (;; text += len + 1) {
+        int rung;
+
+        len = strcspn(text, ",");
+        rung = choice_parse(rung_names, text, len);
+        if (rung < 0 || seen & (1u << rung))
+            return -EINVAL;
+        seen |= 1u << rung;
+        value |= (int64_t)rung << (ORDER_BITS * place++);
+        if (!text[len])
+            break;
+    }
+    for (unsigned rung = 0; rung < RUNGS; rung++) {
+        if (!(seen & (1u << rung)))
+            value |= (int64_t)rung << (ORDER_BITS * place++);
+    }
+    *ret_value = value;
+    return 0;
+}
+
+enum policy_rung policy_rung_at(int64_t order, unsigned place)
+{
+    return (enum policy_rung)(order >> (ORDER_BITS * place) & ((1 << ORDER_BITS) - 1));
+}
+
+/* Choices are listed in `accepts`; what a malformed quantity should look like its unit tells. */
+static int value_parse(const struct policy_field_info *info, const char *text, int64_t *ret_value,
+                       const char **ret_expected)
+{
+    int64_t value = 0;
+    int r;
+
+    *ret_expected = info->accepts;
+    if (info->kind == KIND_CHOICE) {
+        r = choice_parse(info->choices, text, strlen(text));
+        if (r >= 0)
+            *ret_value = r;
+        return r < 0 ? r : 0;
+    }
+    if (info->kind == KIND_ORDER)
+        return order_parse(text, ret_value);
+    if (info->initial == POLICY_NONE && strcmp(text, "none") == 0) {
+        *ret_value = POLICY_NONE;
+        return 0;
+    }
+    if (info->kind == KIND_COUNT) {
+        r = count_parse(text, &value);
+    } else {
+        r = units_parse(kinds[info->kind].unit, text, &value);
+        if (r == -EINVAL)
+            *ret_expected = units_expected(kinds[info->kind].unit);
+    }
+    if (r == 0 && (value < info->min || value > info->max))
+        r = -ERANGE;
+    if (r == 0)
+        *ret_value = value;
+    return r;
+}
+
 int policy_layer_set(struct policy_layer *layer, enum policy_field field, const char *text,
                      const char **ret_expected)
 {
-    const struct policy_field_info *info = &fields[field];
-    const char *expected = info->accepts;
+    const char *expected;
     int64_t value = 0;
-    int r = 0;
+    int r = value_parse(&fields[field], text, &value, &expected);
 
-    if (info->kind == KIND_CHOICE) {
-        while (info->choices[value] && strcmp(info->choices[value], text) != 0)
-            value++;
-        if (!info->choices[value])
-            r = -EINVAL;
-    } else if (info->initial == POLICY_NONE && strcmp(text, "none") == 0) {
-        value = POLICY_NONE;
-    } else {
-        enum unit unit = info->kind == KIND_DURATION ? UNIT_DURATION : UNIT_SHARE;
-
-        r = units_parse(unit, text, &value);
-        if (r == -EINVAL)
-            expected = units_expected(unit);
-        else if (r == 0 && (value < info->min || value > info->max))
-            r = -ERANGE;
-    }
     if (r < 0) {
         if (ret_expected)
             *ret_expected = expected;
@@ -116,6 +261,15 @@ void policy_layer_unset(struct policy_layer *layer, enum policy_field field)
     layer->values.v[field] = 0;
 }
 
+static void order_format(int64_t order, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    for (unsigned i = 0; i < RUNGS && len < size; i++)
+        len += (size_t)snprintf(buf + len, size - len, "%s%s", i ? "," : "",
+                                rung_names[policy_rung_at(order, i)]);
+}
+
 const char *policy_value_format(enum policy_field field, int64_t value, char *buf, size_t size)
 {
     const struct policy_field_info *info = &fields[field];
@@ -123,12 +277,14 @@ const char *policy_value_format(enum policy_field field, int64_t value, char *bu
 
     if (info->kind == KIND_CHOICE)
         snprintf(buf, size, "%s", info->choices[value]);
+    else if (info->kind == KIND_ORDER)
+        order_format(value, buf, size);
     else if (value == POLICY_NONE)
         snprintf(buf, size, "none");
+    else if (info->kind == KIND_COUNT)
+        snprintf(buf, size, "%" PRId64, value);
     else
-        snprintf(
-            buf, size, "%s",
-            units_format(info->kind == KIND_DURATION ? UNIT_DURATION : UNIT_SHARE, value, text));
+        snprintf(buf, size, "%s", units_format(kinds[info->kind].unit, value, text));
     return buf;
 }
 
@@ -154,9 +310,26 @@ void policy_merge(struct policy *policy, const struct policy_layer *layer, const
 
 bool policy_allows_anything(const struct policy_values *values)
 {
-    return values->v[POLICY_MAX_DOWNTIME] != POLICY_NONE ||
-           values->v[POLICY_ALLOW_THROTTLE] == ALLOW_YES ||
-           values->v[POLICY_ALLOW_CANCEL] == ALLOW_YES;
+    bool any = values->v[POLICY_MAX_DOWNTIME] != POLICY_NONE;
+
+    for (unsigned i = 0; i < POLICY_FIELDS; i++)
+        any |= fields[i].choices == allow_names && values->v[i] != ALLOW_NO;
+    return any;
+}
+
+int64_t policy_deadline_ns(const struct policy_values *values, uint64_t total_bytes)
+{
+    int64_t deadline_ns = values->v[POLICY_DEADLINE];
+    int64_t per_gib_ns = values->v[POLICY_DEADLINE_PER_GIB];
+
+    if (per_gib_ns != POLICY_NONE) {
+        double by_size_ns = (double)per_gib_ns * ((double)total_bytes / (double)(1 << 30));
+
+        if (by_size_ns > (double)deadline_ns)
+            deadline_ns =
+                by_size_ns < (double)DURATION_MAX_NS ? (int64_t)by_size_ns : DURATION_MAX_NS;
+    }
+    return deadline_ns;
 }
 
 void policy_finish(struct policy *policy)
@@ -167,7 +340,7 @@ void policy_finish(struct policy *policy)
         return;
     if (!(policy->set & (1u << POLICY_MODE)))
         v[POLICY_MODE] = MODE_ENFORCE;
-    if (!(policy->set & (1u << POLICY_DEADLINE)))
+    if (!(policy->set & (1u << POLICY_DEADLINE | 1u << POLICY_DEADLINE_PER_GIB)))
         v[POLICY_DEADLINE] = 600 * NS_PER_S;
     if (!(policy->set & (1u << POLICY_ON_DEADLINE)) && v[POLICY_ALLOW_CANCEL] == ALLOW_YES)
         v[POLICY_ON_DEADLINE] = ON_DEADLINE_CANCEL;

@@ -16,9 +16,20 @@
 #include <stdint.h>
 
 enum policy_mode { MODE_OBSERVE, MODE_ENFORCE };
-enum policy_allow { ALLOW_NO, ALLOW_YES };
-enum policy_on_deadline { ON_DEADLINE_REPORT, ON_DEADLINE_CANCEL };
+enum policy_allow { ALLOW_NO, ALLOW_ASK, ALLOW_YES };
+enum policy_on_deadline { ON_DEADLINE_REPORT, ON_DEADLINE_CANCEL, ON_DEADLINE_FORCE };
 enum policy_objective { OBJECTIVE_LEAST_LOSS, OBJECTIVE_GENTLE };
+
+/* The rungs of the ladder, least harmful first. */
+enum policy_rung {
+    RUNG_BANDWIDTH, /* and the compression cache: more guest memory a second, at no cost to it */
+    RUNG_DOWNTIME,
+    RUNG_THROTTLE,
+    RUNG_POST_COPY,
+    RUNG_SUSPEND,
+    RUNG_CANCEL,
+    RUNGS,
+};
 
 enum policy_field {
     POLICY_MODE,
@@ -26,32 +37,47 @@ enum policy_field {
     POLICY_ALLOW_THROTTLE,
     POLICY_MIN_CPU,
     POLICY_MAX_WORK_LOST,
+    POLICY_ALLOW_BANDWIDTH,
+    POLICY_MAX_BANDWIDTH,
+    POLICY_ALLOW_COMPRESSION_CACHE,
+    POLICY_MAX_COMPRESSION_CACHE,
+    POLICY_ALLOW_POST_COPY,
+    POLICY_ALLOW_SUSPEND,
     POLICY_ALLOW_CANCEL,
     POLICY_DEADLINE,
+    POLICY_DEADLINE_PER_GIB,
     POLICY_ON_DEADLINE,
     POLICY_PATIENCE,
     POLICY_STALL_TIMEOUT,
+    POLICY_ASK_TIMEOUT,
+    POLICY_PRECOPY_ITERATIONS,
+    POLICY_PRECOPY_THRESHOLD,
     POLICY_OBJECTIVE,
+    POLICY_ORDER,
     POLICY_FIELDS,
 };
 
 enum policy_kind {
     KIND_DURATION, /* ns, units.h */
     KIND_SHARE,    /* ppm, units.h */
+    KIND_SIZE,     /* bytes, units.h */
+    KIND_RATE,     /* bytes per second, units.h */
+    KIND_COUNT,    /* a plain number */
     KIND_CHOICE,   /* index into `choices` */
+    KIND_ORDER,    /* the rungs, see policy_rung_at() */
 };
 
 struct policy_field_info {
     const char *name; /* JSON key; the flag is the same with '-' for '_' */
     enum policy_kind kind;
-    const char *const *choices; /* KIND_CHOICE: names, NULL-terminated */
-    int64_t min, max;           /* KIND_DURATION, KIND_SHARE: the values accepted */
+    const char *const *choices; /* KIND_CHOICE, KIND_ORDER: names, NULL-terminated */
+    int64_t min, max;           /* the values accepted; not of KIND_CHOICE and KIND_ORDER */
     int64_t initial;            /* built-in default; where it is POLICY_NONE, "none" is accepted */
     const char *accepts;        /* in words, for error lines and the manual */
     const char *help;
 };
 
-/* Unset durations that mean "no limit". */
+/* Unset quantities that mean "no limit". */
 #define POLICY_NONE INT64_C(-1)
 
 /* The values of all fields, indexed by enum policy_field. */
@@ -106,7 +132,19 @@ void policy_merge(struct policy *policy, const struct policy_layer *layer, const
  */
 void policy_finish(struct policy *policy);
 
-/* Is any action allowed? */
+/* Is any action allowed, or to be asked about? */
 bool policy_allows_anything(const struct policy_values *values);
+
+/* The rung at `place` (0..RUNGS-1) of a KIND_ORDER value. */
+enum policy_rung policy_rung_at(int64_t order, unsigned place);
+
+/*
+ * When the migration of a guest of `total_bytes` (memory, and storage that is copied) is wanted
+ * ended, ns after its start: the larger of `deadline` and `deadline_per_gib`; POLICY_NONE: never.
+ */
+int64_t policy_deadline_ns(const struct policy_values *values, uint64_t total_bytes);
+
+/* The word a KIND is written as where a value belongs ("DURATION"). Static. */
+const char *policy_kind_word(enum policy_kind kind);
 
 #endif

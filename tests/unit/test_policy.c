@@ -79,7 +79,17 @@ static void malformed_values_leave_the_layer_alone(void **state)
     expect_refusal(POLICY_ALLOW_THROTTLE, "true", -EINVAL);
     expect_refusal(POLICY_ALLOW_THROTTLE, "1", -EINVAL);
     expect_refusal(POLICY_ALLOW_CANCEL, "maybe", -EINVAL);
-    expect_refusal(POLICY_ON_DEADLINE, "force", -EINVAL);
+    expect_refusal(POLICY_ON_DEADLINE, "suspend", -EINVAL);
+    expect_refusal(POLICY_MAX_BANDWIDTH, "100MiB", -EINVAL);
+    expect_refusal(POLICY_MAX_COMPRESSION_CACHE, "64", -EINVAL);
+    expect_refusal(POLICY_PRECOPY_ITERATIONS, "", -EINVAL);
+    expect_refusal(POLICY_PRECOPY_ITERATIONS, "5x", -EINVAL);
+    expect_refusal(POLICY_PRECOPY_ITERATIONS, "-5", -EINVAL);
+    expect_refusal(POLICY_PRECOPY_ITERATIONS, "99999999999999999999", -ERANGE);
+    expect_refusal(POLICY_ORDER, "", -EINVAL);
+    expect_refusal(POLICY_ORDER, "throttle,", -EINVAL);
+    expect_refusal(POLICY_ORDER, "throttle,throttle", -EINVAL);
+    expect_refusal(POLICY_ORDER, "throttle, downtime", -EINVAL);
     expect_refusal(POLICY_OBJECTIVE, "none", -EINVAL);
     expect_refusal(POLICY_MAX_DOWNTIME, "2", -EINVAL);
     expect_refusal(POLICY_PATIENCE, "none", -EINVAL);
@@ -100,6 +110,12 @@ static void values_are_accepted_up_to_their_bounds_only(void **state)
         {POLICY_DEADLINE, "999ms", "1s", "30d", "31d"},
         {POLICY_PATIENCE, "-1ns", "0s", "30d", "9999999h"},
         {POLICY_STALL_TIMEOUT, "0s", "1s", "30d", "99999999999999d"},
+        {POLICY_MAX_BANDWIDTH, "1023KiB/s", "1MiB/s", "8796093022208B/s", "9TiB/s"},
+        {POLICY_MAX_COMPRESSION_CACHE, "1023KiB", "1MiB", "64TiB", "65TiB"},
+        {POLICY_DEADLINE_PER_GIB, "0s", "1ms", "30d", "31d"},
+        {POLICY_ASK_TIMEOUT, "0s", "1s", "30d", "31d"},
+        {POLICY_PRECOPY_ITERATIONS, "0", "1", "1000000", "1000001"},
+        {POLICY_PRECOPY_THRESHOLD, "4095B", "4KiB", "64TiB", "65TiB"},
     };
 
     (void)state;
@@ -122,12 +138,24 @@ static void values_are_written_as_they_are_read(void **state)
         enum policy_field field;
         const char *text;
     } cases[] = {
-        {POLICY_MODE, "enforce"},       {POLICY_MAX_DOWNTIME, "1.5s"},
-        {POLICY_ALLOW_THROTTLE, "yes"}, {POLICY_MIN_CPU, "12.5%"},
-        {POLICY_MAX_WORK_LOST, "30s"},  {POLICY_ALLOW_CANCEL, "no"},
-        {POLICY_DEADLINE, "1h30m"},     {POLICY_ON_DEADLINE, "cancel"},
-        {POLICY_PATIENCE, "0s"},        {POLICY_STALL_TIMEOUT, "1m"},
-        {POLICY_OBJECTIVE, "gentle"},   {POLICY_PATIENCE, "7ns"},
+        {POLICY_MODE, "enforce"},
+        {POLICY_MAX_DOWNTIME, "1.5s"},
+        {POLICY_ALLOW_THROTTLE, "yes"},
+        {POLICY_MIN_CPU, "12.5%"},
+        {POLICY_MAX_WORK_LOST, "30s"},
+        {POLICY_ALLOW_CANCEL, "no"},
+        {POLICY_DEADLINE, "1h30m"},
+        {POLICY_ON_DEADLINE, "cancel"},
+        {POLICY_PATIENCE, "0s"},
+        {POLICY_STALL_TIMEOUT, "1m"},
+        {POLICY_OBJECTIVE, "gentle"},
+        {POLICY_PATIENCE, "7ns"},
+        {POLICY_ALLOW_SUSPEND, "ask"},
+        {POLICY_ON_DEADLINE, "force"},
+        {POLICY_MAX_BANDWIDTH, "none"},
+        {POLICY_MAX_COMPRESSION_CACHE, "512MiB"},
+        {POLICY_PRECOPY_ITERATIONS, "5"},
+        {POLICY_ORDER, "throttle,downtime,cancel,post-copy,suspend,bandwidth"},
     };
 
     (void)state;
@@ -297,9 +325,52 @@ static void allowing_nothing_keeps_what_is_stated(void **state)
     assert_int_equal(policy.values.v[POLICY_ON_DEADLINE], ON_DEADLINE_REPORT);
 }
 
+static void rungs_left_out_of_the_order_come_last(void **state)
+{
+    static const enum policy_rung expected[RUNGS] = {RUNG_SUSPEND,  RUNG_BANDWIDTH, RUNG_DOWNTIME,
+                                                     RUNG_THROTTLE, RUNG_POST_COPY, RUNG_CANCEL};
+    struct policy_layer layer = {0};
+
+    (void)state;
+    set(&layer, POLICY_ORDER, "suspend,bandwidth");
+    for (unsigned i = 0; i < RUNGS; i++)
+        assert_int_equal(policy_rung_at(layer.values.v[POLICY_ORDER], i), expected[i]);
+}
+
+static void deadline_grows_with_the_guest(void **state)
+{
+    struct policy_layer layer = {0};
+    struct policy policy;
+
+    (void)state;
+    set(&layer, POLICY_DEADLINE_PER_GIB, "10s");
+    policy = finish(&layer);
+    assert_int_equal(policy_deadline_ns(&policy.values, UINT64_C(8) << 30), 80 * NS_PER_S);
+    set(&layer, POLICY_DEADLINE, "2m");
+    policy = finish(&layer);
+    assert_int_equal(policy_deadline_ns(&policy.values, UINT64_C(8) << 30), 120 * NS_PER_S);
+    assert_int_equal(policy_deadline_ns(&policy.values, UINT64_C(16) << 30), 160 * NS_PER_S);
+    assert_true(policy_deadline_ns(&policy.values, UINT64_MAX) > 0);
+}
+
+static void asking_counts_as_allowing(void **state)
+{
+    struct policy_layer layer = {0};
+    struct policy policy;
+
+    (void)state;
+    set(&layer, POLICY_ALLOW_CANCEL, "ask");
+    policy = finish(&layer);
+    assert_int_equal(policy.values.v[POLICY_MODE], MODE_ENFORCE);
+    assert_int_equal(policy.values.v[POLICY_ON_DEADLINE], ON_DEADLINE_REPORT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rungs_left_out_of_the_order_come_last),
+        cmocka_unit_test(deadline_grows_with_the_guest),
+        cmocka_unit_test(asking_counts_as_allowing),
         cmocka_unit_test(each_field_is_found_by_key_and_by_flag),
         cmocka_unit_test(unknown_field_is_not_found),
         cmocka_unit_test(malformed_values_leave_the_layer_alone),

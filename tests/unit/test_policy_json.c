@@ -88,8 +88,8 @@ static void values_of_a_wrong_type_are_refused_with_what_is_right(void **state)
     expect_refusal(json("{\"max_downtime\": [\"2s\"]}"), "max_downtime", "duration such as");
     expect_refusal(json("{\"max_downtime\": {}}"), "max_downtime", "duration such as");
     expect_refusal(json("{\"min_cpu\": 0.2}"), "min_cpu", "share such as");
-    expect_refusal(json("{\"allow_throttle\": 1}"), "allow_throttle", "yes or no");
-    expect_refusal(json("{\"allow_throttle\": null}"), "allow_throttle", "yes or no");
+    expect_refusal(json("{\"allow_throttle\": 1}"), "allow_throttle", "yes, ask or no");
+    expect_refusal(json("{\"allow_throttle\": null}"), "allow_throttle", "yes, ask or no");
     expect_refusal(json("{\"mode\": true}"), "mode", "observe or enforce");
     expect_refusal(json("{\"objective\": false}"), "objective", "least-loss or gentle");
 }
@@ -100,8 +100,8 @@ static void malformed_values_are_refused_with_what_is_right(void **state)
     expect_refusal(json("{\"max_downtime\": \"2\"}"), "max_downtime", "duration such as");
     expect_refusal(json("{\"max_downtime\": \"9h\"}"), "max_downtime", "33m20s");
     expect_refusal(json("{\"min_cpu\": \"0%\"}"), "min_cpu", "between 1%");
-    expect_refusal(json("{\"allow_cancel\": \"YES\"}"), "allow_cancel", "yes or no");
-    expect_refusal(json("{\"allow_cancel\": \"\"}"), "allow_cancel", "yes or no");
+    expect_refusal(json("{\"allow_cancel\": \"YES\"}"), "allow_cancel", "yes, ask or no");
+    expect_refusal(json("{\"allow_cancel\": \"\"}"), "allow_cancel", "yes, ask or no");
 }
 
 static void nul_inside_a_value_does_not_hide_the_rest(void **state)
@@ -148,7 +148,28 @@ static void hostile_keys_are_shown_printable_and_cut(void **state)
 static void layers_survive_json(void **state)
 {
     static const char *const texts[POLICY_FIELDS] = {
-        "enforce", "1.5s", "yes", "12.5%", "30s", "yes", "1h30m", "cancel", "50ns", "90s", "gentle",
+        [POLICY_MODE] = "enforce",
+        [POLICY_MAX_DOWNTIME] = "1.5s",
+        [POLICY_ALLOW_THROTTLE] = "yes",
+        [POLICY_MIN_CPU] = "12.5%",
+        [POLICY_MAX_WORK_LOST] = "30s",
+        [POLICY_ALLOW_BANDWIDTH] = "ask",
+        [POLICY_MAX_BANDWIDTH] = "100MiB/s",
+        [POLICY_ALLOW_COMPRESSION_CACHE] = "no",
+        [POLICY_MAX_COMPRESSION_CACHE] = "256MiB",
+        [POLICY_ALLOW_POST_COPY] = "yes",
+        [POLICY_ALLOW_SUSPEND] = "ask",
+        [POLICY_ALLOW_CANCEL] = "yes",
+        [POLICY_DEADLINE] = "1h30m",
+        [POLICY_DEADLINE_PER_GIB] = "20s",
+        [POLICY_ON_DEADLINE] = "force",
+        [POLICY_PATIENCE] = "50ns",
+        [POLICY_STALL_TIMEOUT] = "90s",
+        [POLICY_ASK_TIMEOUT] = "1m",
+        [POLICY_PRECOPY_ITERATIONS] = "30",
+        [POLICY_PRECOPY_THRESHOLD] = "200KiB",
+        [POLICY_OBJECTIVE] = "gentle",
+        [POLICY_ORDER] = "suspend,bandwidth,downtime,throttle,post-copy,cancel",
     };
     struct policy_layer layer = {0}, back = {0};
     struct policy_json_error err;
