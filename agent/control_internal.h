@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of the control socket's methods share. Event loop's thread only. */
+#ifndef MIGPOLICY_CONTROL_INTERNAL_H
+#define MIGPOLICY_CONTROL_INTERNAL_H
+
+#include "agent/control.h"
+#include "agent/varlink.h"
+
+struct json_object;
+
+enum method { METHOD_STATUS, METHOD_EXPLAIN, METHOD_SHOW, METHOD_SET, METHOD_UNSET };
+
+struct control {
+    struct control_env env;
+    struct varlink_server *server;
+};
+
+/*
+ * The ways to answer a call; each counts it. They take over the parameters, release the call and
+ * return 0, for handlers to return. control_refuse_why() makes {key: why} the error's parameters.
+ */
+int control_answer(struct control *c, struct varlink_call *call, enum method method,
+                   struct json_object *parameters);
+int control_refuse(struct control *c, struct varlink_call *call, enum method method,
+                   const char *error, struct json_object *parameters);
+int control_refuse_why(struct control *c, struct varlink_call *call, enum method method,
+                       const char *error, const char *key, const char *why);
+
+/* A parameter, borrowed; NULL if it is absent or no text. */
+const char *control_text(struct json_object *parameters, const char *key);
+
+/* Resolves the parameter "vm"; when that fails the call has been answered, and -errno is returned.
+ */
+int control_take_vm(struct control *c, struct varlink_call *call, enum method method,
+                    struct json_object *parameters, struct hv_domain *ret);
+
+/* Whether the caller may change things; if not, the call has been answered, and it is -EPERM. */
+int control_check_admin(struct control *c, struct varlink_call *call, enum method method,
+                        struct json_object *parameters);
+
+#endif
