@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "policy/preset.h"
 #include "policy/units.h"
 
 static const char *const mode_names[] = {"observe", "enforce", NULL};
@@ -30,78 +31,104 @@ static const char *const rung_names[] = {"bandwidth", "downtime", "throttle", "p
 #define ACCEPTS_ALLOW    "yes, ask or no"
 #define ACCEPTS_DURATION "a duration between 1s and 30 days"
 
-/* Name, kind, choices, least and greatest value, built-in default, what is accepted, help. */
+/*
+ * Name, kind, choices, least and greatest value, built-in default, what is accepted, help,
+ * which value is narrower.
+ */
 static const struct policy_field_info fields[POLICY_FIELDS] = {
+    [POLICY_PRESET] = {"preset", KIND_CHOICE, policy_preset_names, 0, 0, POLICY_NONE,
+                       "observe, gentle, balanced, must-finish or never-slow",
+                       "a set of fields; what is stated beside it overrides it", NARROWER_NEITHER},
     [POLICY_MODE] = {"mode", KIND_CHOICE, mode_names, 0, 0, MODE_OBSERVE, "observe or enforce",
-                     "observe: decide, record and export, touch nothing; enforce: act as allowed"},
+                     "observe: decide, record and export, touch nothing; enforce: act as allowed",
+                     NARROWER_LOW},
     [POLICY_MAX_DOWNTIME] = {"max_downtime", KIND_DURATION, NULL, NS_PER_MS, DOWNTIME_MAX_NS,
                              POLICY_NONE, "a duration between 1ms and 33m20s, or none",
-                             "the downtime limit may be raised up to this"},
+                             "the downtime limit may be raised up to this", NARROWER_LOW},
     [POLICY_ALLOW_THROTTLE] = {"allow_throttle", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
-                               ACCEPTS_ALLOW, "vCPUs may be slowed through cgroup CPU quota"},
+                               ACCEPTS_ALLOW, "vCPUs may be slowed through cgroup CPU quota",
+                               NARROWER_LOW},
     [POLICY_MIN_CPU] = {"min_cpu", KIND_SHARE, NULL, PPM_ONE / 100, PPM_ONE, PPM_ONE / 5,
                         "a share between 1% and 100%",
-                        "no vCPU is throttled below this share of what it could use"},
+                        "no vCPU is throttled below this share of what it could use",
+                        NARROWER_HIGH},
     [POLICY_MAX_WORK_LOST] = {"max_work_lost", KIND_DURATION, NULL, NS_PER_MS, DURATION_MAX_NS,
                               POLICY_NONE, "a duration between 1ms and 30 days, or none",
-                              "guest work that throttling may cost per migration"},
+                              "guest work that throttling may cost per migration",
+                              NARROWER_LOW_BUT_NONE},
     [POLICY_ALLOW_BANDWIDTH] = {"allow_bandwidth", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
-                                ACCEPTS_ALLOW, "the migration's speed limit may be raised"},
+                                ACCEPTS_ALLOW, "the migration's speed limit may be raised",
+                                NARROWER_LOW},
     [POLICY_MAX_BANDWIDTH] = {"max_bandwidth", KIND_RATE, NULL, MIB_BYTES, RATE_MAX_BPS,
                               POLICY_NONE, "a rate of at least 1MiB/s, or none",
-                              "the speed limit may be raised up to this"},
+                              "the speed limit may be raised up to this", NARROWER_LOW_BUT_NONE},
     [POLICY_ALLOW_COMPRESSION_CACHE] = {"allow_compression_cache", KIND_CHOICE, allow_names, 0, 0,
                                         ALLOW_NO, ACCEPTS_ALLOW,
-                                        "the XBZRLE cache of a compressed migration may grow"},
+                                        "the XBZRLE cache of a compressed migration may grow",
+                                        NARROWER_LOW},
     [POLICY_MAX_COMPRESSION_CACHE] = {"max_compression_cache", KIND_SIZE, NULL, MIB_BYTES,
                                       SIZE_MAX_BYTES, POLICY_NONE,
                                       "a size of at least 1MiB, or none",
-                                      "the XBZRLE cache may grow up to this"},
+                                      "the XBZRLE cache may grow up to this",
+                                      NARROWER_LOW_BUT_NONE},
     [POLICY_ALLOW_POST_COPY] = {"allow_post_copy", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
                                 ACCEPTS_ALLOW,
                                 "the guest may be switched to post-copy, if the migration was "
-                                "started with it"},
+                                "started with it",
+                                NARROWER_LOW},
     [POLICY_ALLOW_SUSPEND] = {"allow_suspend", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
                               ACCEPTS_ALLOW,
-                              "the guest may be paused until all of its memory is sent"},
+                              "the guest may be paused until all of its memory is sent",
+                              NARROWER_LOW},
     [POLICY_ALLOW_CANCEL] = {"allow_cancel", KIND_CHOICE, allow_names, 0, 0, ALLOW_NO,
                              ACCEPTS_ALLOW,
-                             "the migration may be cancelled when it is hopeless or too late"},
+                             "the migration may be cancelled when it is hopeless or too late",
+                             NARROWER_LOW},
     [POLICY_DEADLINE] = {"deadline", KIND_DURATION, NULL, NS_PER_S, DURATION_MAX_NS, POLICY_NONE,
                          ACCEPTS_DURATION ", or none",
-                         "the migration is wanted ended this long after its start"},
+                         "the migration is wanted ended this long after its start",
+                         NARROWER_NEITHER},
     [POLICY_DEADLINE_PER_GIB] = {"deadline_per_gib", KIND_DURATION, NULL, NS_PER_MS,
                                  DURATION_MAX_NS, POLICY_NONE,
                                  "a duration between 1ms and 30 days, or none",
-                                 "the deadline is at least this for each GiB to be copied"},
+                                 "the deadline is at least this for each GiB to be copied",
+                                 NARROWER_NEITHER},
     [POLICY_ON_DEADLINE] = {"on_deadline", KIND_CHOICE, on_deadline_names, 0, 0, ON_DEADLINE_REPORT,
                             "report, cancel or force",
                             "what happens at the deadline: cancel needs allow_cancel; force is "
-                            "post-copy, else suspend, each if allowed"},
+                            "post-copy, else suspend, each if allowed",
+                            NARROWER_FIRST},
     [POLICY_PATIENCE] = {"patience", KIND_DURATION, NULL, 0, DURATION_MAX_NS, 0,
                          "a duration between 0s and 30 days",
-                         "how long a confirmed plateau may last before the first action"},
+                         "how long a confirmed plateau may last before the first action",
+                         NARROWER_HIGH},
     [POLICY_STALL_TIMEOUT] = {"stall_timeout", KIND_DURATION, NULL, NS_PER_S, DURATION_MAX_NS,
                               60 * NS_PER_S, ACCEPTS_DURATION,
-                              "no new low in what remains for this long means stalled"},
+                              "no new low in what remains for this long means stalled",
+                              NARROWER_HIGH},
     [POLICY_ASK_TIMEOUT] = {"ask_timeout", KIND_DURATION, NULL, NS_PER_S, DURATION_MAX_NS,
                             5 * 60 * NS_PER_S, ACCEPTS_DURATION,
-                            "a question that nobody answers for this long is withdrawn"},
+                            "a question that nobody answers for this long is withdrawn",
+                            NARROWER_NEITHER},
     [POLICY_PRECOPY_ITERATIONS] = {"precopy_iterations", KIND_COUNT, NULL, 1, 1000000, POLICY_NONE,
                                    "a number between 1 and 1000000, or none",
                                    "stop and copy after so many passes, within max_downtime or by "
-                                   "suspend"},
+                                   "suspend",
+                                   NARROWER_HIGH},
     [POLICY_PRECOPY_THRESHOLD] = {"precopy_threshold", KIND_SIZE, NULL, 4096, SIZE_MAX_BYTES,
                                   POLICY_NONE, "a size of at least 4KiB, or none",
                                   "stop and copy once a pass begins with no more than this, within "
-                                  "max_downtime or by suspend"},
+                                  "max_downtime or by suspend",
+                                  NARROWER_LOW},
     [POLICY_OBJECTIVE] = {"objective", KIND_CHOICE, objective_names, 0, 0, OBJECTIVE_LEAST_LOSS,
                           "least-loss or gentle",
                           "least-loss: throttle short and hard; gentle: the mildest throttle that "
-                          "meets the deadline"},
+                          "meets the deadline",
+                          NARROWER_NEITHER},
     [POLICY_ORDER] = {"order", KIND_ORDER, rung_names, 0, 0, ORDER_DEFAULT,
                       "a list such as bandwidth,downtime,throttle,post-copy,suspend,cancel",
-                      "the order in which actions are considered; those left out come last"},
+                      "the order in which actions are considered; those left out come last",
+                      NARROWER_NEITHER},
 };
 
 /* How quantities are read and written. KIND_COUNT has no unit. */
@@ -275,12 +302,12 @@ const char *policy_value_format(enum policy_field field, int64_t value, char *bu
     const struct policy_field_info *info = &fields[field];
     char text[UNITS_TEXT_MAX];
 
-    if (info->kind == KIND_CHOICE)
+    if (value == POLICY_NONE)
+        snprintf(buf, size, "none");
+    else if (info->kind == KIND_CHOICE)
         snprintf(buf, size, "%s", info->choices[value]);
     else if (info->kind == KIND_ORDER)
         order_format(value, buf, size);
-    else if (value == POLICY_NONE)
-        snprintf(buf, size, "none");
     else if (info->kind == KIND_COUNT)
         snprintf(buf, size, "%" PRId64, value);
     else
@@ -297,7 +324,8 @@ void policy_init(struct policy *policy)
     }
 }
 
-void policy_merge(struct policy *policy, const struct policy_layer *layer, const char *source)
+static void merge_stated(struct policy *policy, const struct policy_layer *layer,
+                         const char *source)
 {
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         if (!(layer->set & (1u << i)))
@@ -305,6 +333,51 @@ void policy_merge(struct policy *policy, const struct policy_layer *layer, const
         policy->values.v[i] = layer->values.v[i];
         policy->set |= 1u << i;
         snprintf(policy->source[i], POLICY_SOURCE_MAX, "%s", source);
+    }
+}
+
+void policy_merge(struct policy *policy, const struct policy_layer *layer, const char *source)
+{
+    if (layer->set & 1u << POLICY_PRESET) {
+        int64_t preset = layer->values.v[POLICY_PRESET];
+        struct policy_layer stands_for;
+        char text[POLICY_SOURCE_MAX];
+
+        policy_preset_layer(preset, &stands_for);
+        snprintf(text, sizeof(text), "preset %s, %s", policy_preset_names[preset], source);
+        merge_stated(policy, &stands_for, text);
+    }
+    merge_stated(policy, layer, source);
+}
+
+static bool is_narrower(enum policy_narrower narrower, int64_t value, int64_t than)
+{
+    switch (narrower) {
+    case NARROWER_FIRST:
+        return value == 0 && than != 0;
+    case NARROWER_LOW:
+        return value < than; /* POLICY_NONE is below all */
+    case NARROWER_LOW_BUT_NONE:
+        return value != POLICY_NONE && (than == POLICY_NONE || value < than);
+    case NARROWER_HIGH:
+        return than != POLICY_NONE && (value == POLICY_NONE || value > than);
+    default:
+        return false;
+    }
+}
+
+void policy_narrow(struct policy *policy, const struct policy_layer *layer, const char *source)
+{
+    struct policy wanted = {0};
+
+    policy_merge(&wanted, layer, source);
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        if (!(wanted.set & (1u << i)) ||
+            !is_narrower(fields[i].narrower, wanted.values.v[i], policy->values.v[i]))
+            continue;
+        policy->values.v[i] = wanted.values.v[i];
+        policy->set |= 1u << i;
+        memcpy(policy->source[i], wanted.source[i], POLICY_SOURCE_MAX);
     }
 }
 

@@ -32,6 +32,7 @@ enum policy_rung {
 };
 
 enum policy_field {
+    POLICY_PRESET, /* stands for other fields, see policy_merge() */
     POLICY_MODE,
     POLICY_MAX_DOWNTIME,
     POLICY_ALLOW_THROTTLE,
@@ -67,6 +68,15 @@ enum policy_kind {
     KIND_ORDER,    /* the rungs, see policy_rung_at() */
 };
 
+/* Which of two values of a field allows less; see policy_narrow(). */
+enum policy_narrower {
+    NARROWER_NEITHER,      /* nobody can say */
+    NARROWER_FIRST,        /* the first choice, than any other */
+    NARROWER_LOW,          /* the lower one, and none */
+    NARROWER_LOW_BUT_NONE, /* the lower one; none is no limit */
+    NARROWER_HIGH,         /* the higher one, and none */
+};
+
 struct policy_field_info {
     const char *name; /* JSON key; the flag is the same with '-' for '_' */
     enum policy_kind kind;
@@ -75,6 +85,7 @@ struct policy_field_info {
     int64_t initial;            /* built-in default; where it is POLICY_NONE, "none" is accepted */
     const char *accepts;        /* in words, for error lines and the manual */
     const char *help;
+    enum policy_narrower narrower;
 };
 
 /* Unset quantities that mean "no limit". */
@@ -123,7 +134,11 @@ const char *policy_value_format(enum policy_field field, int64_t value, char *bu
 /* Starts from the built-in defaults: observe, nothing allowed. */
 void policy_init(struct policy *policy);
 
-/* Lays `layer` over the policy; fields it states get `source` (cut to POLICY_SOURCE_MAX). */
+/*
+ * Lays `layer` over the policy; fields it states get `source` (cut to POLICY_SOURCE_MAX). Its
+ * preset comes first, as "preset NAME, SOURCE", so that what the same layer states itself overrides
+ * it.
+ */
 void policy_merge(struct policy *policy, const struct policy_layer *layer, const char *source);
 
 /*
@@ -131,6 +146,13 @@ void policy_merge(struct policy *policy, const struct policy_layer *layer, const
  * allowed, the deadline 10 min then, and on_deadline is cancel when cancelling is allowed.
  */
 void policy_finish(struct policy *policy);
+
+/*
+ * Takes from `layer` only what allows less than the policy does; the rest of it is ignored, as are
+ * fields of which nobody can say what is less. After policy_finish(), for what follows from other
+ * layers is to be narrowed too.
+ */
+void policy_narrow(struct policy *policy, const struct policy_layer *layer, const char *source);
 
 /* Is any action allowed, or to be asked about? */
 bool policy_allows_anything(const struct policy_values *values);

@@ -243,7 +243,8 @@ static bool add_policy(struct json_object *object, const struct policy *policy)
     bool ok = sources != NULL;
 
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
-        if (policy->values.v[i] == POLICY_NONE)
+        /* What a preset stands for is in the other fields. */
+        if (i == POLICY_PRESET || policy->values.v[i] == POLICY_NONE)
             continue;
         layer.set |= 1u << i;
         ok = ok && add(sources, policy_field_info((enum policy_field)i)->name,

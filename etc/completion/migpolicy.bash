@@ -20,8 +20,8 @@ _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local verbs='status set unset show explain check replay simulate version'
     local options='--output --json --socket --quiet --no-legend --help --version'
-    local values='-o|--output|--socket|--policy|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
-    local fields=(mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
+    local values='-o|--output|--socket|--policy|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
+    local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
         on-deadline patience stall-timeout objective)
     local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush link noise
         seed limit for)
@@ -55,6 +55,7 @@ _migpolicy() {
     done
 
     case $prev in
+    --preset) words='observe gentle balanced must-finish never-slow' ;;
     --mode) words='observe enforce' ;;
     --on-deadline) words='report cancel' ;;
     --objective) words='least-loss gentle' ;;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "policy/preset.h"
 #include "policy/units.h"
 
 static void set(struct policy_layer *layer, enum policy_field field, const char *text)
@@ -73,6 +74,7 @@ static void unknown_field_is_not_found(void **state)
 static void malformed_values_leave_the_layer_alone(void **state)
 {
     (void)state;
+    expect_refusal(POLICY_PRESET, "none", -EINVAL);
     expect_refusal(POLICY_MODE, "", -EINVAL);
     expect_refusal(POLICY_MODE, "Enforce", -EINVAL);
     expect_refusal(POLICY_MODE, "enforce ", -EINVAL);
@@ -365,6 +367,131 @@ static void asking_counts_as_allowing(void **state)
     assert_int_equal(policy.values.v[POLICY_ON_DEADLINE], ON_DEADLINE_REPORT);
 }
 
+static void fields_beside_a_preset_override_it_and_both_are_named(void **state)
+{
+    struct policy_layer layer = {0};
+    struct policy policy;
+
+    (void)state;
+    set(&layer, POLICY_MIN_CPU, "40%");
+    set(&layer, POLICY_PRESET, "balanced");
+    policy = finish(&layer);
+    assert_int_equal(policy.values.v[POLICY_MIN_CPU], 400000);
+    assert_string_equal(policy.source[POLICY_MIN_CPU], "layer");
+    assert_int_equal(policy.values.v[POLICY_MAX_DOWNTIME], NS_PER_S);
+    assert_string_equal(policy.source[POLICY_MAX_DOWNTIME], "preset balanced, layer");
+    assert_string_equal(policy.source[POLICY_PRESET], "layer");
+}
+
+/* A preset over another one leaves nothing of it behind. */
+static void presets_that_act_state_the_same_fields_each_acceptable(void **state)
+{
+    struct policy_layer reference, layer, again = {0};
+    char text[64];
+
+    (void)state;
+    policy_preset_layer(1, &reference);
+    for (int64_t preset = 0; policy_preset_names[preset]; preset++) {
+        policy_preset_layer(preset, &layer);
+        assert_int_equal(layer.set, preset == 0 ? 1u << POLICY_MODE : reference.set);
+        for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+            if (!(layer.set & (1u << i)))
+                continue;
+            policy_value_format((enum policy_field)i, layer.values.v[i], text, sizeof(text));
+            set(&again, (enum policy_field)i, text);
+            assert_int_equal(again.values.v[i], layer.values.v[i]);
+        }
+    }
+}
+
+static void preset_never_slow_neither_throttles_nor_pauses_whatever_is_below_it(void **state)
+{
+    struct policy_layer below = {0}, above = {0};
+    struct policy policy;
+
+    (void)state;
+    set(&below, POLICY_PRESET, "must-finish");
+    set(&above, POLICY_PRESET, "never-slow");
+    policy_init(&policy);
+    policy_merge(&policy, &below, "below");
+    policy_merge(&policy, &above, "above");
+    policy_finish(&policy);
+    assert_int_equal(policy.values.v[POLICY_ALLOW_THROTTLE], ALLOW_NO);
+    assert_int_equal(policy.values.v[POLICY_ALLOW_SUSPEND], ALLOW_NO);
+    assert_int_equal(policy.values.v[POLICY_ALLOW_POST_COPY], ALLOW_YES);
+    assert_int_equal(policy.values.v[POLICY_ON_DEADLINE], ON_DEADLINE_REPORT);
+}
+
+static void narrowing_takes_only_what_allows_less(void **state)
+{
+    static const struct {
+        enum policy_field field;
+        const char *allowed, *wanted, *result; /* NULL: as by default */
+    } cases[] = {
+        {POLICY_MODE, "enforce", "observe", "observe"},
+        {POLICY_MODE, "observe", "enforce", "observe"},
+        {POLICY_MAX_DOWNTIME, "2s", "1s", "1s"},
+        {POLICY_MAX_DOWNTIME, "2s", "3s", "2s"},
+        {POLICY_MAX_DOWNTIME, "2s", "none", "none"},
+        {POLICY_MAX_DOWNTIME, NULL, "1s", "none"},
+        {POLICY_ALLOW_SUSPEND, "yes", "ask", "ask"},
+        {POLICY_ALLOW_SUSPEND, "ask", "yes", "ask"},
+        {POLICY_ALLOW_SUSPEND, NULL, "yes", "no"},
+        {POLICY_MIN_CPU, "20%", "30%", "30%"},
+        {POLICY_MIN_CPU, "20%", "10%", "20%"},
+        {POLICY_MAX_WORK_LOST, NULL, "3s", "3s"},
+        {POLICY_MAX_WORK_LOST, "3s", "none", "3s"},
+        {POLICY_MAX_BANDWIDTH, "1GiB/s", "2GiB/s", "1GiB/s"},
+        {POLICY_PATIENCE, "10s", "20s", "20s"},
+        {POLICY_PATIENCE, "10s", "5s", "10s"},
+        {POLICY_PRECOPY_ITERATIONS, "5", "none", "none"},
+        {POLICY_PRECOPY_ITERATIONS, "5", "9", "9"},
+        {POLICY_PRECOPY_ITERATIONS, NULL, "9", "none"},
+        {POLICY_ON_DEADLINE, "force", "cancel", "force"},
+        {POLICY_ON_DEADLINE, "force", "report", "report"},
+        {POLICY_DEADLINE, "10m", "1m", "10m"},
+        {POLICY_DEADLINE, "10m", "1h", "10m"},
+        {POLICY_OBJECTIVE, "gentle", "least-loss", "gentle"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        enum policy_field field = cases[i].field;
+        struct policy_layer host = {0}, wish = {0};
+        struct policy policy;
+        char text[64];
+
+        set(&wish, field, cases[i].wanted);
+        if (cases[i].allowed)
+            set(&host, field, cases[i].allowed);
+        policy_init(&policy);
+        policy_merge(&policy, &host, "host");
+        policy_narrow(&policy, &wish, "wish");
+        policy_value_format(field, policy.values.v[field], text, sizeof(text));
+        if (strcmp(text, cases[i].result) != 0)
+            fail_msg("case %zu: %s instead of %s", i, text, cases[i].result);
+        if (strcmp(policy.source[field], "wish") == 0)
+            assert_string_equal(text, cases[i].wanted);
+    }
+}
+
+static void narrowing_by_a_preset_narrows_each_of_its_fields(void **state)
+{
+    struct policy_layer host = {0}, wish = {0};
+    struct policy policy;
+
+    (void)state;
+    set(&host, POLICY_PRESET, "must-finish");
+    set(&wish, POLICY_PRESET, "gentle");
+    policy = finish(&host);
+    policy_narrow(&policy, &wish, "wish");
+    assert_int_equal(policy.values.v[POLICY_ALLOW_SUSPEND], ALLOW_NO);
+    assert_int_equal(policy.values.v[POLICY_MAX_DOWNTIME], NS_PER_S / 2);
+    assert_int_equal(policy.values.v[POLICY_DEADLINE], 600 * NS_PER_S);
+    assert_string_equal(policy.source[POLICY_MIN_CPU], "preset gentle, wish");
+    assert_string_equal(policy.source[POLICY_PRESET], "layer");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +512,11 @@ int main(void)
         cmocka_unit_test(allowing_anything_enforces_with_a_deadline),
         cmocka_unit_test(stated_fields_are_not_filled_in),
         cmocka_unit_test(allowing_nothing_keeps_what_is_stated),
+        cmocka_unit_test(fields_beside_a_preset_override_it_and_both_are_named),
+        cmocka_unit_test(presets_that_act_state_the_same_fields_each_acceptable),
+        cmocka_unit_test(preset_never_slow_neither_throttles_nor_pauses_whatever_is_below_it),
+        cmocka_unit_test(narrowing_takes_only_what_allows_less),
+        cmocka_unit_test(narrowing_by_a_preset_narrows_each_of_its_fields),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

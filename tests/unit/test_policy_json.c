@@ -162,6 +162,7 @@ static void layers_survive_json(void **state)
         [POLICY_ALLOW_CANCEL] = "yes",
         [POLICY_DEADLINE] = "1h30m",
         [POLICY_DEADLINE_PER_GIB] = "20s",
+        [POLICY_PRESET] = "must-finish",
         [POLICY_ON_DEADLINE] = "force",
         [POLICY_PATIENCE] = "50ns",
         [POLICY_STALL_TIMEOUT] = "90s",
