@@ -106,30 +106,6 @@ int control_check_admin(struct control *c, struct varlink_call *call, enum metho
     return -EPERM;
 }
 
-static int answer_policy(struct control *c, struct varlink_call *call, enum method method,
-                         const struct hv_domain *domain)
-{
-    struct json_object *o = json_object_new_object();
-    struct json_object *fields = json_object_new_array();
-    struct policy policy;
-    char value[64];
-
-    policies_resolve(c->env.policies, domain->name, domain->uuid, &policy);
-    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
-        struct json_object *field = json_object_new_object();
-
-        policy_value_format((enum policy_field)i, policy.values.v[i], value, sizeof(value));
-        json_add_text(field, "name", policy_field_info((enum policy_field)i)->name);
-        json_add_text(field, "value", value);
-        json_add_text(field, "source", policy.source[i]);
-        json_object_array_add(fields, field);
-    }
-    json_add_text(o, "vm", domain->name);
-    json_add_text(o, "uuid", domain->uuid);
-    json_add(o, "fields", fields);
-    return control_answer(c, call, method, o);
-}
-
 /* ---- the methods ---- */
 
 static int on_status(struct varlink_call *call, struct json_object *parameters, void *userdata)
@@ -205,110 +181,9 @@ static int on_explain(struct varlink_call *call, struct json_object *parameters,
                               "no migration of this VM has been seen");
 }
 
-static int on_show(struct varlink_call *call, struct json_object *parameters, void *userdata)
-{
-    struct control *c = userdata;
-    struct hv_domain domain;
-
-    if (control_take_vm(c, call, METHOD_SHOW, parameters, &domain) < 0)
-        return 0;
-    return answer_policy(c, call, METHOD_SHOW, &domain);
-}
-
-/* Reads all fields before anything is stored. When that fails the call has been answered. */
-static int take_fields(struct control *c, struct varlink_call *call, struct json_object *parameters,
-                       struct policy_layer *ret)
-{
-    struct json_object *fields;
-
-    if (!json_object_object_get_ex(parameters, "fields", &fields) ||
-        !json_object_is_type(fields, json_type_object) || json_object_object_length(fields) == 0) {
-        varlink_error_invalid_parameter(call, "fields");
-        return -EINVAL;
-    }
-    json_object_object_foreach(fields, name, value)
-    {
-        const char *expected = "the name of a policy field";
-        const char *text = json_object_get_string(value);
-        enum policy_field field;
-        struct json_object *o;
-
-        if (json_object_is_type(value, json_type_string) && policy_field_find(name, &field) == 0 &&
-            policy_layer_set(ret, field, text, &expected) == 0)
-            continue;
-        o = json_object_new_object();
-        json_add_text(o, "field", name);
-        json_add_text(o, "value", text);
-        json_add_text(o, "expected", expected);
-        control_refuse(c, call, METHOD_SET, "io.migpolicy.BadValue", o);
-        return -EINVAL;
-    }
-    return 0;
-}
-
-static int on_set(struct varlink_call *call, struct json_object *parameters, void *userdata)
-{
-    struct control *c = userdata;
-    struct policy_layer layer = {0};
-    struct hv_domain domain;
-    char who[64];
-    int r;
-
-    if (control_check_admin(c, call, METHOD_SET, parameters) < 0 ||
-        control_take_vm(c, call, METHOD_SET, parameters, &domain) < 0 ||
-        take_fields(c, call, parameters, &layer) < 0)
-        return 0;
-    snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);
-    r = policies_set(c->env.policies, domain.name, domain.uuid, &layer, who);
-    if (r < 0)
-        return control_refuse_why(c, call, METHOD_SET, "io.migpolicy.Failed", "why", strerror(-r));
-    watchers_poke(c->env.watchers, domain.uuid);
-    return answer_policy(c, call, METHOD_SET, &domain);
-}
-
-static int on_unset(struct varlink_call *call, struct json_object *parameters, void *userdata)
-{
-    struct control *c = userdata;
-    struct json_object *names;
-    struct hv_domain domain;
-    unsigned fields = 0;
-    int r;
-
-    if (control_check_admin(c, call, METHOD_UNSET, parameters) < 0 ||
-        control_take_vm(c, call, METHOD_UNSET, parameters, &domain) < 0)
-        return 0;
-    if (!json_object_object_get_ex(parameters, "fields", &names) ||
-        !json_object_is_type(names, json_type_array)) {
-        varlink_error_invalid_parameter(call, "fields");
-        return 0;
-    }
-    for (size_t i = 0; i < json_object_array_length(names); i++) {
-        struct json_object *name = json_object_array_get_idx(names, i);
-        enum policy_field field;
-        struct json_object *o;
-
-        if (json_object_is_type(name, json_type_string) &&
-            policy_field_find(json_object_get_string(name), &field) == 0) {
-            fields |= 1u << field;
-            continue;
-        }
-        o = json_object_new_object();
-        json_add_text(o, "field", json_object_get_string(name));
-        json_add_text(o, "value", "");
-        json_add_text(o, "expected", "the name of a policy field");
-        return control_refuse(c, call, METHOD_UNSET, "io.migpolicy.BadValue", o);
-    }
-    r = policies_unset(c->env.policies, domain.uuid, fields ? fields : ~0u);
-    if (r < 0)
-        return control_refuse_why(c, call, METHOD_UNSET, "io.migpolicy.Failed", "why",
-                                  strerror(-r));
-    watchers_poke(c->env.watchers, domain.uuid);
-    return answer_policy(c, call, METHOD_UNSET, &domain);
-}
-
 static const struct varlink_method methods[] = {
-    {"Status", on_status}, {"Explain", on_explain}, {"Show", on_show},
-    {"Set", on_set},       {"Unset", on_unset},     {NULL, NULL},
+    {"Status", on_status}, {"Explain", on_explain},  {"Show", control_show},
+    {"Set", control_set},  {"Unset", control_unset}, {NULL, NULL},
 };
 
 /* ---- the server ---- */

@@ -38,4 +38,9 @@ int control_take_vm(struct control *c, struct varlink_call *call, enum method me
 int control_check_admin(struct control *c, struct varlink_call *call, enum method method,
                         struct json_object *parameters);
 
+/* control_policy.c: methods, for varlink; userdata is the control. */
+int control_show(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_set(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_unset(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
 #endif
