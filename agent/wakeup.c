@@ -32,54 +32,39 @@ void monotonic_set_speed(double factor)
 
 void wakeup_init(struct wakeup *w)
 {
-    pthread_condattr_t attr;
-
-    *w = (struct wakeup){0};
-    pthread_mutex_init(&w->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->cond, &attr);
-    pthread_condattr_destroy(&attr);
+    atomic_init(&w->ended, false);
+    sem_init(&w->signals, 0, 0);
 }
 
 void wakeup_destroy(struct wakeup *w)
 {
-    pthread_cond_destroy(&w->cond);
-    pthread_mutex_destroy(&w->lock);
-}
-
-static void wake(struct wakeup *w, bool end)
-{
-    pthread_mutex_lock(&w->lock);
-    w->signalled = true;
-    w->ended |= end;
-    pthread_cond_signal(&w->cond);
-    pthread_mutex_unlock(&w->lock);
+    sem_destroy(&w->signals);
 }
 
 void wakeup_signal(struct wakeup *w)
 {
-    wake(w, false);
+    sem_post(&w->signals);
 }
 
 void wakeup_end(struct wakeup *w)
 {
-    wake(w, true);
+    atomic_store(&w->ended, true);
+    sem_post(&w->signals);
 }
 
 int wakeup_wait(struct wakeup *w, int64_t until_ns)
 {
     struct timespec until;
-    int r = 0;
 
     if (speed != 1)
         until_ns = origin_ns + (int64_t)((double)(until_ns - origin_ns) / speed);
     until = (struct timespec){.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
-    pthread_mutex_lock(&w->lock);
-    while (!w->signalled && r == 0)
-        r = pthread_cond_timedwait(&w->cond, &w->lock, &until);
-    w->signalled = w->ended;
-    r = w->ended ? -ESHUTDOWN : 0;
-    pthread_mutex_unlock(&w->lock);
-    return r;
+    while (!atomic_load(&w->ended) && sem_clockwait(&w->signals, CLOCK_MONOTONIC, &until) < 0) {
+        if (errno != EINTR)
+            break;
+    }
+    /* However often it was signalled, it is woken once. */
+    while (sem_trywait(&w->signals) == 0)
+        ;
+    return atomic_load(&w->ended) ? -ESHUTDOWN : 0;
 }

@@ -3,7 +3,8 @@
 #ifndef MIGPOLICY_WAKEUP_H
 #define MIGPOLICY_WAKEUP_H
 
-#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -15,12 +16,14 @@ int64_t monotonic_ns(void);
  */
 void monotonic_set_speed(double factor);
 
-/* A condition to sleep on, on the monotonic clock. */
+/*
+ * Something to sleep on, on the monotonic clock, for one thread. A semaphore: after a wait on a
+ * condition, glibc takes the next unlocking of its mutex for a contended one, and with a thousand
+ * watchers that is a thousand needless system calls a round.
+ */
 struct wakeup {
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool signalled;
-    bool ended;
+    sem_t signals;
+    atomic_bool ended;
 };
 
 void wakeup_init(struct wakeup *w);
