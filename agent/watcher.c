@@ -404,6 +404,8 @@ static void propose(struct job *j, const struct decision *d)
     enum action_kind kind = ACTION_THROTTLE;
     enum reason reason = d->reason;
 
+    if (j->proposed[0])
+        return;
     if (d->n_actions > 0 && !d->apply) {
         kind = d->action[0].kind;
         reason = d->action[0].reason;
@@ -421,7 +423,7 @@ static void propose(struct job *j, const struct decision *d)
             migration_describe(&d->alternative[by_downtime ? ALT_DOWNTIME : ALT_THROTTLE], text,
                                sizeof(text));
     }
-    if (!text[0] || j->proposed[0])
+    if (!text[0])
         return;
     snprintf(j->proposed, sizeof(j->proposed), "%s", text);
     record(j->w, kind, EVENT_PROPOSED, reason, "", text);

@@ -265,6 +265,9 @@ static struct alternative try_throttle(const struct controller *c, const struct 
             best = a;
             best_spread = spread;
         }
+        /* What loses least is compared by the worst curve: without one there is no comparing. */
+        if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_LEAST_LOSS && !best_spread.all_end)
+            break;
     }
     if (best.works && !best.approved)
         best.reason = REASON_NOT_APPROVED;
@@ -306,18 +309,26 @@ static void add_release(struct decision *d, enum reason reason)
     add_action(d, (struct action){.kind = ACTION_RELEASE, .reason = reason, .share = 1});
 }
 
+/* What was known before the present sample. */
+struct before {
+    int64_t now_ns; /* 0: nothing */
+    double cpu_share;
+    uint64_t processed_bytes;
+    unsigned passes;
+    double lost_s;
+};
+
 /* What was learned from the sample about the throttle in force. */
-static void account(struct controller *c, const struct sample *s, const struct sample *before,
-                    unsigned passes_before, double lost_before_s)
+static void account(struct controller *c, const struct sample *s, const struct before *before)
 {
     const struct estimate *e = &c->estimator.now;
     double dt = seconds(s->now_ns - before->now_ns);
-    bool new_pass = e->passes > passes_before;
+    bool new_pass = e->passes > before->passes;
 
     if (before->now_ns != 0 && dt > 0 && before->cpu_share < 1) {
         c->throttled_s += dt;
-        c->work_lost_s += e->lost_s - lost_before_s;
-        c->last_loss_s = e->lost_s - lost_before_s;
+        c->work_lost_s += e->lost_s - before->lost_s;
+        c->last_loss_s = e->lost_s - before->lost_s;
         c->throttled_passes += new_pass;
     } else if (s->cpu_share >= 1 && !new_pass) {
         c->throttled_passes = 0;
@@ -586,9 +597,9 @@ void controller_step(struct controller *c, const struct policy_values *policy,
                      const struct sample *s, struct decision *ret)
 {
     const struct estimate *e = &c->estimator.now;
-    struct sample before = c->estimator.last;
-    unsigned passes_before = e->passes;
-    double lost_before_s = e->lost_s;
+    const struct sample *last = &c->estimator.last;
+    struct before before = {last->now_ns, last->cpu_share, last->processed_bytes, e->passes,
+                            e->lost_s};
     struct decision d = {.course.downtime_s = NAN,
                          .earliest_s = INFINITY,
                          .latest_s = INFINITY,
@@ -599,11 +610,9 @@ void controller_step(struct controller *c, const struct policy_values *policy,
     if (estimator_add(&c->estimator, s)) {
         controller_init(c);
         estimator_add(&c->estimator, s);
-        before = (struct sample){0};
-        passes_before = 0;
-        lost_before_s = 0;
+        before = (struct before){0};
     }
-    account(c, s, &before, passes_before, lost_before_s);
+    account(c, s, &before);
 
     if (policy->v[POLICY_DEADLINE] != POLICY_NONE && s->elapsed_ns < policy->v[POLICY_DEADLINE])
         o.left_s = seconds(policy->v[POLICY_DEADLINE] - s->elapsed_ns);
