@@ -89,7 +89,6 @@ int control_check_admin(struct control *c, struct varlink_call *call, enum metho
                         struct json_object *parameters)
 {
     const struct varlink_peer *peer = varlink_call_peer(call);
-    const char *vm = control_text(parameters, "vm");
     bool allowed = peer->uid == 0;
 
     if (c->env.admin_gid != (gid_t)-1) {
@@ -99,11 +98,49 @@ int control_check_admin(struct control *c, struct varlink_call *call, enum metho
     }
     if (allowed)
         return 0;
-    log_warning("%.80s: %s denied to uid %u", vm ? vm : "no VM", control_method_names[method],
-                peer->uid);
+    record_request(c->env.record, &(struct record_request){
+                                      .method = control_method_names[method],
+                                      .vm = control_text(parameters, "vm"),
+                                      .detail = "only root and the admin group may do this",
+                                      .uid = peer->uid,
+                                      .pid = peer->pid,
+                                      .result = REQUEST_DENIED,
+                                  });
     control_refuse_why(c, call, method, "io.migpolicy.NotPermitted", "why",
                        "only root and the admin group may change policies");
     return -EPERM;
+}
+
+void control_record(struct control *c, struct varlink_call *call, enum method method,
+                    const struct hv_domain *domain, int error, const char *detail)
+{
+    const struct varlink_peer *peer = varlink_call_peer(call);
+
+    record_request(c->env.record, &(struct record_request){
+                                      .method = control_method_names[method],
+                                      .vm = domain->name,
+                                      .uuid = domain->uuid,
+                                      .detail = error < 0 ? strerror(-error) : detail,
+                                      .uid = peer->uid,
+                                      .pid = peer->pid,
+                                      .result = error < 0 ? REQUEST_FAILED : REQUEST_APPLIED,
+                                  });
+}
+
+void control_describe_fields(const struct policy_layer *layer, char *text, size_t size)
+{
+    size_t len = 0;
+
+    text[0] = '\0';
+    for (unsigned i = 0; i < POLICY_FIELDS && len < size; i++) {
+        char value[64];
+
+        if (!(layer->set & 1u << i))
+            continue;
+        policy_value_format((enum policy_field)i, layer->values.v[i], value, sizeof(value));
+        len += (size_t)snprintf(text + len, size - len, "%s%s=%s", len ? " " : "",
+                                policy_field_info((enum policy_field)i)->name, value);
+    }
 }
 
 /* ---- the methods ---- */
@@ -141,18 +178,14 @@ static int explain(struct control *c, struct varlink_call *call, const struct mi
 {
     struct json_object *o = json_object_new_object();
     struct json_object *alternatives = json_object_new_array();
-    struct json_object *events = json_object_new_array();
-    unsigned first = m->events > MIGRATION_EVENTS ? m->events - MIGRATION_EVENTS : 0;
 
     for (unsigned i = 0; m->decision.alternatives_known && i < ALTERNATIVES; i++)
         json_object_array_add(alternatives,
                               alternative_to_json((enum alternative_kind)i, &m->decision));
-    for (unsigned i = first; i < m->events; i++)
-        json_object_array_add(events, event_to_json(&m->event[i % MIGRATION_EVENTS]));
     json_add(o, "migration", migration_to_json(m, monotonic_ns()));
     json_add(o, "evidence", evidence_to_json(&m->estimate));
     json_add(o, "alternatives", alternatives);
-    json_add(o, "events", events);
+    json_add(o, "events", events_to_json(m));
     return control_answer(c, call, METHOD_EXPLAIN, o);
 }
 

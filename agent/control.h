@@ -10,6 +10,7 @@
 
 #include "agent/monitor.h"
 #include "agent/policies.h"
+#include "agent/record.h"
 #include "agent/watchers.h"
 #include "metrics/metrics.h"
 
@@ -26,6 +27,7 @@ struct control_env {
     struct watchers *watchers;
     struct monitor *monitor;
     struct metrics *metrics;
+    struct record *record;
 };
 
 struct control;

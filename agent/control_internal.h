@@ -34,9 +34,19 @@ const char *control_text(struct json_object *parameters, const char *key);
 int control_take_vm(struct control *c, struct varlink_call *call, enum method method,
                     struct json_object *parameters, struct hv_domain *ret);
 
-/* Whether the caller may change things; if not, the call has been answered, and it is -EPERM. */
+/*
+ * Whether the caller may change things; if not, that is on record, the call has been answered, and
+ * it is -EPERM.
+ */
 int control_check_admin(struct control *c, struct varlink_call *call, enum method method,
                         struct json_object *parameters);
+
+/* Records what the caller has changed, or with error < 0 could not change. */
+void control_record(struct control *c, struct varlink_call *call, enum method method,
+                    const struct hv_domain *domain, int error, const char *detail);
+
+/* The fields a layer sets, for such a record: "max_downtime=2s min_cpu=30%", cut to size. */
+void control_describe_fields(const struct policy_layer *layer, char *text, size_t size);
 
 /* control_policy.c: methods, for varlink; userdata is the control. */
 int control_show(struct varlink_call *call, struct json_object *parameters, void *userdata);

@@ -80,6 +80,7 @@ int control_set(struct varlink_call *call, struct json_object *parameters, void 
     struct policy_layer layer = {0};
     struct hv_domain domain;
     char who[64];
+    char detail[1024];
     int r;
 
     if (control_check_admin(c, call, METHOD_SET, parameters) < 0 ||
@@ -88,6 +89,8 @@ int control_set(struct varlink_call *call, struct json_object *parameters, void 
         return 0;
     snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);
     r = policies_set(c->env.policies, domain.name, domain.uuid, &layer, who);
+    control_describe_fields(&layer, detail, sizeof(detail));
+    control_record(c, call, METHOD_SET, &domain, r, detail);
     if (r < 0)
         return control_refuse_why(c, call, METHOD_SET, "io.migpolicy.Failed", "why", strerror(-r));
     watchers_poke(c->env.watchers, domain.uuid);
@@ -127,6 +130,9 @@ int control_unset(struct varlink_call *call, struct json_object *parameters, voi
         return control_refuse(c, call, METHOD_UNSET, "io.migpolicy.BadValue", o);
     }
     r = policies_unset(c->env.policies, domain.uuid, fields ? fields : ~0u);
+    control_record(c, call, METHOD_UNSET, &domain, r,
+                   fields ? json_object_to_json_string_ext(names, JSON_C_TO_STRING_PLAIN)
+                          : "every field");
     if (r < 0)
         return control_refuse_why(c, call, METHOD_UNSET, "io.migpolicy.Failed", "why",
                                   strerror(-r));

@@ -11,6 +11,7 @@
 #include <getopt.h>
 #include <grp.h>
 #include <link.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -29,6 +30,7 @@
 #include "agent/monitor.h"
 #include "agent/phase.h"
 #include "agent/policies.h"
+#include "agent/record.h"
 #include "agent/wakeup.h"
 #include "agent/watchers.h"
 #include "policy/cleanup.h"
@@ -64,6 +66,7 @@ struct daemon {
     struct metrics *metrics;
     struct metrics_http *http;
     struct traces *traces;
+    struct record *record;
     struct watchers *watchers;
     struct monitor *monitor;
     struct control *control;
@@ -169,19 +172,31 @@ static int parse_options(int argc, char **argv, struct options *opt)
 static void report_restore(const char *uuid, const char *name, int error,
                            const struct throttle_result *result, void *opaque)
 {
-    struct metrics *metrics = opaque;
+    const struct daemon *d = opaque;
+    struct hv_domain domain = {.id = -1};
+    struct migration_event event = {
+        .elapsed_s = NAN,
+        .action = ACTION_RELEASE,
+        .result = error == 0 ? EVENT_APPLIED : EVENT_FAILED,
+        .reason = REASON_AGENT_STOP,
+    };
 
-    if (error == 0) {
-        log_info("%s: left throttled by an agent that did not stop cleanly: %zu vCPU quotas "
-                 "restored, %zu gone, %zu left to another writer",
-                 name ? name : uuid, result->restored, result->gone, result->drifted);
-        if (metrics)
-            metrics_count(metrics, METRIC_THROTTLE_RESTORES, METRICS_SINGLE, 1);
-        return;
-    }
-    log_error("%s: cannot restore its vCPU quotas: %s", name ? name : uuid, strerror(-error));
-    if (metrics)
-        metrics_count(metrics, METRIC_THROTTLE_RESTORE_FAILURES, METRICS_SINGLE, 1);
+    clock_gettime(CLOCK_REALTIME, &event.wall);
+    snprintf(domain.name, sizeof(domain.name), "%s", name ? name : uuid);
+    snprintf(domain.uuid, sizeof(domain.uuid), "%s", uuid);
+    if (error == 0)
+        snprintf(event.detail, sizeof(event.detail),
+                 "left throttled by an agent that did not stop cleanly: %zu vCPU quotas restored, "
+                 "%zu gone, %zu left to another writer",
+                 result->restored, result->gone, result->drifted);
+    else
+        snprintf(event.detail, sizeof(event.detail), "cannot restore its vCPU quotas: %s",
+                 strerror(-error));
+    record_event(d->record, &domain, &event);
+    if (d->metrics)
+        metrics_count(d->metrics,
+                      error == 0 ? METRIC_THROTTLE_RESTORES : METRIC_THROTTLE_RESTORE_FAILURES,
+                      METRICS_SINGLE, 1);
 }
 
 /*
@@ -220,13 +235,20 @@ static int make_dir(const char *path, mode_t mode)
 static int restore_only(const struct options *opt)
 {
     struct throttle_roots roots = {.proc = "/proc", .run_dir = opt->run_dir};
+    struct daemon d = {.record = NULL};
     int r;
 
     if (access(opt->run_dir, F_OK) < 0 && errno == ENOENT)
         return EXIT_SUCCESS;
     if (lock_run_dir(opt->run_dir) < 0)
         return EXIT_FAILURE;
-    r = throttle_restore_all(&roots, report_restore, NULL);
+    /* Without the state directory, or with a full disk, the guests get their CPU back as well. */
+    r = record_new(opt->state_dir, &record_limits_default, NULL, &d.record);
+    if (r < 0)
+        log_warning("%s: %s; this is not recorded", opt->state_dir, strerror(-r));
+    r = throttle_restore_all(&roots, report_restore, &d);
+    if (record_stop(d.record))
+        record_free(d.record);
     if (r < 0)
         log_error("%s: not everything could be restored: %s", opt->run_dir, strerror(-r));
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -394,6 +416,7 @@ static int start_control(struct daemon *d, gid_t admin_gid)
         .watchers = d->watchers,
         .monitor = d->monitor,
         .metrics = d->metrics,
+        .record = d->record,
     };
     int r;
 
@@ -452,10 +475,13 @@ static int start(struct daemon *d)
         r = make_dir(d->opt.state_dir, 0700);
     if (r == 0)
         r = start_metrics(d);
+    if (r == 0 &&
+        (r = record_new(d->opt.state_dir, &record_limits_default, d->metrics, &d->record)) < 0)
+        log_error("%s: %s", d->opt.state_dir, strerror(-r));
     if (r < 0)
         return r;
 
-    throttle_restore_all(&roots, report_restore, d->metrics);
+    throttle_restore_all(&roots, report_restore, d);
 
     r = start_policies(d);
     if (r == 0)
@@ -472,6 +498,7 @@ static int start(struct daemon *d)
                 .policies = d->policies,
                 .metrics = d->metrics,
                 .traces = d->traces,
+                .record = d->record,
             },
             &d->watchers);
     if (r == 0)
@@ -492,10 +519,12 @@ static void stop(struct daemon *d, int status)
     quiet = monitor_free(d->monitor); /* first: it starts watchers */
     quiet &= watchers_free(d->watchers);
     traces_free(d->traces);
+    quiet &= record_stop(d->record);
     if (!quiet)
         _exit(status); /* a thread that hangs in the hypervisor still uses the rest */
     metrics_http_stop(d->http);
     policies_free(d->policies);
+    record_free(d->record);
     metrics_free(d->metrics);
     config_clear(&d->config);
     free(d->uri);

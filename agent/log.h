@@ -6,11 +6,22 @@
 
 #include <syslog.h>
 
-/* Decides once whether stderr is the journal. */
+/* Finds out once whether stderr is the journal. */
 void log_init(void);
 
 /* One line, without its newline; control characters are replaced. */
 __attribute__((format(printf, 2, 3))) void log_at(int priority, const char *format, ...);
+
+/* What a line tells of, for the journal: field MIGPOLICY_NAME; NULL or empty values are left out.
+ */
+struct log_field {
+    const char *name; /* NULL ends an array of them */
+    const char *value;
+};
+
+/* As log_at(); where stderr is the journal, the entry has these fields as well. */
+__attribute__((format(printf, 3, 4))) void log_fields(int priority, const struct log_field *fields,
+                                                      const char *format, ...);
 
 #define log_error(...)   log_at(LOG_ERR, __VA_ARGS__)
 #define log_warning(...) log_at(LOG_WARNING, __VA_ARGS__)

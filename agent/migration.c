@@ -18,6 +18,20 @@ const char *outcome_name(enum outcome outcome)
     return names[outcome];
 }
 
+struct migration_evidence migration_evidence(const struct sample *s, const struct estimate *e,
+                                             const struct decision *d)
+{
+    return (struct migration_evidence){
+        .known = true,
+        .verdict = d->verdict,
+        .iteration = s->iteration,
+        .remaining_bytes = s->remaining_bytes,
+        .dirty_bps = e->dirty_bps,
+        .transfer_bps = e->transfer_bps,
+        .forecast_s = e->ready && d->course.ends ? d->course.seconds : NAN,
+    };
+}
+
 void migration_add_event(struct migration *m, const struct migration_event *event)
 {
     m->event[m->events++ % MIGRATION_EVENTS] = *event;

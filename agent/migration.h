@@ -17,9 +17,21 @@ enum { MIGRATION_EVENTS = 32 };
 
 enum event_result { EVENT_APPLIED, EVENT_FAILED, EVENT_PROPOSED };
 
+/* What was known at the decision an event came from. */
+struct migration_evidence {
+    bool known;
+    enum verdict verdict;
+    uint64_t iteration;
+    uint64_t remaining_bytes;
+    double dirty_bps;    /* 0: unknown */
+    double transfer_bps; /* 0: unknown */
+    double forecast_s;   /* to the end if nothing were done; NAN: unknown, or it does not end */
+};
+
 struct migration_event {
     struct timespec wall;
     double elapsed_s;
+    struct migration_evidence evidence;
     enum action_kind action;
     enum event_result result;
     enum reason reason;
@@ -31,6 +43,7 @@ enum outcome { OUTCOME_COMPLETED, OUTCOME_CANCELLED, OUTCOME_FAILED, OUTCOME_LOS
 
 struct migration {
     struct hv_domain domain;
+    struct timespec started; /* by the wall clock */
     bool active;
     enum outcome outcome; /* !active */
     int64_t ended_ns;     /* !active: monotonic clock */
@@ -40,6 +53,7 @@ struct migration {
     struct sample sample; /* the last one */
     struct estimate estimate;
     struct decision decision;
+    struct migration_evidence evidence; /* of the last decision, be it carried out or not yet */
     double throttled_s;
     double work_lost_s; /* to throttling; at the end with the blackout */
     unsigned events;    /* ever; the ring holds the last MIGRATION_EVENTS */
@@ -48,6 +62,10 @@ struct migration {
 
 const char *event_result_name(enum event_result result);
 const char *outcome_name(enum outcome outcome);
+
+/* What a decision rests on. */
+struct migration_evidence migration_evidence(const struct sample *s, const struct estimate *e,
+                                             const struct decision *d);
 
 /* Adds an event to the ring. */
 void migration_add_event(struct migration *m, const struct migration_event *event);

@@ -120,17 +120,24 @@ struct json_object *alternative_to_json(enum alternative_kind kind, const struct
     return o;
 }
 
-struct json_object *event_to_json(const struct migration_event *e)
+void json_add_time(struct json_object *object, const char *key, const struct timespec *time)
 {
-    struct json_object *o = json_object_new_object();
     char date[32];
     char text[48];
     struct tm tm;
 
-    gmtime_r(&e->wall.tv_sec, &tm);
+    gmtime_r(&time->tv_sec, &tm);
     strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text, sizeof(text), "%s.%03ldZ", date, e->wall.tv_nsec / NS_PER_MS);
-    json_add_text(o, "time", text);
+    snprintf(text, sizeof(text), "%s.%03ldZ", date, time->tv_nsec / NS_PER_MS);
+    json_add_text(object, key, text);
+}
+
+struct json_object *event_to_json(const struct migration_event *e)
+{
+    const struct migration_evidence *v = &e->evidence;
+    struct json_object *o = json_object_new_object();
+
+    json_add_time(o, "time", &e->wall);
     json_add_number(o, "elapsed_seconds", e->elapsed_s);
     json_add_text(o, "action", action_name(e->action));
     json_add_text(o, "result", event_result_name(e->result));
@@ -138,5 +145,23 @@ struct json_object *event_to_json(const struct migration_event *e)
     json_add_text(o, "reason_text", reason_text(e->reason));
     json_add_text(o, "detail", e->detail);
     json_add_text(o, "approved_by", e->approved_by[0] ? e->approved_by : NULL);
+    json_add_text(o, "verdict", v->known ? verdict_name(v->verdict) : NULL);
+    if (v->known)
+        json_add_count(o, "iteration", v->iteration);
+    if (v->known)
+        json_add_count(o, "memory_remaining_bytes", v->remaining_bytes);
+    json_add_number(o, "dirty_rate_bytes_per_second", known(v->dirty_bps));
+    json_add_number(o, "transfer_rate_bytes_per_second", known(v->transfer_bps));
+    json_add_number(o, "forecast_remaining_seconds", v->known ? v->forecast_s : NAN);
     return o;
+}
+
+struct json_object *events_to_json(const struct migration *m)
+{
+    struct json_object *list = json_object_new_array();
+
+    for (unsigned i = m->events > MIGRATION_EVENTS ? m->events - MIGRATION_EVENTS : 0;
+         i < m->events; i++)
+        json_object_array_add(list, event_to_json(&m->event[i % MIGRATION_EVENTS]));
+    return list;
 }

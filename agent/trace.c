@@ -15,6 +15,7 @@
 
 #include "agent/log.h"
 #include "agent/wakeup.h"
+#include "cgroup-throttle/textfile.h"
 #include "policy/cleanup.h"
 #include "policy/units.h"
 
@@ -145,27 +146,6 @@ static struct file *find_file(struct traces *ts, const char *name)
     return NULL;
 }
 
-/* Whole lines or nothing. */
-static int append(int fd, const char *buf, size_t len)
-{
-    off_t end = lseek(fd, 0, SEEK_END);
-    size_t done = 0;
-
-    while (done < len) {
-        ssize_t n = write(fd, buf + done, len - done);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            int r = -errno;
-
-            return end >= 0 && ftruncate(fd, end) < 0 ? -errno : r;
-        }
-        done += (size_t)n;
-    }
-    return 0;
-}
-
 /* A trace that had to make room for others is not continued. */
 static int write_out(struct traces *ts, struct trace *t, const char *buf, size_t len)
 {
@@ -186,7 +166,7 @@ static int write_out(struct traces *ts, struct trace *t, const char *buf, size_t
             return r;
         t->created = true;
     }
-    r = append(fd, buf, len);
+    r = textfile_append(fd, buf, len);
     if (r < 0)
         return r;
     file = find_file(ts, t->file);
@@ -391,6 +371,11 @@ struct trace *trace_start(struct traces *ts, const struct hv_domain *domain, int
     pthread_mutex_unlock(&ts->lock);
     add_line(t, line);
     return t;
+}
+
+const char *trace_file(const struct trace *t)
+{
+    return t ? t->file : NULL;
 }
 
 void trace_policy(struct trace *t, const struct policy *policy)

@@ -50,6 +50,9 @@ void traces_free(struct traces *ts);
 struct trace *trace_start(struct traces *ts, const struct hv_domain *domain, int64_t start_ns,
                           int64_t poll_ns, const struct policy *policy);
 
+/* The name of its file; NULL for none. */
+const char *trace_file(const struct trace *t);
+
 /* Records the policy if its values are others than those recorded last. */
 void trace_policy(struct trace *t, const struct policy *policy);
 

@@ -136,20 +136,18 @@ static void record(struct watcher *w, enum action_kind action, enum event_result
     };
     struct migration_event event = {.action = action, .result = result, .reason = reason};
 
-    clock_gettime(CLOCK_REALTIME, &event.wall);
     snprintf(event.detail, sizeof(event.detail), "%s", detail);
     snprintf(event.approved_by, sizeof(event.approved_by), "%s", approved_by);
     pthread_mutex_lock(&w->lock);
+    clock_gettime(CLOCK_REALTIME, &event.wall); /* under the lock: events are in order of time */
+    event.evidence = w->view.evidence;
     event.elapsed_s = (double)w->view.sample.elapsed_ns / 1e9;
     migration_add_event(&w->view, &event);
     pthread_mutex_unlock(&w->lock);
 
     metrics_count(w->env->metrics, METRIC_ACTIONS,
                   METRICS_AT((unsigned)action, metric[result], (unsigned)reason), 1);
-    log_at(result == EVENT_FAILED ? LOG_WARNING : LOG_INFO, "%s: %s %s: %s (%s: %s)%s%s",
-           w->domain.name, action_name(action), event_result_name(result), detail,
-           reason_name(reason), reason_text(reason), *approved_by ? "; approved by " : "",
-           approved_by);
+    record_event(w->env->record, &w->domain, &event);
 }
 
 /* Gives the guest its CPU back; the same code for every occasion and from every thread. */
@@ -527,6 +525,18 @@ static bool marked(struct watcher *w, const bool *mark)
     return is;
 }
 
+static void set_start(struct watcher *w, int64_t elapsed_ns)
+{
+    struct timespec now;
+    int64_t ns;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    ns = now.tv_sec * NS_PER_S + now.tv_nsec - elapsed_ns;
+    pthread_mutex_lock(&w->lock);
+    w->view.started = (struct timespec){ns / NS_PER_S, ns % NS_PER_S};
+    pthread_mutex_unlock(&w->lock);
+}
+
 /* Returns 0, -ESRCH when the job is over, or the hypervisor's error. */
 static int look(struct job *j)
 {
@@ -550,6 +560,7 @@ static int look(struct job *j)
         metrics_count(j->w->env->metrics, METRIC_MIGRATIONS_STARTED, METRICS_SINGLE, 1);
         log_info("%s: outgoing migration detected, %" PRId64 " ms after its start",
                  j->w->domain.name, hv.elapsed_ns / NS_PER_MS);
+        set_start(j->w, hv.elapsed_ns);
         open_throttle(j);
     }
     read_limit(j, monotonic_ns());
@@ -561,6 +572,7 @@ static int look(struct job *j)
     decided = monotonic_ns();
     pthread_mutex_lock(&j->w->lock);
     j->w->view.sample.elapsed_ns = s.elapsed_ns; /* events are told by it */
+    j->w->view.evidence = migration_evidence(&s, &j->controller.estimator.now, &d);
     pthread_mutex_unlock(&j->w->lock);
     for (unsigned i = 0; i < d.n_actions; i++) {
         if (decision_applies(&d, i))
@@ -583,7 +595,7 @@ static void finish(struct job *j, enum outcome outcome)
     };
     struct watcher *w = j->w;
     struct metrics *m = w->env->metrics;
-    char downtime[48];
+    struct migration ended;
 
     lift(w, outcome == OUTCOME_LOST ? REASON_LIBVIRT_LOST : REASON_ENDED, true);
     if (!w->was_migration)
@@ -613,12 +625,9 @@ static void finish(struct job *j, enum outcome outcome)
         metrics_count(m, METRIC_MIGRATIONS_FAILED, METRICS_AT(failure[outcome]), 1);
     }
     phase_export_last(m, &w->view);
-    snprintf(downtime, sizeof(downtime), ", downtime %.2f s", w->view.downtime_s);
-    log_info("%s: migration %s after %.1f s%s, throttled %.1f s, guest work lost %.1f s",
-             w->domain.name, outcome_name(outcome), w->view.duration_s,
-             isfinite(w->view.downtime_s) ? downtime : "", w->view.throttled_s,
-             w->view.work_lost_s);
+    ended = w->view;
     pthread_mutex_unlock(&w->lock);
+    record_migration(w->env->record, &ended, trace_file(j->trace));
     end_trace(j, outcome_name(outcome));
 }
 

@@ -25,6 +25,7 @@
 #include "agent/hypervisor.h"
 #include "agent/migration.h"
 #include "agent/policies.h"
+#include "agent/record.h"
 #include "agent/throttle_ops.h"
 #include "agent/trace.h"
 #include "metrics/metrics.h"
@@ -40,7 +41,8 @@ struct watchers_env {
     int64_t poll_ns;
     struct policies *policies;
     struct metrics *metrics;
-    struct traces *traces; /* NULL: migrations are not recorded */
+    struct traces *traces; /* NULL: migrations are not traced */
+    struct record *record;
 };
 
 struct watchers;

@@ -69,6 +69,16 @@ static int write_all(int fd, const char *text, size_t len)
     return 0;
 }
 
+int textfile_append(int fd, const char *text, size_t len)
+{
+    off_t end = lseek(fd, 0, SEEK_END);
+    int r = write_all(fd, text, len);
+
+    if (r < 0 && end >= 0 && ftruncate(fd, end) < 0)
+        return -errno;
+    return r;
+}
+
 static int write_file(int dir, const char *name, mode_t mode, const char *text)
 {
     AUTO_CLOSE int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);

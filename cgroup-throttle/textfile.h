@@ -21,6 +21,9 @@ int textfile_read(int dirfd, const char *path, size_t max_bytes, char **ret_text
  */
 int textfile_replace(int dirfd, const char *name, mode_t mode, const char *text);
 
+/* Append text to a file, all of it or nothing. fd must be writable. Returns 0 or -errno. */
+int textfile_append(int fd, const char *text, size_t len);
+
 /*
  * Rename a file that cannot be understood to NAME.bad, or NAME.bad.1 and so on if that is taken;
  * the new name is stored. Returns 0 or -errno (-EEXIST: too many of them).

@@ -143,6 +143,9 @@ const struct metrics_family metrics_families[] = {
     [METRIC_CONTROL_REQUESTS] = HOST_COUNTER(
         "migpolicy_control_requests_total", NULL, "Requests on the control socket.", .sparse = true,
         .labels = {{"method", METRICS_SET_METHOD}, {"result", METRICS_SET_RESULT}}),
+    [METRIC_RECORD_FAILURES] =
+        HOST_COUNTER("migpolicy_record_failures_total", NULL,
+                     "Lines of the audit log and the history that could not be written."),
     [METRIC_LOOP_LAG] = HOST_GAUGE("migpolicy_loop_lag_seconds", "seconds",
                                    "How late the last timer of the main loop fired."),
     [METRIC_VMS_OMITTED] = HOST_GAUGE(

@@ -38,6 +38,7 @@ enum metric {
     METRIC_THROTTLE_RESTORE_FAILURES,
     METRIC_THROTTLE_DRIFT,
     METRIC_CONTROL_REQUESTS, /* labels->methods, labels->results */
+    METRIC_RECORD_FAILURES,
     METRIC_LOOP_LAG,
     METRIC_VMS_OMITTED, /* kept by the registry, as is all that follows */
     METRIC_PROCESS_CPU_SECONDS,
