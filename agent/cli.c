@@ -13,11 +13,12 @@ static const struct verb {
     const char *name;
     int (*function)(const struct cli *cli);
     const char *synopsis, *help;
-    bool takes_all, takes_fields, takes_policy, takes_simulate;
+    bool takes_all, takes_fields, takes_policy, takes_simulate, takes_override;
 } verbs[] = {
     {"status", cli_status, "[VM...]", "migrations under way; -a: and those that have ended",
      .takes_all = true},
-    {"set", cli_set, "VM POLICY-FLAG...", "override policy fields of a VM", .takes_fields = true},
+    {"set", cli_set, "VM POLICY-FLAG...", "override policy fields of a VM", .takes_fields = true,
+     .takes_override = true},
     {"unset", cli_unset, "VM FIELD...|--all", "forget overrides of a VM", .takes_all = true},
     {"show", cli_show, "VM", "the policy in effect, and where each field comes from"},
     {"explain", cli_explain, "VM", "evidence, verdict, alternatives and what was done"},
@@ -33,6 +34,8 @@ enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 enum {
     OPT_JSON = 256,
     OPT_POLICY,
+    OPT_EXPIRES,
+    OPT_RUNTIME,
     OPT_SOCKET,
     OPT_NO_LEGEND,
     OPT_VERSION,
@@ -47,6 +50,8 @@ static const struct option common_options[] = {
     {"output", required_argument, NULL, 'o'},
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"policy", required_argument, NULL, OPT_POLICY},
+    {"expires", required_argument, NULL, OPT_EXPIRES},
+    {"runtime", no_argument, NULL, OPT_RUNTIME},
     {"quiet", no_argument, NULL, 'q'},
     {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
     {"help", no_argument, NULL, 'h'},
@@ -74,6 +79,8 @@ static void print_help(void)
            "      --socket=PATH   the daemon's socket (default $MIGPOLICY_SOCKET or\n"
            "                      " DEFAULT_SOCKET ")\n"
            "      --policy=FILE   replay, simulate: under this policy, a JSON object\n"
+           "      --expires=DURATION  set: for so long only\n"
+           "      --runtime       set: until the daemon is restarted\n"
            "  -q, --quiet         print nothing but what was asked for\n"
            "      --no-legend     no headings above tables\n"
            "  -h, --help          this text\n"
@@ -156,6 +163,12 @@ static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
         case OPT_POLICY:
             cli->policy = optarg;
             break;
+        case OPT_EXPIRES:
+            cli->expires = optarg;
+            break;
+        case OPT_RUNTIME:
+            cli->runtime = true;
+            break;
         case OPT_SOCKET:
             cli->socket = optarg;
             break;
@@ -209,6 +222,9 @@ static int check_flags(const struct cli *cli, const struct verb *verb)
         return cli_fail(CLI_USAGE, "%s has no option --all; see migpolicy --help", verb->name);
     if (cli->policy && !verb->takes_policy)
         return cli_fail(CLI_USAGE, "%s has no option --policy; see migpolicy --help", verb->name);
+    if ((cli->expires || cli->runtime) && !verb->takes_override)
+        return cli_fail(CLI_USAGE, "%s has no option --%s; see migpolicy --help", verb->name,
+                        cli->expires ? "expires" : "runtime");
     for (unsigned i = 0; i < POLICY_FIELDS && !verb->takes_fields; i++) {
         if (cli->field_text[i])
             return cli_fail(CLI_USAGE, "%s does not take --%s; use migpolicy set", verb->name,

@@ -60,7 +60,8 @@ extern const struct cli_simulate_option cli_simulate_options[SIMULATE_OPTIONS];
 struct cli {
     const char *socket;
     const char *policy; /* --policy; NULL if it was not given */
-    bool json, quiet, no_legend, all;
+    const char *expires; /* --expires; NULL if it was not given */
+    bool json, quiet, no_legend, all, runtime;
     const char *field_text[POLICY_FIELDS]; /* value of a policy flag, NULL if it was not given */
     const char *simulate_text[SIMULATE_OPTIONS]; /* likewise; "" for an option without a value */
     char **args;                                 /* what follows the verb, NULL-terminated */

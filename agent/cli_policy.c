@@ -35,6 +35,11 @@ static int call_and_print(const struct cli *cli, const char *method, const char 
     int code;
 
     json_object_object_add(parameters, "vm", cli_need(json_object_new_string(vm)));
+    if (cli->expires)
+        json_object_object_add(parameters, "expires",
+                               cli_need(json_object_new_string(cli->expires)));
+    if (cli->runtime)
+        json_object_object_add(parameters, "runtime", cli_need(json_object_new_boolean(true)));
     if (fields)
         json_object_object_add(parameters, "fields", fields);
     code = cli_call(cli, method, parameters, &reply);

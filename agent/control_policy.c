@@ -6,8 +6,10 @@
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/migration_json.h"
+#include "policy/units.h"
 
 static int answer_policy(struct control *c, struct varlink_call *call, enum method method,
                          const struct hv_domain *domain)
@@ -43,6 +45,18 @@ int control_show(struct varlink_call *call, struct json_object *parameters, void
     return answer_policy(c, call, METHOD_SHOW, &domain);
 }
 
+static int refuse_value(struct control *c, struct varlink_call *call, enum method method,
+                        const char *field, const char *value, const char *expected)
+{
+    struct json_object *o = json_object_new_object();
+
+    json_add_text(o, "field", field);
+    json_add_text(o, "value", value);
+    json_add_text(o, "expected", expected);
+    control_refuse(c, call, method, "io.migpolicy.BadValue", o);
+    return -EINVAL;
+}
+
 /* Reads all fields before anything is stored. When that fails the call has been answered. */
 static int take_fields(struct control *c, struct varlink_call *call, struct json_object *parameters,
                        struct policy_layer *ret)
@@ -59,18 +73,34 @@ static int take_fields(struct control *c, struct varlink_call *call, struct json
         const char *expected = "the name of a policy field";
         const char *text = json_object_get_string(value);
         enum policy_field field;
-        struct json_object *o;
 
         if (json_object_is_type(value, json_type_string) && policy_field_find(name, &field) == 0 &&
             policy_layer_set(ret, field, text, &expected) == 0)
             continue;
-        o = json_object_new_object();
-        json_add_text(o, "field", name);
-        json_add_text(o, "value", text);
-        json_add_text(o, "expected", expected);
-        control_refuse(c, call, METHOD_SET, "io.migpolicy.BadValue", o);
-        return -EINVAL;
+        return refuse_value(c, call, METHOD_SET, name, text, expected);
     }
+    return 0;
+}
+
+/* Where an override goes, and its end on the wall clock, 0: none. As take_fields(). */
+static int take_kind(struct control *c, struct varlink_call *call, struct json_object *parameters,
+                     enum policies_kind *ret_kind, int64_t *ret_expires_s)
+{
+    const char *expires = control_text(parameters, "expires");
+    struct json_object *runtime;
+    int64_t ns;
+
+    *ret_kind = expires ? POLICIES_EXPIRING : POLICIES_STORED;
+    *ret_expires_s = 0;
+    if (expires) {
+        if (units_parse(UNIT_DURATION, expires, &ns) < 0 || ns < NS_PER_S ||
+            ns > POLICIES_EXPIRES_MAX_S * NS_PER_S)
+            return refuse_value(c, call, METHOD_SET, "expires", expires, POLICIES_EXPIRES_ACCEPTS);
+        *ret_expires_s = time(NULL) + (ns + NS_PER_S - 1) / NS_PER_S;
+    }
+    if (json_object_object_get_ex(parameters, "runtime", &runtime) &&
+        json_object_get_boolean(runtime))
+        *ret_kind = POLICIES_RUNTIME;
     return 0;
 }
 
@@ -79,16 +109,19 @@ int control_set(struct varlink_call *call, struct json_object *parameters, void 
     struct control *c = userdata;
     struct policy_layer layer = {0};
     struct hv_domain domain;
+    enum policies_kind kind;
+    int64_t expires_s;
     char who[64];
     char detail[1024];
     int r;
 
     if (control_check_admin(c, call, METHOD_SET, parameters) < 0 ||
         control_take_vm(c, call, METHOD_SET, parameters, &domain) < 0 ||
-        take_fields(c, call, parameters, &layer) < 0)
+        take_fields(c, call, parameters, &layer) < 0 ||
+        take_kind(c, call, parameters, &kind, &expires_s) < 0)
         return 0;
     snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);
-    r = policies_set(c->env.policies, domain.name, domain.uuid, &layer, who);
+    r = policies_set(c->env.policies, kind, domain.name, domain.uuid, &layer, expires_s, who);
     control_describe_fields(&layer, detail, sizeof(detail));
     control_record(c, call, METHOD_SET, &domain, r, detail);
     if (r < 0)
@@ -116,18 +149,15 @@ int control_unset(struct varlink_call *call, struct json_object *parameters, voi
     for (size_t i = 0; i < json_object_array_length(names); i++) {
         struct json_object *name = json_object_array_get_idx(names, i);
         enum policy_field field;
-        struct json_object *o;
 
         if (json_object_is_type(name, json_type_string) &&
             policy_field_find(json_object_get_string(name), &field) == 0) {
             fields |= 1u << field;
             continue;
         }
-        o = json_object_new_object();
-        json_add_text(o, "field", json_object_get_string(name));
-        json_add_text(o, "value", "");
-        json_add_text(o, "expected", "the name of a policy field");
-        return control_refuse(c, call, METHOD_UNSET, "io.migpolicy.BadValue", o);
+        refuse_value(c, call, METHOD_UNSET, json_object_get_string(name), "",
+                     "the name of a policy field");
+        return 0;
     }
     r = policies_unset(c->env.policies, domain.uuid, fields ? fields : ~0u);
     control_record(c, call, METHOD_UNSET, &domain, r,

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include "cgroup-throttle/textfile.h"
 #include "policy/cleanup.h"
@@ -21,9 +22,11 @@ enum { STORE_BYTES_MAX = 4 * 1024 * 1024, UUID_SIZE = 37 };
 
 struct override {
     char uuid[UUID_SIZE];
+    enum policies_kind kind;
     char *name;
     char who[POLICY_SOURCE_MAX];
     struct policy_layer layer;
+    int64_t expires_s[POLICY_FIELDS]; /* 0: never */
 };
 
 struct policies {
@@ -43,16 +46,17 @@ static void unlock(pthread_mutex_t **lock)
     pthread_mutex_t *locked_ CLEANUP(unlock) = &(p)->lock;                                         \
     pthread_mutex_lock(locked_)
 
-static struct override *find(struct policies *p, const char *uuid)
+static struct override *find(struct policies *p, enum policies_kind kind, const char *uuid)
 {
     for (size_t i = 0; i < p->count; i++) {
-        if (strcasecmp(p->override[i].uuid, uuid) == 0)
+        if (p->override[i].kind == kind && strcasecmp(p->override[i].uuid, uuid) == 0)
             return &p->override[i];
     }
     return NULL;
 }
 
-static struct override *add(struct policies *p, const char *uuid, const char *name)
+static struct override *add(struct policies *p, enum policies_kind kind, const char *uuid,
+                            const char *name)
 {
     struct override *grown = realloc(p->override, (p->count + 1) * sizeof(*grown));
     char *copy = strdup(name);
@@ -63,7 +67,7 @@ static struct override *add(struct policies *p, const char *uuid, const char *na
         free(copy);
         return NULL;
     }
-    grown[p->count] = (struct override){.name = copy};
+    grown[p->count] = (struct override){.name = copy, .kind = kind};
     snprintf(grown[p->count].uuid, UUID_SIZE, "%s", uuid);
     return &grown[p->count++];
 }
@@ -74,26 +78,103 @@ static void drop(struct policies *p, struct override *o)
     *o = p->override[--p->count];
 }
 
+static bool is_over(const struct override *o, unsigned field, int64_t now_s)
+{
+    return o->expires_s[field] > 0 && o->expires_s[field] <= now_s;
+}
+
+/* Forgets what is over, and overrides of which nothing is left. */
+static void prune(struct policies *p)
+{
+    int64_t now_s = time(NULL);
+
+    for (size_t i = p->count; i-- > 0;) {
+        struct override *o = &p->override[i];
+
+        for (unsigned f = 0; f < POLICY_FIELDS; f++) {
+            if (is_over(o, f, now_s))
+                policy_layer_unset(&o->layer, (enum policy_field)f);
+        }
+        if (o->layer.set == 0)
+            drop(p, o);
+    }
+}
+
+static struct json_object *ends_to_json(const struct override *o)
+{
+    struct json_object *ends = json_object_new_object();
+
+    for (unsigned f = 0; f < POLICY_FIELDS; f++) {
+        if (o->layer.set & (1u << f))
+            json_object_object_add(ends, policy_field_info((enum policy_field)f)->name,
+                                   json_object_new_int64(o->expires_s[f]));
+    }
+    return ends;
+}
+
 static int save(struct policies *p)
 {
     struct json_object *root AUTO_JSON = json_object_new_object();
-    struct json_object *vms = json_object_new_object();
+    struct json_object *vms[] = {
+        [POLICIES_STORED] = json_object_new_object(),
+        [POLICIES_EXPIRING] = json_object_new_object(),
+    };
 
     json_object_object_add(root, "schema_version", json_object_new_int(1));
-    json_object_object_add(root, "vms", vms);
+    json_object_object_add(root, "vms", vms[POLICIES_STORED]);
+    json_object_object_add(root, "expiring", vms[POLICIES_EXPIRING]);
     for (size_t i = 0; i < p->count; i++) {
+        const struct override *o = &p->override[i];
         struct json_object *vm;
 
-        if (p->override[i].layer.set == 0)
+        if (o->layer.set == 0 || o->kind == POLICIES_RUNTIME)
             continue;
         vm = json_object_new_object();
-        json_object_object_add(vm, "name", json_object_new_string(p->override[i].name));
-        json_object_object_add(vm, "set_by", json_object_new_string(p->override[i].who));
-        json_object_object_add(vm, "policy", policy_layer_to_json(&p->override[i].layer));
-        json_object_object_add(vms, p->override[i].uuid, vm);
+        json_object_object_add(vm, "name", json_object_new_string(o->name));
+        json_object_object_add(vm, "set_by", json_object_new_string(o->who));
+        json_object_object_add(vm, "policy", policy_layer_to_json(&o->layer));
+        if (o->kind == POLICIES_EXPIRING)
+            json_object_object_add(vm, "expires", ends_to_json(o));
+        json_object_object_add(vms[o->kind], o->uuid, vm);
     }
     return textfile_replace(p->state_dir, STORE_NAME, 0600,
                             json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
+}
+
+/*
+ * A change of several overrides that takes place as a whole: begin, change, end. `before` holds
+ * them as they were; names are neither changed nor freed in between.
+ */
+struct change {
+    size_t count;
+    struct override *before;
+};
+
+static int begin(struct policies *p, struct change *change)
+{
+    change->count = p->count;
+    change->before = calloc(p->count + 1, sizeof(*change->before));
+    if (!change->before)
+        return -ENOMEM;
+    if (p->count > 0)
+        memcpy(change->before, p->override, p->count * sizeof(*p->override));
+    return 0;
+}
+
+/* Stores what was changed if r is 0; undoes it if it is not, or storing fails. */
+static int end(struct policies *p, struct change *change, bool on_disk, int r)
+{
+    if (r == 0 && on_disk)
+        r = save(p);
+    if (r < 0) {
+        while (p->count > change->count)
+            drop(p, &p->override[p->count - 1]);
+        if (p->count > 0)
+            memcpy(p->override, change->before, p->count * sizeof(*p->override));
+    }
+    prune(p);
+    free(change->before);
+    return r;
 }
 
 static const char *text_member(struct json_object *object, const char *key)
@@ -106,9 +187,59 @@ static const char *text_member(struct json_object *object, const char *key)
     return json_object_get_string(value);
 }
 
-static int load_vms(struct policies *p, struct json_object *root, struct config_error *warning)
+static bool take_ends(struct json_object *vm, struct override *o)
+{
+    struct json_object *ends;
+
+    json_object_object_get_ex(vm, "expires", &ends);
+    for (unsigned f = 0; f < POLICY_FIELDS; f++) {
+        struct json_object *value;
+
+        if (!(o->layer.set & (1u << f)))
+            continue;
+        if (!json_object_is_type(ends, json_type_object) ||
+            !json_object_object_get_ex(ends, policy_field_info((enum policy_field)f)->name,
+                                       &value) ||
+            !json_object_is_type(value, json_type_int) || json_object_get_int64(value) <= 0)
+            return false;
+        o->expires_s[f] = json_object_get_int64(value);
+    }
+    return true;
+}
+
+static int load_vms(struct policies *p, enum policies_kind kind, struct json_object *vms,
+                    struct config_error *warning)
+{
+    json_object_object_foreach(vms, uuid, vm)
+    {
+        struct json_object *policy = NULL;
+        struct override read = {0};
+        struct policy_json_error err;
+        struct override *o;
+
+        if (!json_object_is_type(vm, json_type_object) ||
+            !json_object_object_get_ex(vm, "policy", &policy) || strlen(uuid) != UUID_SIZE - 1 ||
+            policy_layer_from_json(policy, &read.layer, &err) < 0 ||
+            (kind == POLICIES_EXPIRING && !take_ends(vm, &read))) {
+            snprintf(warning->text, sizeof(warning->text), "a malformed entry");
+            return -EINVAL;
+        }
+        o = add(p, kind, uuid, text_member(vm, "name"));
+        if (!o)
+            return -ENOMEM;
+        o->layer = read.layer;
+        memcpy(o->expires_s, read.expires_s, sizeof(o->expires_s));
+        snprintf(o->who, sizeof(o->who), "%s", text_member(vm, "set_by"));
+    }
+    return 0;
+}
+
+/* What does not expire has to be there; an earlier version knew nothing else. */
+static int load_all(struct policies *p, struct json_object *root, struct config_error *warning)
 {
     struct json_object *vms;
+    struct json_object *expiring;
+    int r;
 
     if (!json_object_is_type(root, json_type_object) ||
         !json_object_object_get_ex(root, "vms", &vms) ||
@@ -116,26 +247,14 @@ static int load_vms(struct policies *p, struct json_object *root, struct config_
         snprintf(warning->text, sizeof(warning->text), "no \"vms\" object");
         return -EINVAL;
     }
-    json_object_object_foreach(vms, uuid, vm)
-    {
-        struct json_object *policy = NULL;
-        struct policy_layer layer;
-        struct policy_json_error err;
-        struct override *o;
-
-        if (!json_object_is_type(vm, json_type_object) ||
-            !json_object_object_get_ex(vm, "policy", &policy) || strlen(uuid) != UUID_SIZE - 1 ||
-            policy_layer_from_json(policy, &layer, &err) < 0) {
-            snprintf(warning->text, sizeof(warning->text), "a malformed entry");
-            return -EINVAL;
-        }
-        o = add(p, uuid, text_member(vm, "name"));
-        if (!o)
-            return -ENOMEM;
-        o->layer = layer;
-        snprintf(o->who, sizeof(o->who), "%s", text_member(vm, "set_by"));
+    r = load_vms(p, POLICIES_STORED, vms, warning);
+    if (r < 0 || !json_object_object_get_ex(root, "expiring", &expiring))
+        return r;
+    if (!json_object_is_type(expiring, json_type_object)) {
+        snprintf(warning->text, sizeof(warning->text), "\"expiring\" is no object");
+        return -EINVAL;
     }
-    return 0;
+    return load_vms(p, POLICIES_EXPIRING, expiring, warning);
 }
 
 static int load(struct policies *p, struct config_error *warning)
@@ -155,7 +274,7 @@ static int load(struct policies *p, struct config_error *warning)
         snprintf(warning->text, sizeof(warning->text), "line %u: %s", err.line, err.reason);
         return r;
     }
-    return load_vms(p, root, warning);
+    return load_all(p, root, warning);
 }
 
 int policies_new(struct config *config, const char *state_dir, struct policies **ret,
@@ -218,11 +337,31 @@ void policies_reload(struct policies *p, struct config *config)
     *config = (struct config){0};
 }
 
-void policies_resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret)
+/* Field by field, since each may have an end of its own; the preset, being the first, lies below.
+ */
+static void merge_override(struct policy *policy, const struct override *o)
 {
-    LOCKED(p);
-    const struct override *o = find(p, uuid);
+    int64_t now_s = time(NULL);
 
+    for (unsigned f = 0; f < POLICY_FIELDS; f++) {
+        struct policy_layer one = {.set = o->layer.set & (1u << f), .values = o->layer.values};
+        char source[POLICY_SOURCE_MAX];
+        char until[32] = "";
+        time_t expires_s = o->expires_s[f];
+        struct tm tm;
+
+        if (!one.set || is_over(o, f, now_s))
+            continue;
+        if (expires_s > 0 && gmtime_r(&expires_s, &tm))
+            strftime(until, sizeof(until), ", until %Y-%m-%dT%H:%M:%SZ", &tm);
+        snprintf(source, sizeof(source), "%s%.64s%s", o->kind == POLICIES_RUNTIME ? "runtime " : "",
+                 o->who, until);
+        policy_merge(policy, &one, source);
+    }
+}
+
+static void resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret)
+{
     policy_init(ret);
     for (size_t i = 0; i < p->config.rules; i++) {
         const struct config_rule *rule = &p->config.rule[i];
@@ -231,60 +370,69 @@ void policies_resolve(struct policies *p, const char *name, const char *uuid, st
             (!rule->uuid || strcasecmp(rule->uuid, uuid) == 0))
             policy_merge(ret, &rule->layer, rule->source);
     }
-    if (o)
-        policy_merge(ret, &o->layer, o->who);
+    for (enum policies_kind kind = 0; kind < POLICIES_KINDS; kind++) {
+        const struct override *o = find(p, kind, uuid);
+
+        if (o)
+            merge_override(ret, o);
+    }
     policy_finish(ret);
 }
 
-int policies_set(struct policies *p, const char *name, const char *uuid,
-                 const struct policy_layer *layer, const char *who)
+void policies_resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret)
 {
     LOCKED(p);
-    struct override *o = find(p, uuid);
-    struct override before;
-    bool fresh = !o;
-    int r;
 
+    resolve(p, name, uuid, ret);
+}
+
+int policies_set(struct policies *p, enum policies_kind kind, const char *name, const char *uuid,
+                 const struct policy_layer *layer, int64_t expires_s, const char *who)
+{
+    LOCKED(p);
+    struct change change;
+    struct override *o;
+    int r = begin(p, &change);
+
+    if (r < 0)
+        return r;
+    o = find(p, kind, uuid);
     if (!o)
-        o = add(p, uuid, name);
-    if (!o)
-        return -ENOMEM;
-    before = *o;
-    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
-        if (layer->set & (1u << i))
-            o->layer.values.v[i] = layer->values.v[i];
+        o = add(p, kind, uuid, name);
+    if (o) {
+        for (unsigned f = 0; f < POLICY_FIELDS; f++) {
+            if (!(layer->set & (1u << f)))
+                continue;
+            o->layer.values.v[f] = layer->values.v[f];
+            o->expires_s[f] = expires_s;
+        }
+        o->layer.set |= layer->set;
+        snprintf(o->who, sizeof(o->who), "override set by %s", who);
     }
-    o->layer.set |= layer->set;
-    snprintf(o->who, sizeof(o->who), "override set by %s", who);
-    r = save(p);
-    if (r < 0) {
-        *o = before;
-        if (fresh)
-            drop(p, o);
-    }
-    return r;
+    return end(p, &change, kind != POLICIES_RUNTIME, o ? 0 : -ENOMEM);
 }
 
 int policies_unset(struct policies *p, const char *uuid, unsigned fields)
 {
     LOCKED(p);
-    struct override *o = find(p, uuid);
-    struct override before;
-    int r;
+    struct change change;
+    bool on_disk = false;
+    int r = begin(p, &change);
 
-    if (!o)
-        return 0;
-    before = *o;
-    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
-        if (fields & (1u << i))
-            policy_layer_unset(&o->layer, (enum policy_field)i);
-    }
-    r = save(p);
     if (r < 0)
-        *o = before;
-    else if (o->layer.set == 0)
-        drop(p, o);
-    return r;
+        return r;
+    for (size_t i = 0; i < p->count; i++) {
+        struct override *o = &p->override[i];
+
+        if (strcasecmp(o->uuid, uuid) != 0)
+            continue;
+        on_disk |= o->kind != POLICIES_RUNTIME;
+        for (unsigned f = 0; f < POLICY_FIELDS; f++) {
+            if (fields & (1u << f))
+                policy_layer_unset(&o->layer, (enum policy_field)f);
+        }
+    }
+    return end(p, &change, on_disk, 0);
 }
 
 int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t size)
@@ -304,6 +452,7 @@ void policies_count(struct policies *p, size_t *ret_rules, size_t *ret_overrides
 {
     LOCKED(p);
 
+    prune(p);
     *ret_rules = p->config.rules;
     *ret_overrides = p->count;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * All policies of this host: the configuration's rules and the overrides stored by `migpolicy set`,
- * merged for one VM on demand. Overrides are keyed by UUID and kept in STATE_DIR/overrides.json,
- * which is whole or absent and is only ever replaced atomically.
+ * All policies of this host: the configuration's rules and the overrides of `migpolicy set`, merged
+ * for one VM on demand. Overrides are keyed by UUID. Those that are to outlive the daemon are kept
+ * in STATE_DIR/overrides.json, which is whole or absent and is only ever replaced atomically.
  *
  * Thread-safe.
  */
@@ -15,6 +15,18 @@
 #include "policy/policy.h"
 
 struct policies;
+
+/* The overrides a VM may have, each laid over the one before. */
+enum policies_kind {
+    POLICIES_STORED,   /* on disk */
+    POLICIES_EXPIRING, /* on disk; each field has an end, on the wall clock */
+    POLICIES_RUNTIME,  /* in memory; a field may have an end */
+    POLICIES_KINDS,
+};
+
+/* How long a field may be given at most until its end. */
+#define POLICIES_EXPIRES_MAX_S   (INT64_C(86400) * 365)
+#define POLICIES_EXPIRES_ACCEPTS "a duration between 1s and 365d"
 
 /*
  * Takes over *config (which is cleared) and reads the stored overrides. An unreadable store is
@@ -32,12 +44,13 @@ void policies_reload(struct policies *p, struct config *config);
 void policies_resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret);
 
 /*
- * Lays the fields of `layer` over the VM's stored override, or takes the fields of the bit set
- * `fields` out of it, and stores the result before it takes effect. `who` goes into the record as
- * the source. Returns 0 or -errno (nothing changed then).
+ * Lays the fields of `layer` over the VM's override of this kind, or takes the fields of the bit
+ * set `fields` out of all its overrides, and stores the result before it takes effect. The fields
+ * end at `expires_s` of the wall clock, unless that is 0; they are gone at the first look after it.
+ * `who` goes into the record as the source. Returns 0 or -errno (nothing changed then).
  */
-int policies_set(struct policies *p, const char *name, const char *uuid,
-                 const struct policy_layer *layer, const char *who);
+int policies_set(struct policies *p, enum policies_kind kind, const char *name, const char *uuid,
+                 const struct policy_layer *layer, int64_t expires_s, const char *who);
 int policies_unset(struct policies *p, const char *uuid, unsigned fields);
 
 /* The UUID of a stored override by VM name, for VMs that are gone. -ENOENT. */

@@ -20,7 +20,7 @@ _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local verbs='status set unset show explain check replay simulate version'
     local options='--output --json --socket --quiet --no-legend --help --version'
-    local values='-o|--output|--socket|--policy|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
+    local values='-o|--output|--socket|--policy|--expires|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
         on-deadline patience stall-timeout objective)
     local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush link noise
@@ -75,6 +75,7 @@ _migpolicy() {
             [[ $verb =~ ^(status|unset|replay|simulate|)$ ]] && words+=' --all'
             [[ $verb == replay || $verb == simulate ]] && words+=' --policy'
             [[ $verb == set || $verb == simulate ]] && words+=" ${fields[*]/#/--}"
+            [[ $verb == set ]] && words+=' --expires --runtime'
             [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot"
         elif [[ -z $verb ]]; then
             words=$verbs

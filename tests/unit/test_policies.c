@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "policy/units.h"
@@ -83,7 +84,7 @@ static int set(const char *name, const char *uuid, enum policy_field field, cons
     struct policy_layer layer = {0};
 
     assert_int_equal(policy_layer_set(&layer, field, text, NULL), 0);
-    return policies_set(p, name, uuid, &layer, "uid 0");
+    return policies_set(p, POLICIES_STORED, name, uuid, &layer, 0, "uid 0");
 }
 
 static void expect(const char *name, const char *uuid, enum policy_field field, const char *text,
@@ -293,6 +294,10 @@ static void unreadable_store_is_kept_aside_and_reported(void **state)
         " \"" UUID_B "\": {\"policy\": {\"min_cpu\": 40}}}}",
         "{\"vms\": {\"" UUID_A "\": {}}}",
         "{\"vms\": {\"" UUID_A "\": 1}}",
+        "{\"vms\": {}, \"expiring\": []}",
+        "{\"vms\": {}, \"expiring\": {\"" UUID_A "\": {\"policy\": {\"mode\": \"observe\"}}}}",
+        "{\"vms\": {}, \"expiring\": {\"" UUID_A "\": {\"policy\": {\"mode\": \"observe\"},"
+        " \"expires\": {\"mode\": \"tomorrow\"}}}}",
     };
 
     (void)state;
@@ -327,6 +332,69 @@ static void store_without_names_is_read(void **state)
     expect("vm", UUID_A, POLICY_MIN_CPU, "40%", "");
 }
 
+static int set_until(enum policies_kind kind, enum policy_field field, const char *text,
+                     int64_t expires_s)
+{
+    struct policy_layer layer = {0};
+
+    assert_int_equal(policy_layer_set(&layer, field, text, NULL), 0);
+    return policies_set(p, kind, "vm", UUID_A, &layer, expires_s, "uid 0");
+}
+
+static void runtime_lies_over_expiring_over_stored(void **state)
+{
+    (void)state;
+    start("{}", "");
+    assert_int_equal(set_until(POLICIES_RUNTIME, POLICY_MIN_CPU, "70%", 0), 0);
+    assert_int_equal(set_until(POLICIES_EXPIRING, POLICY_MIN_CPU, "60%", 4102444800), 0);
+    assert_int_equal(set_until(POLICIES_EXPIRING, POLICY_PATIENCE, "2s", 4102444801), 0);
+    assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "50%"), 0);
+    expect("vm", UUID_A, POLICY_MIN_CPU, "70%", "runtime override set by uid 0");
+    start("{}", "");
+    expect("vm", UUID_A, POLICY_MIN_CPU, "60%",
+           "override set by uid 0, until 2100-01-01T00:00:00Z");
+    expect("vm", UUID_A, POLICY_PATIENCE, "2s",
+           "override set by uid 0, until 2100-01-01T00:00:01Z");
+    assert_int_equal(policies_unset(p, UUID_A, 1u << POLICY_MIN_CPU), 0);
+    expect("vm", UUID_A, POLICY_MIN_CPU, "20%", "default");
+    start("{}", "");
+    expect("vm", UUID_A, POLICY_MIN_CPU, "20%", "default");
+    expect("vm", UUID_A, POLICY_PATIENCE, "2s",
+           "override set by uid 0, until 2100-01-01T00:00:01Z");
+}
+
+static void what_has_expired_is_gone_by_itself(void **state)
+{
+    int64_t past = time(NULL) - 1;
+
+    (void)state;
+    start("{}", "");
+    assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "50%"), 0);
+    assert_int_equal(set_until(POLICIES_RUNTIME, POLICY_MIN_CPU, "60%", past + 2), 0);
+    assert_int_equal(set_until(POLICIES_RUNTIME, POLICY_PATIENCE, "3s", past + 1000), 0);
+    assert_int_equal(set_until(POLICIES_EXPIRING, POLICY_MAX_DOWNTIME, "2s", past + 2), 0);
+    assert_int_equal(overrides(), 3);
+    sleep(2);
+    expect("vm", UUID_A, POLICY_MIN_CPU, "50%", "override set by uid 0");
+    expect("vm", UUID_A, POLICY_MAX_DOWNTIME, "none", "default");
+    assert_int_equal(overrides(), 2);
+    start("{}", "");
+    assert_int_equal(overrides(), 1);
+}
+
+static void preset_of_an_override_lies_below_its_fields_however_they_were_set(void **state)
+{
+    (void)state;
+    start("{}", "");
+    assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "50%"), 0);
+    assert_int_equal(set("vm", UUID_A, POLICY_PRESET, "balanced"), 0);
+    start("{}", "");
+    expect("vm", UUID_A, POLICY_MIN_CPU, "50%", "override set by uid 0");
+    expect("vm", UUID_A, POLICY_ALLOW_THROTTLE, "yes", "preset balanced, override set by uid 0");
+    assert_int_equal(policies_unset(p, UUID_A, 1u << POLICY_PRESET), 0);
+    expect("vm", UUID_A, POLICY_ALLOW_THROTTLE, "no", "default");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -345,6 +413,9 @@ int main(void)
         TEST(unreadable_store_is_kept_aside_and_reported),
         TEST(store_kept_aside_is_never_overwritten),
         TEST(store_without_names_is_read),
+        TEST(runtime_lies_over_expiring_over_stored),
+        TEST(what_has_expired_is_gone_by_itself),
+        TEST(preset_of_an_override_lies_below_its_fields_however_they_were_set),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The layers of a policy, as the running daemon puts them together."""
+
+import json
+import subprocess
+
+import pytest
+from simhost import Host, domain
+
+THROTTLE = [{"name": "*", "policy": {"allow_throttle": True, "min_cpu": "10%"}}]
+
+
+def fields(host, vm):
+    return {f["name"]: (f["value"], f["source"])
+            for f in json.loads(host.command("show", "--json", vm))["fields"]}
+
+
+def refused(host, status, *args):
+    """The one line a refused command says."""
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        host.command(*args)
+    assert caught.value.returncode == status, caught.value.stderr
+    assert caught.value.stderr.count("\n") == 1, caught.value.stderr
+    return caught.value.stderr
+
+
+def test_a_preset_of_a_rule_is_named_and_the_rule_s_own_fields_are_over_it():
+    rules = [{"name": "*", "policy": {"min_cpu": "40%", "preset": "balanced"}}]
+    with Host([domain("vm", start="1h")], rules) as host:
+        rule = f"{host.dir}/migpolicyd.json/rules/0"
+        shown = fields(host, "vm")
+        assert shown["min_cpu"] == ("40%", rule)
+        assert shown["max_downtime"] == ("1s", f"preset balanced, {rule}")
+        host.command("set", "vm", "--preset", "never-slow")
+        assert fields(host, "vm")["allow_throttle"] == (
+            "no", "preset never-slow, override set by uid 0")
+        host.command("unset", "vm", "preset")
+        assert fields(host, "vm") == shown
+
+
+def test_an_override_that_expires_is_over_and_the_watcher_sees_it():
+    """Real seconds, while the migration goes on."""
+    with Host([domain("vm")], THROTTLE, time_factor=5) as host:
+        host.command("set", "vm", "--mode", "observe", "--expires", "4s")
+        value, source = fields(host, "vm")["mode"]
+        assert value == "observe" and ", until 20" in source
+        host.wait(lambda: host.events("cpu_share"), 30)
+        assert host.events("cpu_share")[0]["seconds"] > 3 * 5
+        assert fields(host, "vm")["mode"] == ("enforce", "default")
+
+
+def test_a_runtime_override_is_not_kept_and_one_that_expires_is(tmp_path):
+    with Host([domain("vm", start="1h")], [], state_dir=tmp_path) as host:
+        host.command("set", "vm", "--runtime", "--patience", "3s")
+        host.command("set", "vm", "--expires", "1h", "--min-cpu", "30%")
+        assert fields(host, "vm")["patience"] == ("3s", "runtime override set by uid 0")
+    with Host([domain("vm", start="1h")], [], state_dir=tmp_path) as host:
+        shown = fields(host, "vm")
+        assert shown["patience"] == ("0s", "default")
+        assert shown["min_cpu"][0] == "30%"
+
+
+@pytest.mark.parametrize("value", ["2", "0s", "500ms", "366d", "soon", ""])
+def test_a_malformed_expiry_is_refused_and_nothing_is_set(value):
+    with Host([domain("vm", start="1h")], []) as host:
+        before = fields(host, "vm")
+        assert "1s and 365d" in refused(host, 2, "set", "vm", "--mode=enforce", f"--expires={value}")
+        assert fields(host, "vm") == before
