@@ -16,6 +16,8 @@ void cli_describe(const struct action *a, bool done, char text[CLI_DOING_MAX])
         snprintf(what, sizeof(what), "downtime %.3g s", (double)a->downtime_ns / 1e9);
     else if (a->kind == ACTION_THROTTLE)
         snprintf(what, sizeof(what), "throttle %.3g%%", a->share * 100);
+    else if (a->kind == ACTION_BANDWIDTH)
+        snprintf(what, sizeof(what), "bandwidth %.4g MB/s", (double)a->speed_limit_bps / 1e6);
     snprintf(text + len, CLI_DOING_MAX - len, "%s%s%s%s", len > 0 ? ", " : "", done ? "" : "(",
              what, done ? "" : ")");
 }
@@ -41,6 +43,10 @@ struct json_object *cli_action_to_json(const struct action *a, const char *resul
         cli_add_number(object, "downtime_limit_seconds", (double)a->downtime_ns / 1e9);
     if (a->kind == ACTION_THROTTLE)
         cli_add_number(object, "cpu_limit_ratio", a->share);
+    if (a->kind == ACTION_BANDWIDTH)
+        cli_add_number(object, "speed_limit_bytes_per_second", (double)a->speed_limit_bps);
+    if (a->kind == ACTION_COMPRESSION_CACHE)
+        cli_add_number(object, "compression_cache_bytes", (double)a->cache_bytes);
     cli_add(object, "result", json_object_new_string(result));
     return object;
 }

@@ -217,7 +217,7 @@ static const char *replay_line(struct replay *r, const struct trace_line *line)
         break;
     case TRACE_LATCH:
         if (isnan(r->diverged_s))
-            controller_latch_throttle(&r->controller, line->latch);
+            controller_latch(&r->controller, line->latch.action, line->latch.reason);
         break;
     case TRACE_STEP:
         if (isnan(r->diverged_s))

@@ -280,10 +280,11 @@ static void keep_point(struct run *run, const struct sample *s)
 
 static void keep_mark(struct run *run, const struct action *a, bool done)
 {
-    static const char letters[ACTIONS][2] = {[ACTION_DOWNTIME] = "Dd",
-                                             [ACTION_THROTTLE] = "Tt",
-                                             [ACTION_RELEASE] = "Rr",
-                                             [ACTION_CANCEL] = "Cc"};
+    static const char letters[ACTIONS][2] = {
+        [ACTION_BANDWIDTH] = "Bb", [ACTION_COMPRESSION_CACHE] = "Xx",
+        [ACTION_DOWNTIME] = "Dd",  [ACTION_THROTTLE] = "Tt",
+        [ACTION_RELEASE] = "Rr",   [ACTION_POST_COPY] = "Pp",
+        [ACTION_SUSPEND] = "Ss",   [ACTION_CANCEL] = "Cc"};
 
     run->mark = cli_need(reallocarray(run->mark, run->n_marks + 1, sizeof(run->mark[0])));
     run->mark[run->n_marks++] = (struct plot_mark){run->model.time_s, letters[a->kind][!done]};

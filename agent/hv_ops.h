@@ -22,6 +22,11 @@ struct hv_ops {
     int (*watch_job)(struct hv_watch *watch, struct hv_job *ret);
     int (*watch_get_downtime)(struct hv_watch *watch, int64_t *ret_ns);
     int (*watch_set_downtime)(struct hv_watch *watch, int64_t ns);
+    int (*watch_get_speed)(struct hv_watch *watch, int64_t *ret_bps);
+    int (*watch_set_speed)(struct hv_watch *watch, int64_t bps);
+    int (*watch_set_compression_cache)(struct hv_watch *watch, int64_t bytes);
+    int (*watch_post_copy)(struct hv_watch *watch);
+    int (*watch_suspend)(struct hv_watch *watch);
     int (*watch_cancel)(struct hv_watch *watch);
     int (*watch_flush)(struct hv_watch *watch, int64_t *ret_ns);
     int (*watch_state)(struct hv_watch *watch, bool *ret_active, bool *ret_running);

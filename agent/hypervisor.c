@@ -70,6 +70,31 @@ int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns)
     return ops->watch_set_downtime(watch, ns);
 }
 
+int hv_watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
+{
+    return ops->watch_get_speed(watch, ret_bps);
+}
+
+int hv_watch_set_speed(struct hv_watch *watch, int64_t bps)
+{
+    return ops->watch_set_speed(watch, bps);
+}
+
+int hv_watch_set_compression_cache(struct hv_watch *watch, int64_t bytes)
+{
+    return ops->watch_set_compression_cache(watch, bytes);
+}
+
+int hv_watch_post_copy(struct hv_watch *watch)
+{
+    return ops->watch_post_copy(watch);
+}
+
+int hv_watch_suspend(struct hv_watch *watch)
+{
+    return ops->watch_suspend(watch);
+}
+
 int hv_watch_cancel(struct hv_watch *watch)
 {
     return ops->watch_cancel(watch);

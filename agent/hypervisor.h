@@ -37,9 +37,10 @@ enum hv_event_kind {
     HV_SYNC,           /* a dirty-bitmap sync of a migration, save or dump */
     HV_SWITCHOVER,     /* paused by a migration */
     HV_POST_COPY,
-    HV_RESUMED,   /* running again on this host */
-    HV_STOPPED,   /* no longer on this host: migrated, shut off or crashed */
-    HV_COMPLETED, /* a job ended well; `result` is valid */
+    HV_POST_COPY_FAILED, /* the guest is stopped until the migration is recovered */
+    HV_RESUMED,          /* running again on this host */
+    HV_STOPPED,          /* no longer on this host: migrated, shut off or crashed */
+    HV_COMPLETED,        /* a job ended well; `result` is valid */
 };
 
 struct hv_event {
@@ -67,6 +68,7 @@ struct hv_job {
     uint64_t disk_remaining_bytes;
     int64_t expected_downtime_ns;
     unsigned auto_converge_percent;
+    uint64_t compression_cache_bytes; /* 0: not compressed by XBZRLE */
     bool post_copy;
 };
 
@@ -101,6 +103,22 @@ void hv_watch_close(struct hv_watch *watch);
 int hv_watch_job(struct hv_watch *watch, struct hv_job *ret);
 int hv_watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns);
 int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns);
+/*
+ * The migration speed limit in bytes per second, rounded up to MiB/s; 0: none. One that was given
+ * to the migration when it was started is not known to libvirt's getter.
+ */
+int hv_watch_get_speed(struct hv_watch *watch, int64_t *ret_bps);
+int hv_watch_set_speed(struct hv_watch *watch, int64_t bps);
+
+int hv_watch_set_compression_cache(struct hv_watch *watch, int64_t bytes);
+
+/* Asks for the switch to post-copy; an event confirms it. -EINVAL: not started with post-copy. */
+int hv_watch_post_copy(struct hv_watch *watch);
+
+/* Pauses the guest. It runs on where the migration ends: at the destination, or here if it fails.
+ */
+int hv_watch_suspend(struct hv_watch *watch);
+
 int hv_watch_cancel(struct hv_watch *watch);
 
 /*

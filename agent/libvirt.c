@@ -19,6 +19,8 @@
 /* A peer that answers nothing for this long is gone. */
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_COUNT      3
+/* What libvirt means by no limit, in MiB/s. */
+#define SPEED_UNLIMITED_MIB ((unsigned long)(INT64_MAX / MIB_BYTES))
 
 static void free_domain(virDomainPtr *dom)
 {
@@ -161,6 +163,8 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr dom, int kind, int deta
             event.kind = HV_SWITCHOVER;
         else if (detail == VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY)
             event.kind = HV_POST_COPY;
+        else if (detail == VIR_DOMAIN_EVENT_SUSPENDED_POSTCOPY_FAILED)
+            event.kind = HV_POST_COPY_FAILED;
         else
             return 0;
         break;
@@ -347,6 +351,7 @@ static int watch_job(struct hv_watch *watch, struct hv_job *ret)
         .disk_remaining_bytes = (uint64_t)param(params, n, VIR_DOMAIN_JOB_DISK_REMAINING, 0),
         .expected_downtime_ns = param(params, n, VIR_DOMAIN_JOB_DOWNTIME, 0) * NS_PER_MS,
         .auto_converge_percent = throttle > 0 ? (unsigned)throttle : 0,
+        .compression_cache_bytes = (uint64_t)param(params, n, VIR_DOMAIN_JOB_COMPRESSION_CACHE, 0),
         .post_copy = param(params, n, VIR_DOMAIN_JOB_MEMORY_POSTCOPY_REQS, 0) > 0,
     };
     virTypedParamsFree(params, n);
@@ -368,6 +373,42 @@ static int watch_set_downtime(struct hv_watch *watch, int64_t ns)
     if (virDomainMigrateSetMaxDowntime(watch->dom, (unsigned long long)(ns / NS_PER_MS), 0) < 0)
         return last_errno(watch->conn);
     return 0;
+}
+
+static int watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
+{
+    unsigned long mib;
+
+    if (virDomainMigrateGetMaxSpeed(watch->dom, &mib, 0) < 0)
+        return last_errno(watch->conn);
+    *ret_bps = mib >= SPEED_UNLIMITED_MIB ? 0 : (int64_t)mib * MIB_BYTES;
+    return 0;
+}
+
+static int watch_set_speed(struct hv_watch *watch, int64_t bps)
+{
+    unsigned long mib = (unsigned long)((bps + MIB_BYTES - 1) / MIB_BYTES);
+
+    if (virDomainMigrateSetMaxSpeed(watch->dom, bps > 0 ? mib : SPEED_UNLIMITED_MIB, 0) < 0)
+        return last_errno(watch->conn);
+    return 0;
+}
+
+static int watch_set_compression_cache(struct hv_watch *watch, int64_t bytes)
+{
+    if (virDomainMigrateSetCompressionCache(watch->dom, (unsigned long long)bytes, 0) < 0)
+        return last_errno(watch->conn);
+    return 0;
+}
+
+static int watch_post_copy(struct hv_watch *watch)
+{
+    return virDomainMigrateStartPostCopy(watch->dom, 0) < 0 ? last_errno(watch->conn) : 0;
+}
+
+static int watch_suspend(struct hv_watch *watch)
+{
+    return virDomainSuspend(watch->dom) < 0 ? last_errno(watch->conn) : 0;
 }
 
 static int watch_cancel(struct hv_watch *watch)
@@ -444,6 +485,11 @@ const struct hv_ops hv_libvirt = {
     .watch_job = watch_job,
     .watch_get_downtime = watch_get_downtime,
     .watch_set_downtime = watch_set_downtime,
+    .watch_get_speed = watch_get_speed,
+    .watch_set_speed = watch_set_speed,
+    .watch_set_compression_cache = watch_set_compression_cache,
+    .watch_post_copy = watch_post_copy,
+    .watch_suspend = watch_suspend,
     .watch_cancel = watch_cancel,
     .watch_flush = watch_flush,
     .watch_state = watch_state,

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/migration.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+
+#include "policy/units.h"
 
 const char *event_result_name(enum event_result result)
 {
@@ -37,20 +40,40 @@ void migration_add_event(struct migration *m, const struct migration_event *even
     m->event[m->events++ % MIGRATION_EVENTS] = *event;
 }
 
-const char *migration_describe(const struct alternative *a, char *buf, size_t size)
+/* What the alternative consists of. */
+static void describe_means(enum alternative_kind kind, const struct alternative *a, char *buf,
+                           size_t size)
 {
-    char what[80] = "no action";
+    char rate[UNITS_TEXT_MAX];
 
-    if (a->share < 1)
-        snprintf(what, sizeof(what), "CPU at %.0f%%, downtime limit %.2f s", a->share * 100,
+    if (kind == ALT_BANDWIDTH && a->speed_limit_bps > 0)
+        snprintf(buf, size, "speed limit %s", units_format(UNIT_RATE, a->speed_limit_bps, rate));
+    else if (kind == ALT_BANDWIDTH)
+        snprintf(buf, size, "no speed limit");
+    else if (kind == ALT_COMPRESSION_CACHE)
+        snprintf(buf, size, "compression cache %" PRId64 " MiB", a->cache_bytes / MIB_BYTES);
+    else if (kind == ALT_POST_COPY || kind == ALT_SUSPEND)
+        snprintf(buf, size, "%s", alternative_name(kind));
+    else if (a->share < 1)
+        snprintf(buf, size, "CPU at %.0f%%, downtime limit %.2f s", a->share * 100,
                  (double)a->downtime_ns / 1e9);
-    else if (a->reason != REASON_CONVERGES && a->reason != REASON_UNCONFIRMED)
-        snprintf(what, sizeof(what), "downtime limit %.2f s", (double)a->downtime_ns / 1e9);
-    if (a->works)
+    else if (kind == ALT_WAIT)
+        snprintf(buf, size, "no action");
+    else
+        snprintf(buf, size, "downtime limit %.2f s", (double)a->downtime_ns / 1e9);
+}
+
+const char *migration_describe(enum alternative_kind kind, const struct alternative *a, char *buf,
+                               size_t size)
+{
+    char what[80];
+
+    describe_means(kind, a, what, sizeof(what));
+    if (a->works && a->forecast.ends)
         snprintf(buf, size, "%s: ends in %.1f s, downtime %.2f s, guest work lost %.1f s", what,
                  a->forecast.seconds, a->forecast.downtime_s, a->forecast.work_lost_s);
     else
-        snprintf(buf, size, "%s: does not end", what);
+        snprintf(buf, size, "%s: %s", what, a->works ? "worth a try" : "does not end");
     return buf;
 }
 

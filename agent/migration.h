@@ -77,6 +77,7 @@ void migration_add_event(struct migration *m, const struct migration_event *even
 const char *migration_next_action(const struct migration *m, char *buf, size_t size);
 
 /* The outcome of one alternative in words: "ends in 4.2 s, downtime 310 ms, ...". Returns buf. */
-const char *migration_describe(const struct alternative *a, char *buf, size_t size);
+const char *migration_describe(enum alternative_kind kind, const struct alternative *a, char *buf,
+                               size_t size);
 
 #endif

@@ -105,6 +105,7 @@ struct json_object *alternative_to_json(enum alternative_kind kind, const struct
 {
     const struct alternative *a = &d->alternative[kind];
     struct json_object *o = json_object_new_object();
+    bool ends = a->works && a->forecast.ends;
 
     json_add_text(o, "kind", alternative_name(kind));
     json_add(o, "chosen", json_object_new_boolean(d->chosen == kind));
@@ -114,9 +115,12 @@ struct json_object *alternative_to_json(enum alternative_kind kind, const struct
     json_add_text(o, "reason_text", reason_text(a->reason));
     json_add_number(o, "downtime_limit_seconds", known((double)a->downtime_ns / 1e9));
     json_add_number(o, "cpu_limit_ratio", a->share);
-    json_add_number(o, "seconds", a->works ? a->forecast.seconds : NAN);
-    json_add_number(o, "downtime_seconds", a->works ? a->forecast.downtime_s : NAN);
-    json_add_number(o, "work_lost_seconds", a->works ? a->forecast.work_lost_s : NAN);
+    json_add_number(o, "speed_limit_bytes_per_second", known((double)a->speed_limit_bps));
+    json_add_number(o, "compression_cache_bytes", known((double)a->cache_bytes));
+    json_add(o, "ask", json_object_new_boolean(a->ask));
+    json_add_number(o, "seconds", ends ? a->forecast.seconds : NAN);
+    json_add_number(o, "downtime_seconds", ends ? a->forecast.downtime_s : NAN);
+    json_add_number(o, "work_lost_seconds", ends ? a->forecast.work_lost_s : NAN);
     return o;
 }
 

@@ -144,22 +144,27 @@ static struct json_object *array(struct reader *r, struct json_object *object, c
     return value;
 }
 
+static bool boolean(struct reader *r, struct json_object *object, const char *key)
+{
+    struct json_object *value;
+
+    if (!json_object_object_get_ex(object, key, &value))
+        return false;
+    if (!json_object_is_type(value, json_type_boolean))
+        complain(r, key, "must be true or false");
+    return json_object_get_boolean(value);
+}
+
 static void read_region(struct reader *r, struct json_object *object, unsigned vcpus,
                         struct model_region *ret)
 {
-    struct json_object *sequential;
-
     if (!is_object(r, object, " size rate sequential cpu_bound vcpu "))
         return;
     ret->bytes = quantity(r, object, "size", UNIT_SIZE, NAN);
     ret->rate_bps = quantity(r, object, "rate", UNIT_RATE, NAN);
     ret->cpu_bound = quantity(r, object, "cpu_bound", UNIT_SHARE, 1);
     ret->vcpu = (int)number(r, object, "vcpu", 0, vcpus - 1, MODEL_ALL_VCPUS);
-    if (json_object_object_get_ex(object, "sequential", &sequential)) {
-        if (!json_object_is_type(sequential, json_type_boolean))
-            complain(r, "sequential", "must be true or false");
-        ret->sequential = json_object_get_boolean(sequential);
-    }
+    ret->sequential = boolean(r, object, "sequential");
     if (ret->bytes < 4096)
         complain(r, "size", "must be at least 4KiB");
 }
@@ -247,7 +252,9 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
     const char *name;
     size_t at;
 
-    if (!is_object(r, object, " name start link guest hang_after fail_after "))
+    if (!is_object(r, object,
+                   " name start link guest speed_limit compression_cache post_copy hang_after"
+                   " fail_after "))
         return;
     name = string(r, object, "name");
     if (!name || (size_t)snprintf(ret->name, sizeof(ret->name), "%s", name) >= sizeof(ret->name))
@@ -255,6 +262,9 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
     ret->start_s = quantity(r, object, "start", UNIT_DURATION, 0);
     ret->hang_s = quantity(r, object, "hang_after", UNIT_DURATION, INFINITY);
     ret->fail_s = quantity(r, object, "fail_after", UNIT_DURATION, INFINITY);
+    ret->speed_limit_bps = quantity(r, object, "speed_limit", UNIT_RATE, 0);
+    ret->compression_cache_bytes = quantity(r, object, "compression_cache", UNIT_SIZE, 0);
+    ret->post_copy = boolean(r, object, "post_copy");
     at = step_in(r, "guest", -1);
     read_guest(r, json_object_object_get(object, "guest"), &ret->guest);
     step_out(r, at);

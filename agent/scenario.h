@@ -13,6 +13,9 @@
  *                "regions": [{"size": "200MiB", "rate": "210MB/s", "sequential": false,
  *                             "cpu_bound": "100%", "vcpu": 0}],
  *                "phases": [{"lasts": "10s", "rate": 1, "busy": 1}]},
+ *      "speed_limit": "100MB/s",             of the migration; none if absent
+ *      "compression_cache": "64MiB",         it is compressed, which has no effect here
+ *      "post_copy": true,                    it was started with post-copy; false if absent
  *      "hang_after": "8s",                   calls about it return no more, from then on
  *      "fail_after": "8s"}]}                 they fail
  *
@@ -36,6 +39,9 @@ struct scenario_domain {
     double start_s;
     double hang_s; /* INFINITY: never */
     double fail_s; /* likewise */
+    double speed_limit_bps;
+    double compression_cache_bytes;
+    bool post_copy;
     struct model_guest guest;
     struct model_link link;
 };

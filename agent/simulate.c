@@ -18,11 +18,22 @@ static void apply(struct model *m, const struct action *a)
     case ACTION_THROTTLE:
         m->cpu_share = a->share;
         break;
+    case ACTION_BANDWIDTH:
+        model_limit_speed(m, (double)a->speed_limit_bps);
+        break;
+    case ACTION_POST_COPY:
+        model_post_copy(m);
+        break;
+    case ACTION_SUSPEND:
+        model_suspend(m);
+        break;
     case ACTION_RELEASE:
         m->cpu_share = 1;
         break;
-    default:
+    case ACTION_CANCEL:
         model_cancel(m);
+        break;
+    default:
         break;
     }
 }

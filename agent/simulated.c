@@ -43,7 +43,7 @@
 
 enum { PENDING_MAX = 8 };
 
-enum domain_state { IDLE, MIGRATING, PAUSED, GONE, CANCELLED };
+enum domain_state { IDLE, MIGRATING, PAUSED, POST_COPY, GONE, CANCELLED };
 
 struct sim_domain {
     struct hv_domain id;
@@ -52,6 +52,7 @@ struct sim_domain {
     pthread_mutex_t lock; /* guards the rest */
     enum domain_state state;
     struct model model;
+    double cache_bytes;
     unsigned n_pending;
     struct hv_event pending[PENDING_MAX];
 };
@@ -152,6 +153,8 @@ static void advance(struct sim_domain *d)
 
     if (d->state == IDLE && t >= 0) {
         model_start(m, &d->script->guest, &d->script->link, d->seed);
+        model_limit_speed(m, d->script->speed_limit_bps);
+        d->cache_bytes = d->script->compression_cache_bytes;
         d->state = MIGRATING;
         push(d, HV_SYNC);
     }
@@ -171,7 +174,8 @@ static void advance(struct sim_domain *d)
             break;
     }
     /* The model runs through the blackout at once; the world has to wait for it. */
-    if (d->state == PAUSED && t >= m->time_s && d->n_pending < PENDING_MAX - 1)
+    if ((d->state == PAUSED || d->state == POST_COPY) && t >= m->time_s &&
+        d->n_pending < PENDING_MAX - 1)
         end_migration(d);
 }
 
@@ -354,6 +358,11 @@ static int leave(struct sim_domain *d, int r)
     return r;
 }
 
+static bool is_migrating(const struct sim_domain *d)
+{
+    return d->state == MIGRATING || d->state == PAUSED || d->state == POST_COPY;
+}
+
 static int link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating)
 {
     struct sim_domain *d = find(domain->uuid);
@@ -361,7 +370,7 @@ static int link_probe(struct hv_link *link, const struct hv_domain *domain, bool
 
     if (r < 0)
         return r;
-    *ret_migrating = d->state == MIGRATING || d->state == PAUSED;
+    *ret_migrating = is_migrating(d);
     return leave(d, 0);
 }
 
@@ -399,7 +408,7 @@ static int watch_job(struct hv_watch *watch, struct hv_job *ret)
     if (d->state == GONE)
         return leave(d, failure(-ENOENT, "the domain has left"));
     *ret = (struct hv_job){0};
-    if (d->state == MIGRATING || d->state == PAUSED) {
+    if (is_migrating(d)) {
         model_sample(&d->model, &s);
         *ret = (struct hv_job){
             .active = true,
@@ -410,6 +419,8 @@ static int watch_job(struct hv_watch *watch, struct hv_job *ret)
             .memory_processed_bytes = s.processed_bytes,
             .memory_remaining_bytes = s.remaining_bytes,
             .expected_downtime_ns = s.expected_downtime_ns,
+            .compression_cache_bytes = (uint64_t)d->cache_bytes,
+            .post_copy = d->state == POST_COPY,
         };
     }
     return leave(d, 0);
@@ -446,6 +457,67 @@ static int watch_set_downtime(struct hv_watch *watch, int64_t ns)
     return leave(watch->domain, 0);
 }
 
+static int watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
+{
+    int r = enter(watch->domain, watch->opened_s);
+
+    if (r < 0)
+        return r;
+    *ret_bps = (int64_t)watch->domain->model.speed_limit_bps;
+    return leave(watch->domain, 0);
+}
+
+static int watch_set_speed(struct hv_watch *watch, int64_t bps)
+{
+    int r = enter_migration(watch);
+
+    if (r < 0)
+        return r;
+    model_limit_speed(&watch->domain->model, (double)bps);
+    note(watch->domain, "set_speed", (double)bps);
+    return leave(watch->domain, 0);
+}
+
+static int watch_set_compression_cache(struct hv_watch *watch, int64_t bytes)
+{
+    int r = enter_migration(watch);
+
+    if (r < 0)
+        return r;
+    watch->domain->cache_bytes = (double)bytes;
+    note(watch->domain, "set_compression_cache", (double)bytes);
+    return leave(watch->domain, 0);
+}
+
+static int watch_post_copy(struct hv_watch *watch)
+{
+    struct sim_domain *d = watch->domain;
+    int r = enter_migration(watch);
+
+    if (r < 0)
+        return r;
+    if (!d->script->post_copy)
+        return leave(d, failure(-EINVAL, "the migration was not started with post-copy"));
+    model_post_copy(&d->model);
+    d->state = POST_COPY;
+    push(d, HV_POST_COPY);
+    note(d, "post_copy", d->model.time_s);
+    return leave(d, 0);
+}
+
+static int watch_suspend(struct hv_watch *watch)
+{
+    struct sim_domain *d = watch->domain;
+    int r = enter_migration(watch);
+
+    if (r < 0)
+        return r;
+    note(d, "suspend", d->model.time_s);
+    model_suspend(&d->model);
+    d->state = PAUSED;
+    return leave(d, 0);
+}
+
 static int watch_cancel(struct hv_watch *watch)
 {
     int r = enter_migration(watch);
@@ -476,7 +548,7 @@ static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_runni
         return failure(-ENOTCONN, "the scenario has cut the connection");
     pthread_mutex_lock(&d->lock);
     *ret_active = d->state != GONE;
-    *ret_running = d->state != GONE && d->state != PAUSED;
+    *ret_running = d->state != GONE && d->state != PAUSED && d->state != POST_COPY;
     return leave(d, 0);
 }
 
@@ -573,6 +645,11 @@ const struct hv_ops hv_simulated = {
     .watch_job = watch_job,
     .watch_get_downtime = watch_get_downtime,
     .watch_set_downtime = watch_set_downtime,
+    .watch_get_speed = watch_get_speed,
+    .watch_set_speed = watch_set_speed,
+    .watch_set_compression_cache = watch_set_compression_cache,
+    .watch_post_copy = watch_post_copy,
+    .watch_suspend = watch_suspend,
     .watch_cancel = watch_cancel,
     .watch_flush = watch_flush,
     .watch_state = watch_state,

@@ -406,10 +406,10 @@ void trace_step(struct trace *t, const struct trace_step *step)
     add_line(t, &line);
 }
 
-void trace_latch(struct trace *t, enum reason reason)
+void trace_latch(struct trace *t, enum action_kind action, enum reason reason)
 {
     if (t)
-        add_line(t, &(struct trace_line){.kind = TRACE_LATCH, .latch = reason});
+        add_line(t, &(struct trace_line){.kind = TRACE_LATCH, .latch = {action, reason}});
 }
 
 void trace_end(struct trace *t, const struct trace_end *end)

@@ -59,7 +59,7 @@ void trace_policy(struct trace *t, const struct policy *policy);
 /* Takes times of the monotonic clock and makes them relative. */
 void trace_step(struct trace *t, const struct trace_step *step);
 
-void trace_latch(struct trace *t, enum reason reason);
+void trace_latch(struct trace *t, enum action_kind action, enum reason reason);
 
 /* The last line. `t` is not to be used any more. */
 void trace_end(struct trace *t, const struct trace_end *end);

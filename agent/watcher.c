@@ -30,13 +30,17 @@ struct job {
     struct policy policy;
     double share; /* quota of ours in force; 1: none */
     int64_t downtime_limit_ns;
+    bool limit_known;
     int64_t limit_read_ns;
+    int64_t speed_limit_bps;
+    int64_t speed_found_bps; /* before we changed it; -1: we have not */
     int64_t flush_ns;
     int64_t drift_checked_ns;
     bool cancelling;
     struct trace *trace;
-    enum reason latched; /* not in the trace yet */
-    char proposed[160];  /* last proposal, so as not to repeat it */
+    enum reason latched[ACTIONS]; /* not in the trace yet */
+    bool post_copy_failed;        /* recorded */
+    char proposed[160];           /* last proposal, so as not to repeat it */
 };
 
 /* ---- what other threads may do ---- */
@@ -87,6 +91,10 @@ void watcher_mark(struct watcher *w, const struct hv_event *event)
         break;
     case HV_POST_COPY:
         w->mark.post_copy = w->mark.lift = true;
+        w->mark.post_copy_failed = false;
+        break;
+    case HV_POST_COPY_FAILED:
+        w->mark.post_copy_failed = true;
         break;
     case HV_RESUMED:
         w->mark.resumed = true;
@@ -224,10 +232,20 @@ static int read_job(struct job *j, struct hv_job *ret)
 
 /* ---- taking a sample ---- */
 
-static void latch(struct job *j, enum reason reason)
+static bool marked(struct watcher *w, const bool *mark)
 {
-    controller_latch_throttle(&j->controller, reason);
-    j->latched = reason;
+    bool is;
+
+    pthread_mutex_lock(&w->lock);
+    is = *mark;
+    pthread_mutex_unlock(&w->lock);
+    return is;
+}
+
+static void latch(struct job *j, enum action_kind action, enum reason reason)
+{
+    controller_latch(&j->controller, action, reason);
+    j->latched[action] = reason;
 }
 
 static void open_throttle(struct job *j)
@@ -242,7 +260,7 @@ static void open_throttle(struct job *j)
         pthread_mutex_unlock(&j->w->lock);
         return;
     }
-    latch(j, REASON_NO_CGROUP);
+    latch(j, ACTION_THROTTLE, REASON_NO_CGROUP);
     if (r == -EOPNOTSUPP)
         why = "no cgroup cpu controller, or its vCPUs are not in cgroups of their own";
     else if (r == -EACCES || r == -EPERM || r == -EROFS)
@@ -268,10 +286,20 @@ static void read_cpu_time(struct job *j, struct sample *s)
 
 static void read_limit(struct job *j, int64_t now)
 {
+    int64_t before_ns = j->downtime_limit_ns;
+
     if (j->limit_read_ns != 0 && now - j->limit_read_ns < LIMIT_CHECK_NS)
         return;
-    if (hv_watch_get_downtime(j->hv, &j->downtime_limit_ns) == 0)
+    if (hv_watch_get_downtime(j->hv, &j->downtime_limit_ns) == 0) {
+        if (j->limit_known && j->downtime_limit_ns != before_ns)
+            log_info("%s: somebody else changed the downtime limit from %" PRId64 " ms to %" PRId64
+                     " ms",
+                     j->w->domain.name, before_ns / NS_PER_MS, j->downtime_limit_ns / NS_PER_MS);
         j->limit_read_ns = now;
+        j->limit_known = true;
+    }
+    /* Not every hypervisor has one. */
+    (void)hv_watch_get_speed(j->hv, &j->speed_limit_bps);
     /* Unknown is fine: not every domain has disks. */
     (void)hv_watch_flush(j->hv, &j->flush_ns);
 }
@@ -292,10 +320,12 @@ static void take_sample(struct job *j, const struct hv_job *hv, int64_t sync_ns,
         .disk_total_bytes = hv->disk_total_bytes,
         .disk_remaining_bytes = hv->disk_remaining_bytes,
         .downtime_limit_ns = j->downtime_limit_ns,
+        .speed_limit_bps = j->speed_limit_bps,
+        .compression_cache_bytes = hv->compression_cache_bytes,
         .flush_ns = j->flush_ns,
         .expected_downtime_ns = hv->expected_downtime_ns,
         .auto_converge_percent = hv->auto_converge_percent,
-        .post_copy = hv->post_copy,
+        .post_copy = hv->post_copy || marked(j->w, &j->w->mark.post_copy),
         .cpu_share = j->share,
     };
     read_cpu_time(j, s);
@@ -311,7 +341,7 @@ static void check_drift(struct job *j, int64_t now)
     if (j->w->env->throttle->check(j->w->throttle, &drifted) == 0 && drifted > 0) {
         log_warning("%s: somebody else changed %zu of its vCPU quotas; not fighting over them",
                     j->w->domain.name, drifted);
-        latch(j, REASON_OTHER_WRITER);
+        latch(j, ACTION_THROTTLE, REASON_OTHER_WRITER);
     }
 }
 
@@ -335,6 +365,74 @@ static int apply_downtime(struct job *j, const struct action *a, char *detail, s
     return r;
 }
 
+static int apply_bandwidth(struct job *j, const struct action *a, char *detail, size_t size)
+{
+    int64_t started = monotonic_ns();
+    int r =
+        counted(j, METRICS_CALL_SET_SPEED, started, hv_watch_set_speed(j->hv, a->speed_limit_bps));
+    char text[UNITS_TEXT_MAX];
+
+    if (r < 0) {
+        latch(j, ACTION_BANDWIDTH, REASON_ACTION_FAILED);
+        snprintf(detail, size, "speed limit not set: %s", hypervisor_error());
+        return r;
+    }
+    if (j->speed_found_bps < 0)
+        j->speed_found_bps = j->speed_limit_bps;
+    j->speed_limit_bps = a->speed_limit_bps;
+    j->limit_read_ns = 0;
+    snprintf(detail, size, "speed limit %s",
+             a->speed_limit_bps > 0 ? units_format(UNIT_RATE, a->speed_limit_bps, text) : "lifted");
+    return 0;
+}
+
+static int apply_cache(struct job *j, const struct action *a, char *detail, size_t size)
+{
+    int64_t started = monotonic_ns();
+    int r = counted(j, METRICS_CALL_SET_COMPRESSION_CACHE, started,
+                    hv_watch_set_compression_cache(j->hv, a->cache_bytes));
+
+    if (r < 0) {
+        latch(j, ACTION_COMPRESSION_CACHE, REASON_ACTION_FAILED);
+        snprintf(detail, size, "compression cache not grown: %s", hypervisor_error());
+        return r;
+    }
+    snprintf(detail, size, "compression cache %" PRId64 " MiB", a->cache_bytes / MIB_BYTES);
+    return 0;
+}
+
+static int apply_post_copy(struct job *j, char *detail, size_t size)
+{
+    int64_t started = monotonic_ns();
+    int r = counted(j, METRICS_CALL_POST_COPY, started, hv_watch_post_copy(j->hv));
+
+    if (r < 0) {
+        latch(j, ACTION_POST_COPY,
+              r == -EINVAL ? REASON_POST_COPY_UNAVAILABLE : REASON_ACTION_FAILED);
+        snprintf(detail, size, "no switch to post-copy: %s", hypervisor_error());
+        return r;
+    }
+    snprintf(detail, size, "switch to post-copy requested");
+    return 0;
+}
+
+/* The quota is of no use to a guest that stands still, and in the way when it runs on. */
+static int apply_suspend(struct job *j, char *detail, size_t size)
+{
+    int64_t started = monotonic_ns();
+    int r = counted(j, METRICS_CALL_SUSPEND, started, hv_watch_suspend(j->hv));
+
+    if (r < 0) {
+        latch(j, ACTION_SUSPEND, REASON_ACTION_FAILED);
+        snprintf(detail, size, "guest not paused: %s", hypervisor_error());
+        return r;
+    }
+    lift(j->w, REASON_SUSPENDED, false);
+    j->share = 1;
+    snprintf(detail, size, "guest paused until the rest of its memory is sent");
+    return 0;
+}
+
 static int apply_throttle(struct job *j, const struct action *a, int64_t decided_ns, char *detail,
                           size_t size)
 {
@@ -348,7 +446,7 @@ static int apply_throttle(struct job *j, const struct action *a, int64_t decided
                  a->share * 100, (double)(monotonic_ns() - decided_ns) / 1e6);
         return 0;
     }
-    latch(j, r == -EBUSY ? REASON_OTHER_WRITER : REASON_ACTION_FAILED);
+    latch(j, ACTION_THROTTLE, r == -EBUSY ? REASON_OTHER_WRITER : REASON_ACTION_FAILED);
     snprintf(detail, size, "vCPU quota not set: %s", strerror(-r));
     return r;
 }
@@ -367,15 +465,22 @@ static int apply_cancel(struct job *j, char *detail, size_t size)
 
 static int apply(struct job *j, const struct action *a, int64_t decided_ns)
 {
-    static const enum policy_field approving[ACTIONS] = {
-        [ACTION_DOWNTIME] = POLICY_MAX_DOWNTIME,
-        [ACTION_THROTTLE] = POLICY_ALLOW_THROTTLE,
-        [ACTION_CANCEL] = POLICY_ALLOW_CANCEL,
-    };
     char detail[160] = "";
     int r = 0;
 
     switch (a->kind) {
+    case ACTION_BANDWIDTH:
+        r = apply_bandwidth(j, a, detail, sizeof(detail));
+        break;
+    case ACTION_COMPRESSION_CACHE:
+        r = apply_cache(j, a, detail, sizeof(detail));
+        break;
+    case ACTION_POST_COPY:
+        r = apply_post_copy(j, detail, sizeof(detail));
+        break;
+    case ACTION_SUSPEND:
+        r = apply_suspend(j, detail, sizeof(detail));
+        break;
     case ACTION_DOWNTIME:
         r = apply_downtime(j, a, detail, sizeof(detail));
         break;
@@ -391,40 +496,53 @@ static int apply(struct job *j, const struct action *a, int64_t decided_ns)
         return 0;
     }
     record(j->w, a->kind, r == 0 ? EVENT_APPLIED : EVENT_FAILED, a->reason,
-           j->policy.source[approving[a->kind]], detail);
+           j->policy.source[action_allowed_by(a->kind)], detail);
     return r;
+}
+
+/* What one action would have done, in words. */
+static enum action_kind action_of(enum alternative_kind kind, const struct alternative *a)
+{
+    static const enum action_kind actions[ALTERNATIVES] = {
+        [ALT_BANDWIDTH] = ACTION_BANDWIDTH,
+        [ALT_COMPRESSION_CACHE] = ACTION_COMPRESSION_CACHE,
+        [ALT_POST_COPY] = ACTION_POST_COPY,
+        [ALT_SUSPEND] = ACTION_SUSPEND,
+    };
+
+    if (kind == ALT_WAIT || kind == ALT_DOWNTIME || kind == ALT_THROTTLE || kind == ALT_BOTH)
+        return a->share < 1 ? ACTION_THROTTLE : ACTION_DOWNTIME;
+    return actions[kind];
 }
 
 /* Observe mode, or nothing approved: say once what would be done. */
 static void propose(struct job *j, const struct decision *d)
 {
     char text[sizeof(j->proposed)] = "";
-    enum action_kind kind = ACTION_THROTTLE;
-    enum reason reason = d->reason;
+    enum alternative_kind kind = ALT_BANDWIDTH;
+    enum action_kind action = ACTION_CANCEL;
 
     if (j->proposed[0])
         return;
-    if (d->n_actions > 0 && !d->apply) {
-        kind = d->action[0].kind;
-        reason = d->action[0].reason;
-        if (kind == ACTION_DOWNTIME)
-            migration_describe(&d->alternative[ALT_DOWNTIME], text, sizeof(text));
-        else if (kind == ACTION_THROTTLE)
-            migration_describe(&d->alternative[ALT_THROTTLE], text, sizeof(text));
-        else
-            snprintf(text, sizeof(text), "%s", action_name(kind));
+    if (d->n_actions > 0 && !d->apply && d->action[0].kind == ACTION_CANCEL) {
+        snprintf(text, sizeof(text), "%s", action_name(action));
+    } else if (d->n_actions > 0 && !d->apply) {
+        kind = d->chosen;
     } else if (d->reason == REASON_NOT_APPROVED) {
-        bool by_downtime = d->alternative[ALT_DOWNTIME].works;
-
-        kind = by_downtime ? ACTION_DOWNTIME : ACTION_THROTTLE;
-        if (by_downtime || d->alternative[ALT_THROTTLE].works)
-            migration_describe(&d->alternative[by_downtime ? ALT_DOWNTIME : ALT_THROTTLE], text,
-                               sizeof(text));
+        while (kind < ALTERNATIVES &&
+               !(d->alternative[kind].works && d->alternative[kind].forecast.ends))
+            kind++;
+    } else {
+        return;
+    }
+    if (!text[0] && kind < ALTERNATIVES) {
+        action = action_of(kind, &d->alternative[kind]);
+        migration_describe(kind, &d->alternative[kind], text, sizeof(text));
     }
     if (!text[0])
         return;
     snprintf(j->proposed, sizeof(j->proposed), "%s", text);
-    record(j->w, kind, EVENT_PROPOSED, reason, "", text);
+    record(j->w, action, EVENT_PROPOSED, d->reason, "", text);
 }
 
 /* ---- the trace ---- */
@@ -438,9 +556,11 @@ static void trace_before(struct job *j, const struct sample *s)
         j->trace = trace_start(env->traces, &j->w->domain, s->now_ns - s->elapsed_ns, env->poll_ns,
                                &j->policy);
     trace_policy(j->trace, &j->policy);
-    if (j->latched != REASON_NONE)
-        trace_latch(j->trace, j->latched);
-    j->latched = REASON_NONE;
+    for (unsigned i = 0; i < ACTIONS; i++) {
+        if (j->latched[i] != REASON_NONE)
+            trace_latch(j->trace, (enum action_kind)i, j->latched[i]);
+        j->latched[i] = REASON_NONE;
+    }
 }
 
 static void trace_decision(struct job *j, const struct sample *s, const struct decision *d,
@@ -515,14 +635,25 @@ static int64_t take_sync(struct watcher *w)
     return sync_ns;
 }
 
-static bool marked(struct watcher *w, const bool *mark)
+/* Nothing can be decided then but by an administrator, who has to know. */
+static void note_post_copy_failure(struct job *j, struct decision *d)
 {
-    bool is;
+    bool failed = marked(j->w, &j->w->mark.post_copy_failed);
 
-    pthread_mutex_lock(&w->lock);
-    is = *mark;
-    pthread_mutex_unlock(&w->lock);
-    return is;
+    if (failed)
+        d->reason = REASON_POST_COPY_FAILED;
+    if (failed && !j->post_copy_failed)
+        record(j->w, ACTION_POST_COPY, EVENT_FAILED, REASON_POST_COPY_FAILED, "",
+               "recover it with: virsh migrate --postcopy --postcopy-resume");
+    j->post_copy_failed = failed;
+}
+
+/* The speed limit outlives the migration, unlike the downtime limit, which libvirt puts back. */
+static void restore_speed(struct job *j)
+{
+    if (j->speed_found_bps >= 0 && hv_watch_set_speed(j->hv, j->speed_found_bps) < 0)
+        log_warning("%s: its migration speed limit could not be restored: %s", j->w->domain.name,
+                    hypervisor_error());
 }
 
 static void set_start(struct watcher *w, int64_t elapsed_ns)
@@ -580,6 +711,7 @@ static int look(struct job *j)
     }
     trace_decision(j, &s, &d, result);
     propose(j, &d);
+    note_post_copy_failure(j, &d);
     publish(j, &s, &d);
     return 0;
 }
@@ -641,6 +773,26 @@ static void wait_for_result(struct watcher *w)
     }
 }
 
+/* A switchover that does not end is a guest that nobody can reach. */
+static void watch_switchover(struct job *j, int64_t paused_ns, bool *told)
+{
+    const int64_t *p = j->policy.values.v;
+    struct action cancel = {.kind = ACTION_CANCEL, .reason = REASON_STALLED};
+
+    if (*told || monotonic_ns() - paused_ns < p[POLICY_STALL_TIMEOUT])
+        return;
+    *told = true;
+    pthread_mutex_lock(&j->w->lock);
+    j->w->view.decision.verdict = VERDICT_STALLED;
+    j->w->view.decision.reason = REASON_STALLED;
+    phase_export(j->w->env->metrics, &j->w->view);
+    pthread_mutex_unlock(&j->w->lock);
+    log_warning("%s: the switchover has not ended within stall_timeout", j->w->domain.name);
+    if (p[POLICY_MODE] == MODE_ENFORCE &&
+        action_allowance(&j->policy.values, ACTION_CANCEL) == ALLOW_YES)
+        apply(j, &cancel, monotonic_ns());
+}
+
 /*
  * The guest is paused for the switchover. Every question now would lengthen the downtime, so events
  * tell how it ends; only a guest paused for long is asked for its state, which takes no job.
@@ -649,6 +801,8 @@ static void wait_for_result(struct watcher *w)
 static bool wait_paused(struct job *j)
 {
     struct watcher *w = j->w;
+    int64_t paused_ns = monotonic_ns();
+    bool told = false;
     bool active = true;
     bool running = false;
 
@@ -663,8 +817,9 @@ static bool wait_paused(struct job *j)
         atomic_store(&w->heard_ns, monotonic_ns());
         if (marked(w, &w->mark.stopped) || marked(w, &w->mark.completed))
             return true;
-        if (marked(w, &w->mark.resumed))
+        if (marked(w, &w->mark.resumed) || marked(w, &w->mark.post_copy))
             break;
+        watch_switchover(j, paused_ns, &told);
         if (hv_watch_state(j->hv, &active, &running) < 0 || !active || running)
             break;
     }
@@ -688,6 +843,7 @@ static enum outcome outcome_of(struct job *j, int error)
 static void watch(struct job *j)
 {
     struct watcher *w = j->w;
+    enum outcome outcome;
     int r;
 
     do {
@@ -707,18 +863,23 @@ static void watch(struct job *j)
     if (r != -ESRCH && r != -ENOTCONN && r != -ENOENT) {
         /* We stop; the migration goes on without us. */
         lift(w, REASON_AGENT_STOP, true);
+        restore_speed(j);
         end_trace(j, "agent-stop");
         return;
     }
     if (r != -ENOTCONN)
         wait_for_result(w);
-    finish(j, outcome_of(j, r));
+    outcome = outcome_of(j, r);
+    finish(j, outcome);
+    if (outcome == OUTCOME_CANCELLED || outcome == OUTCOME_FAILED)
+        restore_speed(j);
 }
 
 static void *watcher_main(void *arg)
 {
     struct watcher *w = arg;
-    struct job j = {.w = w, .share = 1, .downtime_limit_ns = 300 * NS_PER_MS};
+    struct job j = {
+        .w = w, .share = 1, .downtime_limit_ns = 300 * NS_PER_MS, .speed_found_bps = -1};
     int64_t started = monotonic_ns();
     int r;
 

@@ -34,6 +34,7 @@ struct watcher {
         int64_t sync_ns; /* newest sync not yet looked at; 0: none */
         bool switchover;
         bool post_copy;
+        bool post_copy_failed;
         bool resumed;
         bool stopped;
         bool migrated;

@@ -6,9 +6,16 @@
 
 static const char *const versions[] = {MIGPOLICY_VERSION, NULL};
 static const char *const calls[] = {
-    [METRICS_CALL_JOB_STATS] = "job_stats", [METRICS_CALL_SET_DOWNTIME] = "set_downtime",
-    [METRICS_CALL_ABORT] = "abort",         [METRICS_CALL_OPEN] = "open",
-    [METRICS_CALL_LIST] = "list",           NULL,
+    [METRICS_CALL_JOB_STATS] = "job_stats",
+    [METRICS_CALL_SET_DOWNTIME] = "set_downtime",
+    [METRICS_CALL_SET_SPEED] = "set_speed",
+    [METRICS_CALL_SET_COMPRESSION_CACHE] = "set_compression_cache",
+    [METRICS_CALL_POST_COPY] = "post_copy",
+    [METRICS_CALL_SUSPEND] = "suspend",
+    [METRICS_CALL_ABORT] = "abort",
+    [METRICS_CALL_OPEN] = "open",
+    [METRICS_CALL_LIST] = "list",
+    NULL,
 };
 static const char *const sources[] = {
     [METRICS_SOURCE_CONFIG] = "config",

@@ -2,6 +2,7 @@
 #include "policy/controller.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "policy/units.h"
@@ -15,6 +16,19 @@
 /* Changes smaller than these are not worth a write. */
 #define DOWNTIME_DEADBAND 0.05
 #define SHARE_DEADBAND    0.05
+#define SPEED_DEADBAND    0.1
+/* A speed limit is what slows a link that carries more than this part of it. */
+#define SPEED_LIMITING 0.85
+/* A speed limit that would just do is raised by this much more. */
+#define SPEED_MARGIN 1.1
+/* The cache is made larger than what the guest writes to: it is a hash without chains. */
+#define CACHE_MARGIN 1.25
+/* The guest's speed while its memory is fetched after the switch to post-copy: a guess. */
+#define POST_COPY_SPEED 0.5
+/* Asked for and not there after this long, post-copy has failed. */
+#define POST_COPY_WAIT_S 10.0
+/* Downtime limits are the same when they differ by less than what libvirt counts in. */
+#define DOWNTIME_SAME_NS NS_PER_MS
 /* A quota that leaves the guest more than this much of its speed does nothing. */
 #define USELESS_SPEED 0.95
 /* The gentle objective aims at this part of the time left. */
@@ -52,14 +66,16 @@ struct outlook {
     const struct estimate *e;
     const struct policy_values *policy;
     const struct sample *s;
-    double left_s; /* until the deadline; INFINITY: none, or it has passed */
+    int64_t deadline_ns; /* since the start; POLICY_NONE: none */
+    double left_s;       /* until the deadline; INFINITY: none, or it has passed */
     double ceiling_s;
 };
 
 const char *alternative_name(enum alternative_kind kind)
 {
-    static const char *const names[ALTERNATIVES] = {"wait", "downtime", "throttle",
-                                                    "downtime+throttle"};
+    static const char *const names[ALTERNATIVES] = {"wait",      "bandwidth", "compression-cache",
+                                                    "downtime",  "throttle",  "downtime+throttle",
+                                                    "post-copy", "suspend"};
 
     return names[kind];
 }
@@ -72,10 +88,36 @@ void controller_init(struct controller *c)
     c->low_bytes = INFINITY;
 }
 
-void controller_latch_throttle(struct controller *c, enum reason reason)
+void controller_latch(struct controller *c, enum action_kind action, enum reason reason)
 {
-    c->throttle_latched = true;
-    c->throttle_latch_reason = reason;
+    c->latched[action] = reason;
+}
+
+enum policy_field action_allowed_by(enum action_kind action)
+{
+    static const enum policy_field fields[ACTIONS] = {
+        [ACTION_BANDWIDTH] = POLICY_ALLOW_BANDWIDTH,
+        [ACTION_COMPRESSION_CACHE] = POLICY_ALLOW_COMPRESSION_CACHE,
+        [ACTION_DOWNTIME] = POLICY_MAX_DOWNTIME,
+        [ACTION_THROTTLE] = POLICY_ALLOW_THROTTLE,
+        [ACTION_RELEASE] = POLICY_FIELDS,
+        [ACTION_POST_COPY] = POLICY_ALLOW_POST_COPY,
+        [ACTION_SUSPEND] = POLICY_ALLOW_SUSPEND,
+        [ACTION_CANCEL] = POLICY_ALLOW_CANCEL,
+    };
+
+    return fields[action];
+}
+
+enum policy_allow action_allowance(const struct policy_values *policy, enum action_kind action)
+{
+    enum policy_field field = action_allowed_by(action);
+
+    if (field == POLICY_FIELDS)
+        return ALLOW_YES;
+    if (field == POLICY_MAX_DOWNTIME)
+        return policy->v[field] != POLICY_NONE ? ALLOW_YES : ALLOW_NO;
+    return (enum policy_allow)policy->v[field];
 }
 
 static double seconds(int64_t ns)
@@ -158,11 +200,152 @@ static double usable_ceiling(const struct outlook *o)
     return fmax((o->ceiling_s - overhead_s(o)) / DOWNTIME_SLACK, 0);
 }
 
+/* The alternative of doing one thing, before it is known what it would do. */
+static struct alternative may(const struct outlook *o, enum action_kind action)
+{
+    enum policy_allow allow = action_allowance(o->policy, action);
+
+    return (struct alternative){
+        .approved = allow == ALLOW_YES,
+        .ask = allow == ALLOW_ASK,
+        .share = 1,
+        .downtime_ns = o->s->downtime_limit_ns,
+    };
+}
+
+static struct forecast forecast_faster(const struct outlook *o, double bandwidth)
+{
+    return forecast_run(o->e, &(struct forecast_case){
+                                  .curve = &o->e->curve,
+                                  .speed = 1,
+                                  .bandwidth = bandwidth,
+                                  .downtime_limit_s = seconds(o->s->downtime_limit_ns),
+                                  .overhead_s = overhead_s(o),
+                                  .horizon_s = o->left_s,
+                              });
+}
+
+/*
+ * A higher speed limit costs the guest nothing. How much faster the link would be without the
+ * present limit nobody knows, nor always whether there is one: where the forecast promises nothing,
+ * it is worth a try.
+ */
+static struct alternative try_bandwidth(const struct controller *c, const struct outlook *o)
+{
+    struct alternative a = may(o, ACTION_BANDWIDTH);
+    double carried = o->e->transfer_bps;
+    double limit = (double)o->s->speed_limit_bps;
+    double max = (double)o->policy->v[POLICY_MAX_BANDWIDTH]; /* negative: none */
+    double low = 1;
+    double high = max / carried;
+
+    a.reason = c->latched[ACTION_BANDWIDTH];
+    if (a.reason != REASON_NONE)
+        return a;
+    if (limit > 0 && carried < SPEED_LIMITING * limit) {
+        a.reason = REASON_BANDWIDTH_NOT_LIMITING;
+        return a;
+    }
+    if (max >= 0 && max <= fmax(limit, carried) * (1 + SPEED_DEADBAND)) {
+        a.reason = REASON_BANDWIDTH_OVER_CEILING;
+        return a;
+    }
+    /* Without any limit there is none to raise; one that libvirt does not know may be set once. */
+    if (limit <= 0 && c->speed_set_bps != 0) {
+        a.reason = REASON_BANDWIDTH_NOT_LIMITING;
+        return a;
+    }
+    a.works = true;
+    a.reason = REASON_BANDWIDTH_WORTH_A_TRY;
+    if (max < 0)
+        return a;
+    a.forecast = forecast_faster(o, high);
+    if (a.forecast.ends && limit > 0) {
+        a.reason = REASON_BANDWIDTH_SUFFICES;
+        while (high / low > 1.02) {
+            double middle = sqrt(low * high);
+
+            if (forecast_faster(o, middle).ends)
+                high = middle;
+            else
+                low = middle;
+        }
+        high = fmin(high * SPEED_MARGIN, max / carried);
+        a.forecast = forecast_faster(o, high);
+    }
+    a.speed_limit_bps = (int64_t)(high * carried);
+    return a;
+}
+
+static struct alternative try_compression_cache(const struct controller *c, const struct outlook *o)
+{
+    struct alternative a = may(o, ACTION_COMPRESSION_CACHE);
+    int64_t now = (int64_t)o->s->compression_cache_bytes;
+    int64_t max = o->policy->v[POLICY_MAX_COMPRESSION_CACHE];
+    double wanted = o->e->hot_bytes * CACHE_MARGIN;
+
+    a.reason = c->latched[ACTION_COMPRESSION_CACHE];
+    if (a.reason != REASON_NONE)
+        return a;
+    a.reason = REASON_NOT_COMPRESSED;
+    if (now <= 0)
+        return a;
+    /* QEMU takes powers of two only. */
+    a.cache_bytes = now;
+    while ((double)a.cache_bytes < wanted && (max == POLICY_NONE || a.cache_bytes <= max / 2))
+        a.cache_bytes *= 2;
+    a.works = a.cache_bytes > now;
+    a.reason = a.works ? REASON_CACHE_WORTH_A_TRY : REASON_CACHE_LARGE_ENOUGH;
+    return a;
+}
+
+/* What remains is sent while the guest stands still, or runs elsewhere without it. */
+static struct forecast send_rest(const struct outlook *o, double downtime_s, double speed)
+{
+    double send_s = o->e->remaining_bytes / o->e->drain_bps;
+
+    return (struct forecast){
+        .ends = true,
+        .seconds = send_s + overhead_s(o),
+        .downtime_s = downtime_s + overhead_s(o),
+        .work_lost_s = send_s * (1 - speed) + overhead_s(o),
+    };
+}
+
+static struct alternative try_post_copy(const struct controller *c, const struct outlook *o)
+{
+    struct alternative a = may(o, ACTION_POST_COPY);
+
+    a.reason = c->latched[ACTION_POST_COPY];
+    a.works = a.reason == REASON_NONE;
+    if (a.works) {
+        a.reason = REASON_POST_COPY_SUFFICES;
+        a.forecast = send_rest(o, 0, POST_COPY_SPEED);
+    }
+    return a;
+}
+
+static struct alternative try_suspend(const struct controller *c, const struct outlook *o)
+{
+    struct alternative a = may(o, ACTION_SUSPEND);
+
+    a.reason = c->latched[ACTION_SUSPEND];
+    a.works = a.reason == REASON_NONE;
+    if (a.works) {
+        a.reason = REASON_SUSPEND_SUFFICES;
+        a.forecast = send_rest(o, o->e->remaining_bytes / o->e->drain_bps, 0);
+    }
+    return a;
+}
+
 static struct alternative try_downtime(const struct controller *c, const struct outlook *o)
 {
-    struct alternative a = {.share = 1, .approved = o->ceiling_s > 0};
+    struct alternative a = may(o, ACTION_DOWNTIME);
     double needed = least_downtime(o, &o->e->curve, 1, DOWNTIME_LIMIT_MAX_S);
 
+    a.reason = c->latched[ACTION_DOWNTIME];
+    if (a.reason != REASON_NONE)
+        return a;
     if (needed <= 0) {
         a.reason = REASON_DOWNTIME_INSUFFICIENT;
         return a;
@@ -190,12 +373,14 @@ static struct alternative try_downtime(const struct controller *c, const struct 
  * favourable curve that may be enough. A limit costs the guest nothing until it ends the migration,
  * so it is raised as far as is allowed, and what shorter passes show decides what comes next.
  */
-static void hope_for_downtime(const struct outlook *o, struct alternative *a)
+static void hope_for_downtime(const struct controller *c, const struct outlook *o,
+                              struct alternative *a)
 {
     double limit_s = usable_ceiling(o);
     struct forecast hoped = forecast_at(o, &o->e->slow, 1, limit_s);
 
-    if (a->approved || o->ceiling_s <= 0 || !hoped.ends)
+    if (a->approved || o->ceiling_s <= 0 || !hoped.ends ||
+        c->latched[ACTION_DOWNTIME] != REASON_NONE)
         return;
     *a = (struct alternative){
         .approved = true,
@@ -225,16 +410,16 @@ static struct alternative try_throttle(const struct controller *c, const struct 
                                        double max_s)
 {
     double floor_share = (double)o->policy->v[POLICY_MIN_CPU] / (double)PPM_ONE;
-    struct alternative best = {.share = floor_share,
-                               .downtime_ns = o->s->downtime_limit_ns,
-                               .reason = REASON_THROTTLE_INSUFFICIENT,
-                               .approved = o->policy->v[POLICY_ALLOW_THROTTLE] == ALLOW_YES};
+    struct alternative best = may(o, ACTION_THROTTLE);
     struct spread best_spread = {0};
 
-    if (c->throttle_latched || o->s->auto_converge_percent > 0) {
-        best.reason = c->throttle_latched ? c->throttle_latch_reason : REASON_AUTO_CONVERGE;
+    best.share = floor_share;
+    best.reason = c->latched[ACTION_THROTTLE];
+    if (best.reason == REASON_NONE && o->s->auto_converge_percent > 0)
+        best.reason = REASON_AUTO_CONVERGE;
+    if (best.reason != REASON_NONE)
         return best;
-    }
+    best.reason = REASON_THROTTLE_INSUFFICIENT;
     if (estimate_speed_at(o->e, floor_share) > USELESS_SPEED) {
         best.reason = REASON_THROTTLE_USELESS;
         return best;
@@ -269,7 +454,7 @@ static struct alternative try_throttle(const struct controller *c, const struct 
         if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_LEAST_LOSS && !best_spread.all_end)
             break;
     }
-    if (best.works && !best.approved)
+    if (best.works && !best.approved && !best.ask)
         best.reason = REASON_NOT_APPROVED;
     else if (best.works)
         best.reason = max_s > 0 ? REASON_BOTH_SUFFICE : REASON_THROTTLE_SUFFICES;
@@ -288,13 +473,19 @@ static void try_all(const struct controller *c, const struct outlook *o, struct 
     };
     a[ALT_WAIT].works = a[ALT_WAIT].forecast.ends;
     a[ALT_WAIT].reason = a[ALT_WAIT].works ? REASON_CONVERGES : REASON_UNCONFIRMED;
+    a[ALT_BANDWIDTH] = try_bandwidth(c, o);
+    a[ALT_COMPRESSION_CACHE] = try_compression_cache(c, o);
     a[ALT_DOWNTIME] = try_downtime(c, o);
     a[ALT_THROTTLE] = try_throttle(c, o, 0);
-    a[ALT_BOTH] = try_throttle(c, o, usable_ceiling(o));
+    a[ALT_BOTH] =
+        try_throttle(c, o, c->latched[ACTION_DOWNTIME] == REASON_NONE ? usable_ceiling(o) : 0);
     a[ALT_BOTH].approved = a[ALT_BOTH].approved && o->ceiling_s > 0;
+    a[ALT_BOTH].ask = a[ALT_BOTH].ask && o->ceiling_s > 0;
+    a[ALT_POST_COPY] = try_post_copy(c, o);
+    a[ALT_SUSPEND] = try_suspend(c, o);
     if (!(a[ALT_THROTTLE].approved && a[ALT_THROTTLE].works) &&
         !(a[ALT_BOTH].approved && a[ALT_BOTH].works))
-        hope_for_downtime(o, &a[ALT_DOWNTIME]);
+        hope_for_downtime(c, o, &a[ALT_DOWNTIME]);
     d->alternatives_known = true;
 }
 
@@ -347,25 +538,39 @@ static void account(struct controller *c, const struct sample *s, const struct b
         c->moved_ns = s->now_ns;
 }
 
-static void want(struct controller *c, const struct outlook *o, struct decision *d,
-                 const struct alternative *a)
+/* What has to be done to get from here to there. Returns how many actions that are. */
+static unsigned steps_to(const struct outlook *o, enum alternative_kind kind,
+                         const struct alternative *a, struct action out[DECISION_ACTIONS_MAX])
 {
     const struct sample *s = o->s;
     bool gentle = o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE;
     double limit = (double)s->downtime_limit_ns;
+    unsigned n = 0;
 
-    if (fabs((double)a->downtime_ns - limit) > DOWNTIME_DEADBAND * limit) {
-        add_action(d, (struct action){.kind = ACTION_DOWNTIME,
-                                      .reason = a->reason,
-                                      .downtime_ns = a->downtime_ns});
-        c->passes_since_downtime = 0;
+    switch (kind) {
+    case ALT_BANDWIDTH:
+        out[n++] = (struct action){.kind = ACTION_BANDWIDTH, .speed_limit_bps = a->speed_limit_bps};
+        break;
+    case ALT_COMPRESSION_CACHE:
+        out[n++] = (struct action){.kind = ACTION_COMPRESSION_CACHE, .cache_bytes = a->cache_bytes};
+        break;
+    case ALT_POST_COPY:
+        out[n++] = (struct action){.kind = ACTION_POST_COPY};
+        break;
+    case ALT_SUSPEND:
+        out[n++] = (struct action){.kind = ACTION_SUSPEND};
+        break;
+    default:
+        if (fabs((double)a->downtime_ns - limit) > DOWNTIME_DEADBAND * limit)
+            out[n++] = (struct action){.kind = ACTION_DOWNTIME, .downtime_ns = a->downtime_ns};
+        if (a->share < s->cpu_share - SHARE_DEADBAND ||
+            (gentle && a->share < 1 && a->share > s->cpu_share + SHARE_DEADBAND))
+            out[n++] = (struct action){
+                .kind = ACTION_THROTTLE, .share = a->share, .period_us = CONTROLLER_PERIOD_US};
     }
-    if (a->share < s->cpu_share - SHARE_DEADBAND ||
-        (gentle && a->share < 1 && a->share > s->cpu_share + SHARE_DEADBAND))
-        add_action(d, (struct action){.kind = ACTION_THROTTLE,
-                                      .reason = a->reason,
-                                      .share = a->share,
-                                      .period_us = CONTROLLER_PERIOD_US});
+    for (unsigned i = 0; i < n; i++)
+        out[i].reason = a->reason;
+    return n;
 }
 
 /* A throttle is in force: keep it, ease it, or give it up. True when the step is decided. */
@@ -376,12 +581,13 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
     double limit_s = seconds(s->downtime_limit_ns);
     const int64_t *p = o->policy->v;
 
-    if (p[POLICY_ALLOW_THROTTLE] != ALLOW_YES || p[POLICY_MODE] != MODE_ENFORCE) {
+    if (action_allowance(o->policy, ACTION_THROTTLE) != ALLOW_YES ||
+        p[POLICY_MODE] != MODE_ENFORCE) {
         add_release(d, REASON_POLICY_CHANGED);
         return false;
     }
-    if (c->throttle_latched) {
-        add_release(d, c->throttle_latch_reason);
+    if (c->latched[ACTION_THROTTLE] != REASON_NONE) {
+        add_release(d, c->latched[ACTION_THROTTLE]);
         return false;
     }
     if (s->auto_converge_percent > 0) {
@@ -390,7 +596,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
     }
     if (p[POLICY_MAX_WORK_LOST] != POLICY_NONE &&
         c->work_lost_s + c->last_loss_s > seconds(p[POLICY_MAX_WORK_LOST])) {
-        controller_latch_throttle(c, REASON_WORK_BUDGET_SPENT);
+        controller_latch(c, ACTION_THROTTLE, REASON_WORK_BUDGET_SPENT);
         add_release(d, REASON_WORK_BUDGET_SPENT);
         return false;
     }
@@ -408,7 +614,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
     }
     if (c->throttled_passes > 0 && e->last_x_bytes > NOT_SHRINKING * e->prev_x_bytes &&
         !d->alternative[ALT_THROTTLE].works && !d->alternative[ALT_BOTH].works) {
-        controller_latch_throttle(c, REASON_THROTTLE_INEFFECTIVE);
+        controller_latch(c, ACTION_THROTTLE, REASON_THROTTLE_INEFFECTIVE);
         c->latch_bps = e->drain_bps;
         add_release(d, REASON_THROTTLE_INEFFECTIVE);
         d->alternative[ALT_THROTTLE].reason = REASON_THROTTLE_INEFFECTIVE;
@@ -419,35 +625,144 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
     return false;
 }
 
-/* Takes the first approved alternative that works; false when there is none. */
+/*
+ * The alternatives in the policy's order. Downtime and throttle together come after either alone,
+ * and nothing comes after an approved cancel.
+ */
+static unsigned ladder(const struct outlook *o, enum alternative_kind out[ALTERNATIVES])
+{
+    int64_t order = o->policy->v[POLICY_ORDER];
+    bool seen[RUNGS] = {false};
+    unsigned n = 0;
+
+    for (unsigned place = 0; place < RUNGS; place++) {
+        enum policy_rung rung = policy_rung_at(order, place);
+
+        seen[rung] = true;
+        if (rung == RUNG_CANCEL && action_allowance(o->policy, ACTION_CANCEL) == ALLOW_YES)
+            break;
+        if (rung == RUNG_BANDWIDTH) {
+            out[n++] = ALT_BANDWIDTH;
+            out[n++] = ALT_COMPRESSION_CACHE;
+        } else if (rung == RUNG_DOWNTIME) {
+            out[n++] = ALT_DOWNTIME;
+        } else if (rung == RUNG_THROTTLE) {
+            out[n++] = ALT_THROTTLE;
+        } else if (rung == RUNG_POST_COPY) {
+            out[n++] = ALT_POST_COPY;
+        } else if (rung == RUNG_SUSPEND) {
+            out[n++] = ALT_SUSPEND;
+        }
+        if ((rung == RUNG_DOWNTIME || rung == RUNG_THROTTLE) && seen[RUNG_DOWNTIME] &&
+            seen[RUNG_THROTTLE])
+            out[n++] = ALT_BOTH;
+    }
+    return n;
+}
+
+static void take(struct controller *c, const struct outlook *o, struct decision *d,
+                 enum alternative_kind kind)
+{
+    struct action steps[DECISION_ACTIONS_MAX];
+    unsigned n = steps_to(o, kind, &d->alternative[kind], steps);
+
+    for (unsigned i = 0; i < n; i++) {
+        add_action(d, steps[i]);
+        if (steps[i].kind == ACTION_DOWNTIME)
+            c->passes_since_downtime = 0;
+    }
+    d->chosen = kind;
+    d->verdict = d->n_actions > 0 ? VERDICT_NEEDS_HELP : VERDICT_HELPED;
+    if (d->n_actions == 0)
+        d->reason = REASON_IN_FORCE;
+}
+
+static void propose(const struct outlook *o, struct decision *d, enum alternative_kind kind)
+{
+    d->n_proposed = steps_to(o, kind, &d->alternative[kind], d->proposed);
+    d->chosen = ALTERNATIVES;
+    d->verdict = VERDICT_NEEDS_HELP;
+    d->reason = REASON_ASKED;
+}
+
+/*
+ * Takes the first approved alternative that works, or else proposes the first that works and may
+ * be asked about; false when there is neither.
+ */
 static bool choose(struct controller *c, const struct outlook *o, struct decision *d)
 {
-    static const enum alternative_kind order[] = {ALT_DOWNTIME, ALT_THROTTLE, ALT_BOTH};
+    enum alternative_kind order[ALTERNATIVES];
+    unsigned n = ladder(o, order);
 
-    for (unsigned i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
-        const struct alternative *a = &d->alternative[order[i]];
+    for (unsigned i = 0; i < n; i++) {
+        if (d->alternative[order[i]].approved && d->alternative[order[i]].works) {
+            take(c, o, d, order[i]);
+            return true;
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (d->alternative[order[i]].ask && d->alternative[order[i]].works) {
+            propose(o, d, order[i]);
+            return true;
+        }
+    }
+    return false;
+}
 
-        if (!a->approved || !a->works)
+/* Post-copy or a pause, whichever the policy allows, or wants to be asked about. */
+static bool force(struct controller *c, const struct outlook *o, struct decision *d,
+                  const enum alternative_kind ways[], unsigned n, enum reason reason)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct alternative *a = &d->alternative[ways[i]];
+
+        if (!a->works || !(a->approved || a->ask))
             continue;
-        want(c, o, d, a);
-        d->chosen = order[i];
-        d->verdict = d->n_actions > 0 ? VERDICT_NEEDS_HELP : VERDICT_HELPED;
-        if (d->n_actions == 0)
-            d->reason = REASON_IN_FORCE;
+        a->reason = reason;
+        d->n_actions = 0;
+        if (a->approved)
+            take(c, o, d, ways[i]);
+        else
+            propose(o, d, ways[i]);
         return true;
     }
     return false;
 }
 
+/* The policy's limit of passes: stop and copy now, by downtime where the ceiling allows it. */
+static void step_precopy_limit(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    static const enum alternative_kind ways[] = {ALT_DOWNTIME, ALT_SUSPEND};
+    int64_t passes = o->policy->v[POLICY_PRECOPY_ITERATIONS];
+    int64_t bytes = o->policy->v[POLICY_PRECOPY_THRESHOLD];
+    double limit_s = o->e->last_x_bytes / o->e->transfer_bps * SPEED_MARGIN;
+    struct alternative *a = &d->alternative[ALT_DOWNTIME];
+
+    if (!o->s->at_sync || !((passes != POLICY_NONE && o->e->passes >= (unsigned)passes) ||
+                            (bytes != POLICY_NONE && o->e->last_x_bytes <= (double)bytes)))
+        return;
+    *a = may(o, ACTION_DOWNTIME);
+    a->approved = limit_s <= usable_ceiling(o);
+    a->reason = c->latched[ACTION_DOWNTIME];
+    a->works = a->reason == REASON_NONE;
+    a->downtime_ns = (int64_t)fmax(limit_s * 1e9, (double)o->s->downtime_limit_ns);
+    a->forecast = send_rest(o, limit_s, 0);
+    if (!force(c, o, d, ways, 2, REASON_PRECOPY_LIMIT))
+        d->reason = REASON_PRECOPY_LIMIT;
+}
+
 static void consider_cancel(struct controller *c, const struct outlook *o, struct decision *d)
 {
+    static const enum alternative_kind ways[] = {ALT_POST_COPY, ALT_SUSPEND};
     const struct sample *s = o->s;
     const int64_t *p = o->policy->v;
-    double deadline_s = seconds(p[POLICY_DEADLINE]);
-    bool late = p[POLICY_DEADLINE] != POLICY_NONE && s->elapsed_ns >= p[POLICY_DEADLINE];
+    enum policy_allow allow = action_allowance(o->policy, ACTION_CANCEL);
+    double deadline_s = seconds(o->deadline_ns);
+    bool late = o->deadline_ns != POLICY_NONE && s->elapsed_ns >= o->deadline_ns;
     bool lost = c->hopeless_since_ns != 0 && c->hopeless_syncs >= HOPELESS_HOLD_SYNCS &&
                 seconds(s->now_ns - c->hopeless_since_ns) >= HOPELESS_HOLD_S;
     bool stalled = d->verdict == VERDICT_STALLED;
+    struct action cancel = {.kind = ACTION_CANCEL};
 
     if (late && d->course.ends && d->course.seconds < fmin(GRACE_MAX_S, deadline_s / 10) &&
         seconds(s->elapsed_ns) < deadline_s + GRACE_MAX_S) {
@@ -456,18 +771,24 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
     }
     if (late && d->n_actions == 0)
         d->reason = REASON_DEADLINE;
-    if (p[POLICY_ALLOW_CANCEL] != ALLOW_YES)
+    if (late && p[POLICY_ON_DEADLINE] == ON_DEADLINE_FORCE && d->alternatives_known &&
+        force(c, o, d, ways, 2, REASON_DEADLINE))
+        return;
+    if (allow == ALLOW_NO)
         return;
     if (!(late && p[POLICY_ON_DEADLINE] == ON_DEADLINE_CANCEL) && !lost && !stalled)
         return;
     if (c->cancel_ns != 0 && seconds(s->now_ns - c->cancel_ns) < CANCEL_RETRY_S)
         return;
+    cancel.reason = late ? REASON_DEADLINE : stalled ? REASON_STALLED : REASON_NOTHING_WORKS;
+    if (allow == ALLOW_ASK) {
+        d->n_proposed = 1;
+        d->proposed[0] = cancel;
+        return;
+    }
     c->cancel_ns = s->now_ns;
     d->n_actions = 0;
-    add_action(d, (struct action){.kind = ACTION_CANCEL,
-                                  .reason = late      ? REASON_DEADLINE
-                                            : stalled ? REASON_STALLED
-                                                      : REASON_NOTHING_WORKS});
+    add_action(d, cancel);
 }
 
 /* It would not end by itself, as far as we know. */
@@ -507,6 +828,8 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         /* The last word stands. */
         d->verdict = c->last.verdict == VERDICT_STARTING ? VERDICT_PLATEAU : c->last.verdict;
         d->reason = c->last.reason;
+        d->n_proposed = c->last.n_proposed;
+        memcpy(d->proposed, c->last.proposed, sizeof(d->proposed));
         return;
     }
     if (choose(c, o, d)) {
@@ -538,9 +861,9 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
         s->cpu_share < 1 || (c->downtime_set_ns != 0 && s->downtime_limit_ns == c->downtime_set_ns);
 
     /* What a slower link made pointless is worth another try on a faster one. */
-    if (c->throttle_latched && c->throttle_latch_reason == REASON_THROTTLE_INEFFECTIVE &&
+    if (c->latched[ACTION_THROTTLE] == REASON_THROTTLE_INEFFECTIVE &&
         e->drain_bps > FASTER * c->latch_bps)
-        c->throttle_latched = false;
+        controller_latch(c, ACTION_THROTTLE, REASON_NONE);
 
     /* Between syncs there is no new evidence: the spread only draws nearer. */
     if (s->at_sync || !c->last.alternatives_known) {
@@ -593,6 +916,66 @@ static bool is_stalled(const struct controller *c, const struct sample *s, int64
            c->estimator.now.passes >= c->low_passes + STALL_PASSES;
 }
 
+static void remember(struct controller *c, const struct action *a, int64_t now_ns)
+{
+    switch (a->kind) {
+    case ACTION_DOWNTIME:
+        c->downtime_set_ns = a->downtime_ns;
+        c->downtime_seen = false;
+        break;
+    case ACTION_BANDWIDTH:
+        c->speed_set_bps = a->speed_limit_bps > 0 ? a->speed_limit_bps : INT64_MAX;
+        break;
+    case ACTION_POST_COPY:
+        c->post_copy_ns = now_ns;
+        break;
+    case ACTION_SUSPEND:
+        c->suspended_ns = now_ns;
+        break;
+    default:
+        break;
+    }
+}
+
+/* Somebody else has the last word on a limit that was ours. */
+static void notice_others(struct controller *c, const struct sample *s)
+{
+    if (c->downtime_set_ns == 0)
+        return;
+    if (llabs(s->downtime_limit_ns - c->downtime_set_ns) < DOWNTIME_SAME_NS)
+        c->downtime_seen = true;
+    else if (c->downtime_seen)
+        controller_latch(c, ACTION_DOWNTIME, REASON_OTHER_WRITER);
+}
+
+/* What was asked for for good is under way: there is nothing left to decide but a stall. */
+static bool step_final(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    const struct sample *s = o->s;
+
+    if (s->post_copy) {
+        d->verdict = VERDICT_POST_COPY;
+        d->reason = REASON_POST_COPY;
+        if (s->cpu_share < 1)
+            add_release(d, REASON_POST_COPY);
+        return true;
+    }
+    if (c->post_copy_ns != 0 && seconds(s->now_ns - c->post_copy_ns) > POST_COPY_WAIT_S &&
+        c->latched[ACTION_POST_COPY] == REASON_NONE)
+        controller_latch(c, ACTION_POST_COPY, REASON_ACTION_FAILED);
+    if (c->suspended_ns == 0 || c->latched[ACTION_SUSPEND] != REASON_NONE)
+        return false;
+    d->verdict = VERDICT_SWITCHOVER;
+    d->reason = REASON_SUSPENDED;
+    d->course = send_rest(o, o->e->remaining_bytes / o->e->drain_bps, 0);
+    if (s->now_ns - c->moved_ns > o->policy->v[POLICY_STALL_TIMEOUT]) {
+        d->verdict = VERDICT_STALLED;
+        d->reason = REASON_STALLED;
+        consider_cancel(c, o, d);
+    }
+    return true;
+}
+
 void controller_step(struct controller *c, const struct policy_values *policy,
                      const struct sample *s, struct decision *ret)
 {
@@ -614,21 +997,21 @@ void controller_step(struct controller *c, const struct policy_values *policy,
     }
     account(c, s, &before);
 
-    if (policy->v[POLICY_DEADLINE] != POLICY_NONE && s->elapsed_ns < policy->v[POLICY_DEADLINE])
-        o.left_s = seconds(policy->v[POLICY_DEADLINE] - s->elapsed_ns);
+    notice_others(c, s);
+
+    o.deadline_ns = policy_deadline_ns(policy, s->total_bytes + s->disk_total_bytes);
+    if (o.deadline_ns != POLICY_NONE && s->elapsed_ns < o.deadline_ns)
+        o.left_s = seconds(o.deadline_ns - s->elapsed_ns);
     if (policy->v[POLICY_MAX_DOWNTIME] != POLICY_NONE)
         o.ceiling_s = seconds(policy->v[POLICY_MAX_DOWNTIME]);
 
-    if (s->post_copy) {
-        d.verdict = VERDICT_POST_COPY;
-        d.reason = REASON_POST_COPY;
-        if (s->cpu_share < 1)
-            add_release(&d, REASON_POST_COPY);
+    if (step_final(c, &o, &d)) {
         c->last = *ret = d;
         return;
     }
     if (e->ready) {
         step_ready(c, &o, &d);
+        step_precopy_limit(c, &o, &d);
     } else {
         d.verdict = VERDICT_STARTING;
         d.reason = REASON_NO_EVIDENCE;
@@ -638,9 +1021,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         d.reason = REASON_STALLED;
     }
     consider_cancel(c, &o, &d);
-    for (unsigned i = 0; d.apply && i < d.n_actions; i++) {
-        if (d.action[i].kind == ACTION_DOWNTIME)
-            c->downtime_set_ns = d.action[i].downtime_ns;
-    }
+    for (unsigned i = 0; d.apply && i < d.n_actions; i++)
+        remember(c, &d.action[i], s->now_ns);
     c->last = *ret = d;
 }

@@ -5,9 +5,11 @@
  * Theory of operation
  *
  * Every sample updates the estimate. Once the evidence suffices, the alternatives are forecast:
- * leaving the migration alone, a longer downtime, a throttle, both. If leaving it alone ends in
- * time, nothing is done. Otherwise the first approved alternative that works is taken, in the order
- * downtime, throttle, both; if none does the verdict is hopeless, and cancelling is considered.
+ * leaving the migration alone, more bandwidth, a longer downtime, a throttle, both, post-copy, a
+ * pause. If leaving it alone ends in time, nothing is done. Otherwise the first approved
+ * alternative that works is taken, in the policy's order. If there is none, the first that works
+ * and that the policy wants to be asked about is proposed; if there is none of these either the
+ * verdict is hopeless, and cancelling is considered.
  *
  * Evidence comes at syncs. An action that costs the guest is decided only at a sync, for two
  * reasons: the sawtooth between syncs says nothing about convergence, and a quota set midway
@@ -40,21 +42,36 @@
 struct action {
     enum action_kind kind;
     enum reason reason;
-    int64_t downtime_ns; /* ACTION_DOWNTIME */
-    double share;        /* ACTION_THROTTLE: share of a CPU for each vCPU */
-    int64_t period_us;   /* ACTION_THROTTLE */
+    int64_t downtime_ns;     /* ACTION_DOWNTIME */
+    double share;            /* ACTION_THROTTLE: share of a CPU for each vCPU */
+    int64_t period_us;       /* ACTION_THROTTLE */
+    int64_t speed_limit_bps; /* ACTION_BANDWIDTH; 0: none */
+    int64_t cache_bytes;     /* ACTION_COMPRESSION_CACHE */
 };
 
-enum alternative_kind { ALT_WAIT, ALT_DOWNTIME, ALT_THROTTLE, ALT_BOTH, ALTERNATIVES };
+enum alternative_kind {
+    ALT_WAIT,
+    ALT_BANDWIDTH,
+    ALT_COMPRESSION_CACHE,
+    ALT_DOWNTIME,
+    ALT_THROTTLE,
+    ALT_BOTH,
+    ALT_POST_COPY,
+    ALT_SUSPEND,
+    ALTERNATIVES,
+};
 
 /* One way to go on, and what it would cost. */
 struct alternative {
-    bool approved;       /* the policy allows it, as far as it goes here */
-    bool works;          /* the forecast ends in time */
-    enum reason reason;  /* why it would do, or why not */
-    double share;        /* 1: no throttle */
-    int64_t downtime_ns; /* downtime limit */
-    struct forecast forecast;
+    bool approved;            /* the policy allows it, as far as it goes here */
+    bool ask;                 /* not approved, but to be asked about */
+    bool works;               /* the forecast ends in time, or it is worth a try */
+    enum reason reason;       /* why it would do, or why not */
+    double share;             /* 1: no throttle */
+    int64_t downtime_ns;      /* downtime limit */
+    int64_t speed_limit_bps;  /* ALT_BANDWIDTH; 0: none */
+    int64_t cache_bytes;      /* ALT_COMPRESSION_CACHE */
+    struct forecast forecast; /* may not end where it is only worth a try */
 };
 
 /* A release, and a downtime with a throttle. */
@@ -66,6 +83,8 @@ struct decision {
     bool apply; /* false: observe only */
     unsigned n_actions;
     struct action action[DECISION_ACTIONS_MAX];
+    unsigned n_proposed; /* what an administrator is to be asked about */
+    struct action proposed[DECISION_ACTIONS_MAX];
     struct forecast course; /* on the present course */
     double earliest_s;      /* the spread of course.seconds; INFINITY: not at all */
     double latest_s;
@@ -91,14 +110,17 @@ struct controller {
     int64_t doubt_ns;
     unsigned doubtful_syncs; /* in a row that say it would not end */
     unsigned hopeless_syncs;
-    unsigned throttled_passes; /* whole passes under the present throttle */
-    bool throttle_latched;     /* never throttle this migration (again) */
-    enum reason throttle_latch_reason;
-    double latch_bps;        /* what the link carried when a throttle was given up */
-    bool sure;               /* at the last sync: no curve ends at full speed */
-    int64_t last_ns;         /* when the last decision was made */
-    int64_t downtime_set_ns; /* downtime limit of ours; 0: none */
-    double downtime_margin;  /* grows when the switchover does not come as forecast */
+    unsigned throttled_passes;    /* whole passes under the present throttle */
+    enum reason latched[ACTIONS]; /* why never to do it (again), REASON_NONE: no such reason */
+    double latch_bps;             /* what the link carried when a throttle was given up */
+    bool sure;                    /* at the last sync: no curve ends at full speed */
+    int64_t last_ns;              /* when the last decision was made */
+    int64_t downtime_set_ns;      /* downtime limit of ours; 0: none */
+    bool downtime_seen;           /* it has been in force */
+    int64_t speed_set_bps;        /* speed limit of ours; 0: none */
+    int64_t post_copy_ns;         /* post-copy asked for, when; 0: not */
+    int64_t suspended_ns;         /* the guest was paused by us; 0: not */
+    double downtime_margin;       /* grows when the switchover does not come as forecast */
     unsigned passes_since_downtime;
     double low_bytes; /* least ever remaining after a sync, when, and after how many passes */
     int64_t low_ns;
@@ -120,10 +142,17 @@ void controller_step(struct controller *c, const struct policy_values *policy,
                      const struct sample *s, struct decision *ret);
 
 /*
- * Never throttle this migration again (somebody else writes the quota, or it failed). The reason
- * shows in the alternatives.
+ * Never do that to this migration again (somebody else does it, it is not possible, or it failed).
+ * The reason shows in the alternatives.
  */
-void controller_latch_throttle(struct controller *c, enum reason reason);
+void controller_latch(struct controller *c, enum action_kind action, enum reason reason);
+
+/* The field of the policy that allows an action; POLICY_FIELDS for ACTION_RELEASE, which nothing
+ * has to. */
+enum policy_field action_allowed_by(enum action_kind action);
+
+/* Does the policy allow an action, want to be asked, or neither? */
+enum policy_allow action_allowance(const struct policy_values *policy, enum action_kind action);
 
 const char *alternative_name(enum alternative_kind kind);
 

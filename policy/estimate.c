@@ -302,6 +302,9 @@ bool estimator_add(struct estimator *e, const struct sample *s)
                 fmax((double)e->last.remaining_bytes - (double)s->remaining_bytes, 0);
         }
     }
+    /* Another limit, another rate: what was measured under the old one is of no use. */
+    if (e->started && s->speed_limit_bps != e->last.speed_limit_bps)
+        e->window_count = 0;
     e->now.remaining_bytes = (double)s->remaining_bytes;
     e->last = *s;
     window_add(e, s);

@@ -12,20 +12,23 @@ enum { PASSES_MAX = 500 };
 struct forecast forecast_run(const struct estimate *e, const struct forecast_case *c)
 {
     struct forecast f = {0};
-    double threshold = e->transfer_bps * c->downtime_limit_s;
-    double left = fmax(threshold - e->transfer_bps * BURST_S / 2, 0);
+    double faster = c->bandwidth > 0 ? c->bandwidth : 1;
+    double transfer_bps = e->transfer_bps * faster;
+    double drain_bps = e->drain_bps * faster;
+    double threshold = transfer_bps * c->downtime_limit_s;
+    double left = fmax(threshold - transfer_bps * BURST_S / 2, 0);
     double x = e->remaining_bytes;
     double tau = e->pass_tau_s;
     double t = 0;
     unsigned settled = 0;
 
-    if (e->drain_bps <= 0 || e->transfer_bps <= 0) {
+    if (drain_bps <= 0 || transfer_bps <= 0) {
         f.plateau_bytes = x;
         f.downtime_s = INFINITY;
         return f;
     }
     while (f.passes < PASSES_MAX && t < c->horizon_s) {
-        double send = fmax(x - left, 0) / e->drain_bps;
+        double send = fmax(x - left, 0) / drain_bps;
         double rest = fmin(x, left);
         double hot = fmax(e->hot_bytes, rest);
         double next;
@@ -37,7 +40,7 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
         f.passes++;
         if (next < threshold) {
             f.ends = t <= c->horizon_s;
-            f.downtime_s = next / e->drain_bps + c->overhead_s;
+            f.downtime_s = next / drain_bps + c->overhead_s;
             f.seconds = t + f.downtime_s;
             f.work_lost_s = t * (1 - c->speed) + f.downtime_s;
             return f;
@@ -49,6 +52,6 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
             break;
     }
     f.plateau_bytes = x;
-    f.downtime_s = x / e->drain_bps + c->overhead_s;
+    f.downtime_s = x / drain_bps + c->overhead_s;
     return f;
 }

@@ -20,6 +20,7 @@
 struct forecast_case {
     const struct dirty_curve *curve;
     double speed;            /* guest speed from now on, 0..1 */
+    double bandwidth;        /* of what the link carries now; 0: the same */
     double downtime_limit_s; /* limit in force from now on */
     double overhead_s;       /* switchover time beside sending memory: device state, block flush */
     double horizon_s;        /* give up after this long; INFINITY allowed */

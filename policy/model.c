@@ -65,6 +65,8 @@ static void look_at_link(struct model *m)
         bps *= fmax(1 + l->noise * sum, 0.1);
         m->link_next_s = fmin(m->link_next_s, (slot + 1) * NOISE_S);
     }
+    if (m->speed_limit_bps > 0)
+        bps = fmin(bps, m->speed_limit_bps);
     if (bps == m->link_bps)
         return;
     m->link_was_bps = m->link_bps;
@@ -348,9 +350,15 @@ static void complete(struct model *m)
     double stop = m->overhead_s + m->guest.flush_s;
 
     m->time_s += stop;
-    look_at_link(m);
+    model_limit_speed(m, 0);
     black_out(m, stop + send_rest(m));
     m->state = MODEL_COMPLETED;
+}
+
+void model_limit_speed(struct model *m, double bps)
+{
+    m->speed_limit_bps = bps;
+    look_at_link(m);
 }
 
 void model_suspend(struct model *m)
@@ -365,7 +373,7 @@ void model_post_copy(struct model *m)
 
     sync_bitmap(m);
     m->time_s += stop;
-    look_at_link(m);
+    model_limit_speed(m, 0);
     black_out(m, stop);
     m->post_copy_s = send_rest(m);
     m->work_lost_s += m->post_copy_s * (1 - POST_COPY_SPEED);
@@ -474,6 +482,7 @@ void model_sample(struct model *m, struct sample *ret)
         .remaining_bytes = (uint64_t)pending(m),
         .downtime_limit_ns = (int64_t)(m->downtime_limit_s * 1e9),
         .flush_ns = (int64_t)(m->guest.flush_s * 1e9),
+        .speed_limit_bps = (int64_t)m->speed_limit_bps,
         .expected_downtime_ns = (int64_t)(m->sync_bytes / m->link_bps * 1e9),
         .auto_converge_percent = m->throttle_percent,
         .cpu_share = m->cpu_share,

@@ -122,6 +122,7 @@ struct model {
     /* Inside. */
     struct model_link link;
     uint64_t seed;
+    double speed_limit_bps; /* of the migration; 0: none */
     double overhead_s;   /* the blackout beside sending and flushing: pause, device state, resume */
     double link_bps;     /* now */
     double link_was_bps; /* before the last change */
@@ -159,6 +160,9 @@ void model_run(struct model *m, double seconds);
 
 /* The sample the agent would take now. */
 void model_sample(struct model *m, struct sample *ret);
+
+/* Limits what the migration may send from now on; 0: not at all. The last stage knows no limit. */
+void model_limit_speed(struct model *m, double bps);
 
 /* Stop and copy: pauses the guest now and sends the rest. */
 void model_suspend(struct model *m);

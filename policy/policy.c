@@ -395,6 +395,8 @@ int64_t policy_deadline_ns(const struct policy_values *values, uint64_t total_by
     int64_t deadline_ns = values->v[POLICY_DEADLINE];
     int64_t per_gib_ns = values->v[POLICY_DEADLINE_PER_GIB];
 
+    if (per_gib_ns != POLICY_NONE && total_bytes == 0)
+        return POLICY_NONE;
     if (per_gib_ns != POLICY_NONE) {
         double by_size_ns = (double)per_gib_ns * ((double)total_bytes / (double)(1 << 30));
 

@@ -162,7 +162,8 @@ enum policy_rung policy_rung_at(int64_t order, unsigned place);
 
 /*
  * When the migration of a guest of `total_bytes` (memory, and storage that is copied) is wanted
- * ended, ns after its start: the larger of `deadline` and `deadline_per_gib`; POLICY_NONE: never.
+ * ended, ns after its start: the larger of `deadline` and `deadline_per_gib`; POLICY_NONE: never,
+ * or not known yet (total_bytes 0).
  */
 int64_t policy_deadline_ns(const struct policy_values *values, uint64_t total_bytes);
 

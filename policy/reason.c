@@ -10,10 +10,10 @@ const char *const verdict_names[VERDICTS + 1] = {
 };
 
 const char *const action_names[ACTIONS + 1] = {
-    [ACTION_DOWNTIME] = "downtime",
-    [ACTION_THROTTLE] = "throttle",
-    [ACTION_RELEASE] = "release",
-    [ACTION_CANCEL] = "cancel",
+    [ACTION_BANDWIDTH] = "bandwidth", [ACTION_COMPRESSION_CACHE] = "compression-cache",
+    [ACTION_DOWNTIME] = "downtime",   [ACTION_THROTTLE] = "throttle",
+    [ACTION_RELEASE] = "release",     [ACTION_POST_COPY] = "post-copy",
+    [ACTION_SUSPEND] = "suspend",     [ACTION_CANCEL] = "cancel",
 };
 
 const char *const reason_names[REASONS + 1] = {

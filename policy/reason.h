@@ -28,6 +28,14 @@ enum verdict {
     X(UNCONFIRMED, "unconfirmed", "passes have stopped shrinking; the next one decides") \
     X(PATIENCE, "patience", "a plateau; the policy's patience is not over") \
     X(NOT_APPROVED, "not-approved", "no action that would help is approved") \
+    X(ASKED, "asked", "an administrator has been asked") \
+    X(BANDWIDTH_SUFFICES, "bandwidth-suffices", "a higher speed limit alone ends it") \
+    X(BANDWIDTH_WORTH_A_TRY, "bandwidth-worth-a-try", "the speed limit may be what slows the migration") \
+    X(BANDWIDTH_NOT_LIMITING, "bandwidth-not-limiting", "the speed limit is not what slows the migration") \
+    X(BANDWIDTH_OVER_CEILING, "bandwidth-over-ceiling", "max_bandwidth is reached") \
+    X(CACHE_WORTH_A_TRY, "cache-worth-a-try", "the compression cache is smaller than what the guest writes to") \
+    X(CACHE_LARGE_ENOUGH, "cache-large-enough", "a larger compression cache would not help, or is above max_compression_cache") \
+    X(NOT_COMPRESSED, "not-compressed", "the migration is not compressed by XBZRLE") \
     X(DOWNTIME_SUFFICES, "downtime-suffices", "a longer downtime alone ends it") \
     X(THROTTLE_SUFFICES, "throttle-suffices", "throttling the vCPUs alone ends it") \
     X(BOTH_SUFFICE, "both-suffice", "neither a longer downtime nor throttling ends it alone; together they do") \
@@ -40,7 +48,13 @@ enum verdict {
     X(WORK_BUDGET_SPENT, "work-budget-spent", "max_work_lost is used up") \
     X(NO_CGROUP, "no-cgroup", "its vCPUs have no cgroups of their own that may be written") \
     X(AUTO_CONVERGE, "auto-converge", "QEMU's auto-converge already throttles the guest") \
-    X(OTHER_WRITER, "other-writer", "somebody else changed the CPU quota") \
+    X(OTHER_WRITER, "other-writer", "somebody else changed what we had set") \
+    X(POST_COPY_SUFFICES, "post-copy-suffices", "post-copy ends it whatever the guest writes") \
+    X(POST_COPY_UNAVAILABLE, "post-copy-unavailable", "the migration was not started with post-copy") \
+    X(POST_COPY_FAILED, "post-copy-failed", "post-copy lost its connection: the guest is stopped until it is recovered") \
+    X(SUSPEND_SUFFICES, "suspend-suffices", "pausing the guest ends it") \
+    X(SUSPENDED, "suspended", "the guest is paused until the rest is sent") \
+    X(PRECOPY_LIMIT, "precopy-limit", "precopy_iterations or precopy_threshold is reached") \
     X(LESS_SUFFICES, "less-suffices", "it ends without this as well") \
     X(IN_FORCE, "in-force", "the action taken is at work") \
     X(ABOUT_TO_END, "about-to-end", "it ends sooner than anything else would help") \
@@ -65,9 +79,13 @@ enum reason {
 };
 
 enum action_kind {
+    ACTION_BANDWIDTH,
+    ACTION_COMPRESSION_CACHE,
     ACTION_DOWNTIME,
     ACTION_THROTTLE,
     ACTION_RELEASE,
+    ACTION_POST_COPY,
+    ACTION_SUSPEND,
     ACTION_CANCEL,
     ACTIONS,
 };

@@ -23,11 +23,13 @@ struct sample {
     uint64_t remaining_bytes;  /* RAM still to send: falls as pages go, jumps at each sync */
     uint64_t disk_total_bytes; /* storage copied along with the VM */
     uint64_t disk_remaining_bytes;
-    int64_t downtime_limit_ns;      /* limit in force */
-    int64_t flush_ns;               /* what a flush of the disks takes, 0: unknown or none */
-    int64_t expected_downtime_ns;   /* QEMU's own guess, 0: none */
-    unsigned auto_converge_percent; /* QEMU's own throttle, 0: none */
-    bool post_copy;                 /* the guest already runs on the destination */
+    int64_t downtime_limit_ns;        /* limit in force */
+    int64_t speed_limit_bps;          /* of this migration, 0: none, or not known */
+    uint64_t compression_cache_bytes; /* of a migration compressed by XBZRLE, else 0 */
+    int64_t flush_ns;                 /* what a flush of the disks takes, 0: unknown or none */
+    int64_t expected_downtime_ns;     /* QEMU's own guess, 0: none */
+    unsigned auto_converge_percent;   /* QEMU's own throttle, 0: none */
+    bool post_copy;                   /* the guest already runs on the destination */
 
     double cpu_share;                       /* quota of ours in force, 1: none */
     unsigned vcpus;                         /* valid entries of vcpu_time_ns; 0: CPU time unknown */

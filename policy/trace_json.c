@@ -46,13 +46,15 @@ static const struct {
     MEMBER(disk_remaining_bytes, MEMBER_UINT64),
     MEMBER(downtime_limit_ns, MEMBER_INT64),
     MEMBER(expected_downtime_ns, MEMBER_INT64),
+    MEMBER(speed_limit_bps, MEMBER_INT64),
+    MEMBER(compression_cache_bytes, MEMBER_UINT64),
     MEMBER(flush_ns, MEMBER_INT64),
     MEMBER(auto_converge_percent, MEMBER_UNSIGNED),
     MEMBER(post_copy, MEMBER_BOOL),
 #undef MEMBER
 };
 /* A member that is added to struct sample and not here would make replays wrong without a word. */
-_Static_assert(offsetof(struct sample, vcpu_time_ns) == 128,
+_Static_assert(offsetof(struct sample, vcpu_time_ns) == 144,
                "struct sample has changed: adjust members[], then this number");
 
 enum { N_MEMBERS = sizeof(members) / sizeof(members[0]) };
@@ -188,6 +190,12 @@ static void put_action(struct out *o, const struct action *a, enum trace_result 
         put_double(o, a->share);
         put_key(o, "period_us");
         put_int(o, a->period_us);
+    } else if (a->kind == ACTION_BANDWIDTH) {
+        put_key(o, "speed_limit_bps");
+        put_int(o, a->speed_limit_bps);
+    } else if (a->kind == ACTION_COMPRESSION_CACHE) {
+        put_key(o, "cache_bytes");
+        put_int(o, a->cache_bytes);
     }
     put_name(o, "result", result_names[result]);
     put(o, "}");
@@ -310,7 +318,8 @@ int trace_format(const struct trace_line *line, char buf[TRACE_LINE_MAX])
         break;
     case TRACE_LATCH:
         put(&o, "{");
-        put_name(&o, "latch", reason_name(line->latch));
+        put_name(&o, "latch", reason_name(line->latch.reason));
+        put_name(&o, "action", action_name(line->latch.action));
         put(&o, "}");
         break;
     case TRACE_END:
@@ -495,7 +504,8 @@ static void read_sample(struct in *in, struct json_object *object, struct sample
 static void read_action(struct in *in, struct json_object *object, struct action *a,
                         enum trace_result *result)
 {
-    if (!is_object(in, object, "an action", " kind reason downtime_ns share period_us result "))
+    if (!is_object(in, object, "an action",
+                   " kind reason downtime_ns share period_us speed_limit_bps cache_bytes result "))
         return;
     a->kind = (enum action_kind)to_choice(in, object, "kind", action_names);
     a->reason = (enum reason)to_choice(in, object, "reason", reason_names);
@@ -507,6 +517,12 @@ static void read_action(struct in *in, struct json_object *object, struct action
         a->share = to_double(in, object, "share", 1, false);
         a->period_us =
             to_int(in, json_object_object_get(object, "period_us"), "period_us", 0, NUMBER_MAX);
+    } else if (a->kind == ACTION_BANDWIDTH) {
+        a->speed_limit_bps = to_int(in, json_object_object_get(object, "speed_limit_bps"),
+                                    "speed_limit_bps", 0, NUMBER_MAX);
+    } else if (a->kind == ACTION_COMPRESSION_CACHE) {
+        a->cache_bytes =
+            to_int(in, json_object_object_get(object, "cache_bytes"), "cache_bytes", 0, NUMBER_MAX);
     }
 }
 
@@ -605,8 +621,10 @@ static void read_line(struct in *in, struct json_object *object, struct trace_li
             read_policy(in, object, &line->policy);
     } else if (json_object_object_get_ex(object, "latch", NULL)) {
         line->kind = TRACE_LATCH;
-        if (is_object(in, object, "a latch", " latch "))
-            line->latch = (enum reason)to_choice(in, object, "latch", reason_names);
+        if (is_object(in, object, "a latch", " latch action ")) {
+            line->latch.reason = (enum reason)to_choice(in, object, "latch", reason_names);
+            line->latch.action = (enum action_kind)to_choice(in, object, "action", action_names);
+        }
     } else if (json_object_object_get_ex(object, "end", NULL)) {
         line->kind = TRACE_END;
         if (is_object(in, object, "the last line", " end "))

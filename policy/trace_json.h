@@ -6,7 +6,7 @@
  * first
  *   {"sample":{...},"decision":{...}}      what was seen, what was decided, how the actions went
  *   {"policy":{...},"sources":{...}}       the policy has changed
- *   {"latch":REASON}                   controller_latch_throttle() was called
+ *   {"latch":REASON,"action":ACTION}   controller_latch() was called
  *   {"end":{...}}                        the last
  *
  * A sample's members are those of struct sample; one that is zero or false is left out, cpu_share
@@ -62,7 +62,10 @@ struct trace_line {
         struct trace_header header;
         struct trace_step step;
         struct policy policy;
-        enum reason latch;
+        struct {
+            enum action_kind action;
+            enum reason reason;
+        } latch;
         struct trace_end end;
     };
 };

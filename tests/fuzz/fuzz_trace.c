@@ -79,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             else if (line.kind == TRACE_POLICY)
                 policy = line.policy;
             else if (line.kind == TRACE_LATCH)
-                controller_latch_throttle(&controller, line.latch);
+                controller_latch(&controller, line.latch.action, line.latch.reason);
             if (line.kind == TRACE_STEP) {
                 controller_step(&controller, &policy.values, &line.step.sample, &d);
                 check_decision(&policy.values, &d);

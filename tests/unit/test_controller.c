@@ -383,7 +383,7 @@ static void a_latched_throttle_is_released_and_not_tried_again(void **state)
     sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
     sim_run(&sim, 8);
     assert_true(sim.model.cpu_share < 1);
-    controller_latch_throttle(&sim.controller, REASON_OTHER_WRITER);
+    controller_latch(&sim.controller, ACTION_THROTTLE, REASON_OTHER_WRITER);
     sim_run(&sim, 30);
     assert_true(sim.model.cpu_share == 1);
     assert_int_equal(sim.count[ACTION_THROTTLE], 1);
@@ -526,9 +526,334 @@ static void limits_are_kept_on_random_guests_and_links(void **state)
     }
 }
 
+/* A busy guest, and a speed limit of half the link. */
+static void start_limited(const char *max)
+{
+    struct model_guest guest = sim_guest(210, 80);
+
+    sim_start(&sim, &guest, LINK, "allow_bandwidth", "yes", "max_bandwidth", max, "allow_throttle",
+              "yes", "max_downtime", "5s", NULL);
+    model_limit_speed(&sim.model, LINK / 2.0 * 1e6);
+}
+
+static void bandwidth_comes_before_all_that_harms_the_guest(void **state)
+{
+    (void)state;
+    start_limited("1GiB/s");
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_BANDWIDTH], 1);
+    assert_int_equal(actions(&sim), 1);
+}
+
+static void bandwidth_is_raised_to_what_is_needed_and_not_to_the_ceiling(void **state)
+{
+    (void)state;
+    start_limited("1GiB/s");
+    sim_run(&sim, 25);
+    assert_int_equal(sim.count[ACTION_BANDWIDTH], 1);
+    assert_true(sim.controller.speed_set_bps > 50e6 && sim.controller.speed_set_bps < 200e6);
+}
+
+static void bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice(void **state)
+{
+    (void)state;
+    start_limited("60MB/s");
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_BANDWIDTH], 1);
+    assert_int_equal(sim.controller.speed_set_bps, 60 * 1000000);
+    assert_true(sim.count[ACTION_DOWNTIME] + sim.count[ACTION_THROTTLE] > 0);
+}
+
+static void a_speed_limit_nobody_knows_is_lifted_once(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_bandwidth", "yes", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.count[ACTION_BANDWIDTH], 1);
+    assert_int_equal(sim.last.alternative[ALT_BANDWIDTH].reason, REASON_BANDWIDTH_NOT_LIMITING);
+    assert_int_equal(sim.last.verdict, VERDICT_HOPELESS);
+}
+
+static void a_limit_below_what_the_link_carries_is_never_set(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_bandwidth", "yes", "max_bandwidth", "50MB/s", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(actions(&sim), 0);
+    assert_int_equal(sim.last.alternative[ALT_BANDWIDTH].reason, REASON_BANDWIDTH_OVER_CEILING);
+}
+
+static void compress(struct sim *s, struct sample *sample)
+{
+    (void)s;
+    sample->compression_cache_bytes = 64 << 20;
+}
+
+static void the_cache_grows_to_what_the_guest_writes_to(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_compression_cache", "yes", NULL);
+    sim.meddle = compress;
+    sim_run(&sim, 20);
+    assert_true(sim.count[ACTION_COMPRESSION_CACHE] > 0);
+    assert_int_equal(sim.last.alternative[ALT_COMPRESSION_CACHE].cache_bytes, 256 << 20);
+    sim_start(&sim, &guest, LINK, "allow_compression_cache", "yes", "max_compression_cache",
+              "200MiB", NULL);
+    sim.meddle = compress;
+    sim_run(&sim, 20);
+    assert_int_equal(sim.last.alternative[ALT_COMPRESSION_CACHE].cache_bytes, 128 << 20);
+}
+
+static void without_compression_there_is_no_cache_to_grow(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_compression_cache", "yes", NULL);
+    sim_run(&sim, 20);
+    assert_int_equal(actions(&sim), 0);
+    assert_int_equal(sim.last.alternative[ALT_COMPRESSION_CACHE].reason, REASON_NOT_COMPRESSED);
+}
+
+static void post_copy_ends_what_nothing_else_does(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    guest.region[0].cpu_bound = 0;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "allow_post_copy", "yes", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_POST_COPY], 1);
+    assert_true(sim.model.post_copy_s > 0);
+}
+
+static void post_copy_that_is_not_possible_gives_way_to_the_next_rung(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_post_copy", "yes", "allow_suspend", "yes", NULL);
+    controller_latch(&sim.controller, ACTION_POST_COPY, REASON_POST_COPY_UNAVAILABLE);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_POST_COPY], 0);
+    assert_int_equal(sim.count[ACTION_SUSPEND], 1);
+    assert_true(sim.model.downtime_s > 1);
+}
+
+static void the_order_of_the_policy_is_kept(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "max_downtime", "10s", "allow_suspend",
+              "yes", "order", "suspend,throttle,downtime", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.count[ACTION_SUSPEND], 1);
+    assert_int_equal(actions(&sim), 1);
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "max_downtime", "10s", "order",
+              "throttle,downtime", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.count[ACTION_THROTTLE], 1);
+    assert_int_equal(sim.count[ACTION_DOWNTIME], 0);
+}
+
+static void what_comes_after_an_approved_cancel_is_never_done(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_cancel", "yes", "allow_suspend", "yes", "order",
+              "cancel,suspend", NULL);
+    sim_run(&sim, 120);
+    assert_int_equal(sim.model.state, MODEL_CANCELLED);
+    assert_int_equal(sim.count[ACTION_SUSPEND], 0);
+}
+
+static void what_is_to_be_asked_about_is_proposed_and_not_done(void **state)
+{
+    static const char *const fields[] = {"allow_throttle", "allow_suspend", "allow_post_copy",
+                                         "allow_bandwidth"};
+    static const enum action_kind kinds[] = {ACTION_THROTTLE, ACTION_SUSPEND, ACTION_POST_COPY,
+                                             ACTION_BANDWIDTH};
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        sim_start(&sim, &guest, LINK, fields[i], "ask", NULL);
+        sim_run(&sim, 30);
+        assert_int_equal(actions(&sim), 0);
+        assert_int_equal(sim.last.reason, REASON_ASKED);
+        assert_int_equal(sim.last.n_proposed, 1);
+        assert_int_equal(sim.last.proposed[0].kind, kinds[i]);
+    }
+}
+
+static void nobody_is_asked_while_something_approved_works(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "ask", "allow_suspend", "yes", NULL);
+    sim_run(&sim, 30);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_SUSPEND], 1);
+}
+
+static void a_cancel_is_asked_for_at_the_deadline(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_cancel", "ask", "deadline", "20s", "on_deadline", "cancel",
+              NULL);
+    sim_run(&sim, 25);
+    assert_int_equal(sim.model.state, MODEL_RUNNING);
+    assert_int_equal(sim.last.n_proposed, 1);
+    assert_int_equal(sim.last.proposed[0].kind, ACTION_CANCEL);
+}
+
+static void the_deadline_forces_an_end_if_that_is_allowed(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_post_copy", "yes", "on_deadline", "force", "deadline",
+              "20s", "patience", "10m", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_POST_COPY], 1);
+    assert_true(sim.first_action_s >= 20 && sim.first_action_s < 21);
+    sim_start(&sim, &guest, LINK, "allow_suspend", "yes", "on_deadline", "force", "deadline", "20s",
+              "patience", "10m", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_SUSPEND], 1);
+    sim_start(&sim, &guest, LINK, "on_deadline", "force", "deadline", "20s", "max_downtime", "1s",
+              NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_RUNNING);
+}
+
+static void the_deadline_grows_with_the_guest(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    /* Half a GiB. */
+    sim_start(&sim, &guest, LINK, "allow_suspend", "yes", "on_deadline", "force",
+              "deadline_per_gib", "60s", "patience", "10m", NULL);
+    sim_run(&sim, 60);
+    assert_true(sim.first_action_s >= 30 && sim.first_action_s < 31);
+}
+
+static void passes_are_limited_by_downtime_or_by_suspend(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "precopy_iterations", "4", "max_downtime", "5s", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_DOWNTIME] + 0u, actions(&sim));
+    sim_start(&sim, &guest, LINK, "precopy_iterations", "4", "max_downtime", "1s", "allow_suspend",
+              "yes", "patience", "10m", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_SUSPEND], 1);
+    assert_int_equal(sim.first_action_iteration, 5);
+    sim_start(&sim, &guest, LINK, "precopy_threshold", "300MB", "allow_suspend", "yes", "patience",
+              "10m", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.count[ACTION_SUSPEND], 1);
+    assert_true(sim.first_action_iteration < 5);
+    sim_start(&sim, &guest, LINK, "precopy_iterations", "4", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(actions(&sim), 0);
+}
+
+static void step_downtime_like_others_do(struct sim *s, struct sample *sample)
+{
+    (void)sample;
+    if (s->model.time_s > 15)
+        s->model.downtime_limit_s = 0.3;
+}
+
+static void a_downtime_limit_that_others_set_is_not_fought_over(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    guest.region[0].bytes = 500e6; /* slow enough to be still there */
+    guest.region[0].rate_bps = 500e6;
+    sim_start(&sim, &guest, LINK, "max_downtime", "3s", NULL);
+    sim_run(&sim, 14);
+    sim.controller.downtime_set_ns = 2 * NS_PER_S; /* as if it had been raised */
+    sim.model.downtime_limit_s = 2;
+    sim.meddle = step_downtime_like_others_do;
+    sim_run(&sim, 60);
+    assert_int_equal(sim.controller.latched[ACTION_DOWNTIME], REASON_OTHER_WRITER);
+    assert_int_equal(sim.last.alternative[ALT_DOWNTIME].reason, REASON_OTHER_WRITER);
+    assert_true(sim.model.downtime_limit_s == 0.3);
+}
+
+static void a_paused_guest_is_left_alone_unless_it_stalls(void **state)
+{
+    struct model_guest guest = busy_guest();
+    struct sample s;
+    struct decision d;
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_suspend", "yes", "allow_cancel", "yes", "stall_timeout",
+              "10s", "deadline", "10s", NULL);
+    sim_run(&sim, 8);
+    sim.controller.suspended_ns = 1;
+    model_sample(&sim.model, &s);
+    s.processed_bytes += 1;
+    controller_step(&sim.controller, &sim.policy.values, &s, &d);
+    assert_int_equal(d.verdict, VERDICT_SWITCHOVER);
+    assert_int_equal(d.n_actions, 0);
+    s.now_ns += 9 * NS_PER_S;
+    s.elapsed_ns += 9 * NS_PER_S;
+    controller_step(&sim.controller, &sim.policy.values, &s, &d);
+    assert_int_equal(d.n_actions, 0);
+    s.now_ns += 2 * NS_PER_S;
+    controller_step(&sim.controller, &sim.policy.values, &s, &d);
+    assert_int_equal(d.verdict, VERDICT_STALLED);
+    assert_int_equal(d.action[0].kind, ACTION_CANCEL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bandwidth_comes_before_all_that_harms_the_guest),
+        cmocka_unit_test(bandwidth_is_raised_to_what_is_needed_and_not_to_the_ceiling),
+        cmocka_unit_test(bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice),
+        cmocka_unit_test(a_speed_limit_nobody_knows_is_lifted_once),
+        cmocka_unit_test(a_limit_below_what_the_link_carries_is_never_set),
+        cmocka_unit_test(the_cache_grows_to_what_the_guest_writes_to),
+        cmocka_unit_test(without_compression_there_is_no_cache_to_grow),
+        cmocka_unit_test(post_copy_ends_what_nothing_else_does),
+        cmocka_unit_test(post_copy_that_is_not_possible_gives_way_to_the_next_rung),
+        cmocka_unit_test(the_order_of_the_policy_is_kept),
+        cmocka_unit_test(what_comes_after_an_approved_cancel_is_never_done),
+        cmocka_unit_test(what_is_to_be_asked_about_is_proposed_and_not_done),
+        cmocka_unit_test(nobody_is_asked_while_something_approved_works),
+        cmocka_unit_test(a_cancel_is_asked_for_at_the_deadline),
+        cmocka_unit_test(the_deadline_forces_an_end_if_that_is_allowed),
+        cmocka_unit_test(the_deadline_grows_with_the_guest),
+        cmocka_unit_test(passes_are_limited_by_downtime_or_by_suspend),
+        cmocka_unit_test(a_downtime_limit_that_others_set_is_not_fought_over),
+        cmocka_unit_test(a_paused_guest_is_left_alone_unless_it_stalls),
         cmocka_unit_test(nothing_is_done_without_a_policy_but_the_need_and_the_cure_are_known),
         cmocka_unit_test(observe_mode_decides_the_same_and_applies_nothing),
         cmocka_unit_test(nothing_is_done_before_two_passes_are_complete),

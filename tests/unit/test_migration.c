@@ -40,11 +40,12 @@ static void expect_next(const struct migration *m, const char *text)
     assert_string_equal(buf, text);
 }
 
-static void expect_description(const struct alternative *a, const char *text)
+static void expect_description(enum alternative_kind kind, const struct alternative *a,
+                               const char *text)
 {
     char buf[256];
 
-    assert_ptr_equal(migration_describe(a, buf, sizeof(buf)), buf);
+    assert_ptr_equal(migration_describe(kind, a, buf, sizeof(buf)), buf);
     assert_string_equal(buf, text);
 }
 
@@ -104,23 +105,35 @@ static void alternatives_are_told_with_their_price(void **state)
         .ends = true, .seconds = 12.34, .downtime_s = 0.256, .work_lost_s = 5.06};
 
     (void)state;
-    expect_description(&(struct alternative){.share = 1, .reason = REASON_CONVERGES},
+    expect_description(ALT_WAIT, &(struct alternative){.share = 1, .reason = REASON_CONVERGES},
                        "no action: does not end");
-    expect_description(
-        &(struct alternative){
-            .works = true, .share = 1, .reason = REASON_CONVERGES, .forecast = ends},
-        "no action: ends in 12.3 s, downtime 0.26 s, guest work lost 5.1 s");
-    expect_description(&(struct alternative){.works = true,
+    expect_description(ALT_WAIT,
+                       &(struct alternative){
+                           .works = true, .share = 1, .reason = REASON_CONVERGES, .forecast = ends},
+                       "no action: ends in 12.3 s, downtime 0.26 s, guest work lost 5.1 s");
+    expect_description(ALT_DOWNTIME,
+                       &(struct alternative){.works = true,
                                              .share = 1,
                                              .reason = REASON_DOWNTIME_SUFFICES,
                                              .downtime_ns = 1500 * NS_PER_MS,
                                              .forecast = ends},
                        "downtime limit 1.50 s: ends in 12.3 s, downtime 0.26 s, guest work lost "
                        "5.1 s");
-    expect_description(&(struct alternative){.share = 0.25,
+    expect_description(ALT_THROTTLE,
+                       &(struct alternative){.share = 0.25,
                                              .reason = REASON_THROTTLE_INSUFFICIENT,
                                              .downtime_ns = 300 * NS_PER_MS},
                        "CPU at 25%, downtime limit 0.30 s: does not end");
+    expect_description(ALT_POST_COPY, &(struct alternative){.works = true, .forecast = ends},
+                       "post-copy: ends in 12.3 s, downtime 0.26 s, guest work lost 5.1 s");
+    expect_description(ALT_BANDWIDTH,
+                       &(struct alternative){.works = true, .speed_limit_bps = 100 * MIB_BYTES},
+                       "speed limit 100MiB/s: worth a try");
+    expect_description(ALT_BANDWIDTH, &(struct alternative){.works = true},
+                       "no speed limit: worth a try");
+    expect_description(ALT_COMPRESSION_CACHE,
+                       &(struct alternative){.works = true, .cache_bytes = 128 * MIB_BYTES},
+                       "compression cache 128 MiB: worth a try");
 }
 
 static void ended_migration_tells_its_last_event(void **state)
@@ -225,7 +238,7 @@ static void short_buffers_are_filled_and_terminated(void **state)
         migration_next_action(m, buf, size);
         assert_int_equal(strlen(buf), size - 1);
         memset(buf, 'x', sizeof(buf));
-        migration_describe(&a, buf, size);
+        migration_describe(ALT_THROTTLE, &a, buf, size);
         assert_int_equal(strlen(buf), size - 1);
     }
     free(m);

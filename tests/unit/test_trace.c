@@ -137,7 +137,7 @@ static void every_kind_of_line_is_read_as_it_was_written(void **state)
         {.kind = TRACE_STEP, .step = full_step()},
         {.kind = TRACE_STEP, .step = {.sample.cpu_share = 1}},
         {.kind = TRACE_POLICY, .policy = some_policy()},
-        {.kind = TRACE_LATCH, .latch = REASON_OTHER_WRITER},
+        {.kind = TRACE_LATCH, .latch = {ACTION_SUSPEND, REASON_OTHER_WRITER}},
         {.kind = TRACE_END, .end = {"completed", 1.5, 0.25, 1e-3, true}},
     };
     char text[TRACE_LINE_MAX];
@@ -166,7 +166,8 @@ static void every_kind_of_line_is_read_as_it_was_written(void **state)
             assert_string_equal(read.header.vm, "a?b");
             assert_int_equal(read.header.poll_ns, 5);
         } else if (read.kind == TRACE_LATCH) {
-            assert_int_equal(read.latch, REASON_OTHER_WRITER);
+            assert_int_equal(read.latch.reason, REASON_OTHER_WRITER);
+            assert_int_equal(read.latch.action, ACTION_SUSPEND);
         } else {
             assert_string_equal(read.end.outcome, "completed");
             assert_true(read.end.duration_s == 1.5 && read.end.truncated);
@@ -215,6 +216,8 @@ static void hostile_lines_are_refused_with_a_reason(void **state)
         "{}",
         "{\"trace\":2}",
         "{\"latch\":\"rm -rf\"}",
+        "{\"latch\":\"deadline\",\"action\":\"rm -rf\"}",
+        "{\"latch\":\"deadline\"}",
         "{\"latch\":3}",
         "{\"sample\":{},\"decision\":{}}",
         "{\"sample\":{\"now_ns\":1e300},\"decision\":{\"verdict\":\"done\",\"reason\":\"none\"}}",
@@ -456,7 +459,7 @@ static void without_a_directory_there_is_no_recording_and_no_harm(void **state)
     assert_null(t);
     trace_policy(t, &policy);
     trace_step(t, &step);
-    trace_latch(t, REASON_NO_CGROUP);
+    trace_latch(t, ACTION_THROTTLE, REASON_NO_CGROUP);
     trace_end(t, &(struct trace_end){.outcome = "completed"});
     traces_free(ts);
 }
