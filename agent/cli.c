@@ -13,7 +13,8 @@ static const struct verb {
     const char *name;
     int (*function)(const struct cli *cli);
     const char *synopsis, *help;
-    bool takes_all, takes_fields, takes_policy, takes_simulate, takes_override;
+    bool takes_all, takes_fields, takes_policy, takes_simulate, takes_override, takes_timeout,
+        takes_jsonl;
 } verbs[] = {
     {"status", cli_status, "[VM...]", "migrations under way; -a: and those that have ended",
      .takes_all = true},
@@ -22,6 +23,10 @@ static const struct verb {
     {"unset", cli_unset, "VM FIELD...|--all", "forget overrides of a VM", .takes_all = true},
     {"show", cli_show, "VM", "the policy in effect, and where each field comes from"},
     {"explain", cli_explain, "VM", "evidence, verdict, alternatives and what was done"},
+    {"history", cli_history, "[VM]", "migrations that have ended; -a: not only the last 20",
+     .takes_all = true, .takes_jsonl = true},
+    {"wait", cli_wait, "VM", "wait until its migration has ended; --timeout: so long at most",
+     .takes_timeout = true},
     {"check", cli_check, "[FILE|DIR]", "read the daemon's configuration and say what is wrong"},
     {"replay", cli_replay, "TRACE", "decide again on a recorded migration; --policy: otherwise",
      .takes_all = true, .takes_policy = true},
@@ -35,6 +40,7 @@ enum {
     OPT_JSON = 256,
     OPT_POLICY,
     OPT_EXPIRES,
+    OPT_TIMEOUT,
     OPT_RUNTIME,
     OPT_SOCKET,
     OPT_NO_LEGEND,
@@ -51,6 +57,7 @@ static const struct option common_options[] = {
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"policy", required_argument, NULL, OPT_POLICY},
     {"expires", required_argument, NULL, OPT_EXPIRES},
+    {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"runtime", no_argument, NULL, OPT_RUNTIME},
     {"quiet", no_argument, NULL, 'q'},
     {"no-legend", no_argument, NULL, OPT_NO_LEGEND},
@@ -72,14 +79,15 @@ static void print_help(void)
     for (unsigned i = 0; i < N_VERBS; i++)
         printf("  %-9s%-19s%s\n", verbs[i].name, verbs[i].synopsis, verbs[i].help);
     printf("\nOptions:\n"
-           "  -a, --all           status: ended migrations too; unset: every field; replay\n"
-           "                      and simulate: every sample\n"
-           "  -o, --output=FORMAT table or json\n"
+           "  -a, --all           status: ended migrations too; unset: every field; history:\n"
+           "                      all there are; replay and simulate: every sample\n"
+           "  -o, --output=FORMAT table or json; history: jsonl too\n"
            "      --json          the same as -o json\n"
            "      --socket=PATH   the daemon's socket (default $MIGPOLICY_SOCKET or\n"
            "                      " DEFAULT_SOCKET ")\n"
            "      --policy=FILE   replay, simulate: under this policy, a JSON object\n"
            "      --expires=DURATION  set: for so long only\n"
+           "      --timeout=DURATION  wait: for so long at most\n"
            "      --runtime       set: until the daemon is restarted\n"
            "  -q, --quiet         print nothing but what was asked for\n"
            "      --no-legend     no headings above tables\n"
@@ -156,15 +164,19 @@ static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
             cli->json = true;
             break;
         case 'o':
-            cli->json = strcmp(optarg, "json") == 0;
+            cli->jsonl = strcmp(optarg, "jsonl") == 0;
+            cli->json = cli->jsonl || strcmp(optarg, "json") == 0;
             if (!cli->json && strcmp(optarg, "table") != 0)
-                return cli_fail(CLI_USAGE, "-o: \"%s\" is not table or json", optarg);
+                return cli_fail(CLI_USAGE, "-o: \"%s\" is not table, json or jsonl", optarg);
             break;
         case OPT_POLICY:
             cli->policy = optarg;
             break;
         case OPT_EXPIRES:
             cli->expires = optarg;
+            break;
+        case OPT_TIMEOUT:
+            cli->timeout = optarg;
             break;
         case OPT_RUNTIME:
             cli->runtime = true;
@@ -225,6 +237,10 @@ static int check_flags(const struct cli *cli, const struct verb *verb)
     if ((cli->expires || cli->runtime) && !verb->takes_override)
         return cli_fail(CLI_USAGE, "%s has no option --%s; see migpolicy --help", verb->name,
                         cli->expires ? "expires" : "runtime");
+    if (cli->timeout && !verb->takes_timeout)
+        return cli_fail(CLI_USAGE, "%s has no option --timeout; see migpolicy --help", verb->name);
+    if (cli->jsonl && !verb->takes_jsonl)
+        return cli_fail(CLI_USAGE, "%s does not write jsonl; use -o json", verb->name);
     for (unsigned i = 0; i < POLICY_FIELDS && !verb->takes_fields; i++) {
         if (cli->field_text[i])
             return cli_fail(CLI_USAGE, "%s does not take --%s; use migpolicy set", verb->name,

@@ -29,6 +29,7 @@ enum cli_exit {
     CLI_PERMISSION,
     CLI_REFUSED,
     CLI_TIMEOUT,
+    CLI_MIGRATION_FAILED,
 };
 
 /* Options of simulate. */
@@ -59,9 +60,10 @@ extern const struct cli_simulate_option cli_simulate_options[SIMULATE_OPTIONS];
 /* The command line, read. */
 struct cli {
     const char *socket;
-    const char *policy; /* --policy; NULL if it was not given */
+    const char *policy;  /* --policy; NULL if it was not given */
+    const char *timeout; /* --timeout; NULL if it was not given */
     const char *expires; /* --expires; NULL if it was not given */
-    bool json, quiet, no_legend, all, runtime;
+    bool json, jsonl /* with json */, quiet, no_legend, all, runtime;
     const char *field_text[POLICY_FIELDS]; /* value of a policy flag, NULL if it was not given */
     const char *simulate_text[SIMULATE_OPTIONS]; /* likewise; "" for an option without a value */
     char **args;                                 /* what follows the verb, NULL-terminated */
@@ -74,6 +76,8 @@ int cli_set(const struct cli *cli);
 int cli_unset(const struct cli *cli);
 int cli_show(const struct cli *cli);
 int cli_explain(const struct cli *cli);
+int cli_history(const struct cli *cli);
+int cli_wait(const struct cli *cli);
 int cli_check(const struct cli *cli);
 int cli_replay(const struct cli *cli);
 int cli_simulate(const struct cli *cli);
@@ -124,8 +128,24 @@ const char *cli_cpu_limit(double ratio, char buf[CLI_TEXT_MAX]);
 /* The time to the end a migration or an alternative is forecast to have; "never" if it has none. */
 const char *cli_eta(double seconds, bool never, char buf[CLI_TEXT_MAX]);
 
-/* Prints the object with "schema_version" added. */
+/* Prints the object with "schema_version" added; cli_print_jsonl() at once and in one line. */
 void cli_print_json(struct json_object *object);
+void cli_print_jsonl(struct json_object *object);
+
+/* cli_status.c */
+
+/* Whether a VM is given as a pattern; and taking what does not match one out of a list. */
+bool cli_is_pattern(const char *vm);
+void cli_keep_matching(struct json_object *migrations, const char *pattern);
+
+/* Parameters of Status for a VM; for all if it is NULL or a pattern. The caller releases them. */
+struct json_object *cli_status_parameters(const char *vm, bool include_ended);
+
+/* cli_history.c */
+
+/* Calls History; vm may be NULL. As cli_call(). */
+int cli_ask_history(const struct cli *cli, const char *vm, int limit,
+                    struct json_object **ret_reply);
 
 /* cli_table.c */
 

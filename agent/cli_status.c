@@ -7,7 +7,12 @@
 
 #include "agent/cli.h"
 
-static void drop_unmatched(struct json_object *migrations, const char *pattern)
+bool cli_is_pattern(const char *vm)
+{
+    return strpbrk(vm, "*?[") != NULL;
+}
+
+void cli_keep_matching(struct json_object *migrations, const char *pattern)
 {
     for (size_t i = cli_array_length(migrations); i-- > 0;) {
         const char *vm = cli_string(json_object_array_get_idx(migrations, i), "vm");
@@ -17,20 +22,23 @@ static void drop_unmatched(struct json_object *migrations, const char *pattern)
     }
 }
 
+struct json_object *cli_status_parameters(const char *vm, bool include_ended)
+{
+    struct json_object *parameters = cli_need(json_object_new_object());
+
+    if (vm && !cli_is_pattern(vm))
+        cli_add(parameters, "vm", json_object_new_string(vm));
+    cli_add(parameters, "include_ended", json_object_new_boolean(include_ended));
+    return parameters;
+}
+
 /* Asks for one VM, or for all of which a pattern then picks some. NULL: for all. */
 static int ask(const struct cli *cli, const char *vm, struct json_object **ret_reply)
 {
-    struct json_object *parameters = cli_need(json_object_new_object());
-    bool is_pattern = vm && strpbrk(vm, "*?[");
-    int code;
+    int code = cli_call(cli, "io.migpolicy.Status", cli_status_parameters(vm, cli->all), ret_reply);
 
-    if (vm && !is_pattern)
-        json_object_object_add(parameters, "vm", cli_need(json_object_new_string(vm)));
-    json_object_object_add(parameters, "include_ended",
-                           cli_need(json_object_new_boolean(cli->all)));
-    code = cli_call(cli, "io.migpolicy.Status", parameters, ret_reply);
-    if (code == CLI_OK && is_pattern)
-        drop_unmatched(cli_array(*ret_reply, "migrations"), vm);
+    if (code == CLI_OK && vm && cli_is_pattern(vm))
+        cli_keep_matching(cli_array(*ret_reply, "migrations"), vm);
     return code;
 }
 

@@ -210,3 +210,11 @@ void cli_print_json(struct json_object *object)
     puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
                                                     JSON_C_TO_STRING_NOSLASHESCAPE));
 }
+
+void cli_print_jsonl(struct json_object *object)
+{
+    json_object_object_add(object, "schema_version", cli_need(json_object_new_int(1)));
+    puts(json_object_to_json_string_ext(object,
+                                        JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+    fflush(stdout);
+}

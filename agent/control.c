@@ -16,7 +16,8 @@
 
 enum result { RESULT_OK, RESULT_DENIED, RESULT_ERROR };
 
-const char *const control_method_names[] = {"Status", "Explain", "Show", "Set", "Unset", NULL};
+const char *const control_method_names[] = {"Status", "Explain", "Show", "Set",
+                                            "Unset",  "History", NULL};
 const char *const control_result_names[] = {"ok", "denied", "error", NULL};
 
 /* ---- answering ---- */
@@ -145,6 +146,27 @@ void control_describe_fields(const struct policy_layer *layer, char *text, size_
 
 /* ---- the methods ---- */
 
+/* As control_take_vm(), also for a VM that has gone, if its migration is on the list. */
+static int take_migrated_vm(struct control *c, struct varlink_call *call, enum method method,
+                            struct json_object *parameters, const struct migration *list,
+                            size_t count, struct hv_domain *ret)
+{
+    const char *vm = control_text(parameters, "vm");
+
+    if (!vm || monitor_find(c->env.monitor, vm, ret) == 0)
+        count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct hv_domain *domain = &list[i].domain;
+
+        if (strcmp(domain->name, vm) == 0 ||
+            (strncmp(vm, "uuid:", 5) == 0 && strcmp(domain->uuid, vm + 5) == 0)) {
+            *ret = *domain;
+            return 0;
+        }
+    }
+    return control_take_vm(c, call, method, parameters, ret);
+}
+
 static int on_status(struct varlink_call *call, struct json_object *parameters, void *userdata)
 {
     struct control *c = userdata;
@@ -158,10 +180,10 @@ static int on_status(struct varlink_call *call, struct json_object *parameters, 
     size_t count = 0;
 
     json_object_object_get_ex(parameters, "include_ended", &ended);
-    if (vm && control_take_vm(c, call, METHOD_STATUS, parameters, &domain) < 0)
-        return 0;
     if (watchers_list(c->env.watchers, &list, &count) < 0)
         return -ENOMEM;
+    if (vm && take_migrated_vm(c, call, METHOD_STATUS, parameters, list, count, &domain) < 0)
+        return 0;
     o = json_object_new_object();
     migrations = json_object_new_array();
     for (size_t i = 0; i < count; i++) {
@@ -193,30 +215,27 @@ static int on_explain(struct varlink_call *call, struct json_object *parameters,
 {
     struct control *c = userdata;
     struct migration *list AUTO_FREE = NULL;
-    const char *vm = control_text(parameters, "vm");
     struct hv_domain domain;
     size_t count;
 
     if (watchers_list(c->env.watchers, &list, &count) < 0)
         return -ENOMEM;
-    /* A VM that has just migrated away is no longer among the domains, but still explained. */
-    for (size_t i = 0; vm && i < count; i++) {
-        if (strcmp(list[i].domain.name, vm) == 0)
-            return explain(c, call, &list[i]);
-    }
-    if (control_take_vm(c, call, METHOD_EXPLAIN, parameters, &domain) < 0)
+    if (take_migrated_vm(c, call, METHOD_EXPLAIN, parameters, list, count, &domain) < 0)
         return 0;
     for (size_t i = 0; i < count; i++) {
         if (strcmp(list[i].domain.uuid, domain.uuid) == 0)
             return explain(c, call, &list[i]);
     }
-    return control_refuse_why(c, call, METHOD_EXPLAIN, "io.migpolicy.Refused", "why",
-                              "no migration of this VM has been seen");
+    return control_refuse_why(
+        c, call, METHOD_EXPLAIN, "io.migpolicy.Refused", "why",
+        "no migration of this VM has been seen since migpolicyd was started; migpolicy "
+        "history may know of earlier ones");
 }
 
 static const struct varlink_method methods[] = {
     {"Status", on_status}, {"Explain", on_explain},  {"Show", control_show},
-    {"Set", control_set},  {"Unset", control_unset}, {NULL, NULL},
+    {"Set", control_set},  {"Unset", control_unset}, {"History", control_history},
+    {NULL, NULL},
 };
 
 /* ---- the server ---- */

@@ -8,7 +8,14 @@
 
 struct json_object;
 
-enum method { METHOD_STATUS, METHOD_EXPLAIN, METHOD_SHOW, METHOD_SET, METHOD_UNSET };
+enum method {
+    METHOD_STATUS,
+    METHOD_EXPLAIN,
+    METHOD_SHOW,
+    METHOD_SET,
+    METHOD_UNSET,
+    METHOD_HISTORY
+};
 
 struct control {
     struct control_env env;
@@ -52,5 +59,8 @@ void control_describe_fields(const struct policy_layer *layer, char *text, size_
 int control_show(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_set(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_unset(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
+/* control_history.c: likewise. */
+int control_history(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
 #endif

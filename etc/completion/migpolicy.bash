@@ -18,9 +18,9 @@ _migpolicy_files() {
 
 _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='status set unset show explain check replay simulate version'
+    local verbs='status set unset show explain history wait check replay simulate version'
     local options='--output --json --socket --quiet --no-legend --help --version'
-    local values='-o|--output|--socket|--policy|--expires|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
+    local values='-o|--output|--socket|--policy|--expires|--timeout|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
         on-deadline patience stall-timeout objective)
     local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush link noise
@@ -59,7 +59,7 @@ _migpolicy() {
     --mode) words='observe enforce' ;;
     --on-deadline) words='report cancel' ;;
     --objective) words='least-loss gentle' ;;
-    -o | --output) words='table json' ;;
+    -o | --output) words='table json jsonl' ;;
     --pattern) words='random sequential' ;;
     --socket | --policy | --curve)
         _migpolicy_files "$cur"
@@ -72,9 +72,10 @@ _migpolicy() {
             return
         elif [[ $cur == -* ]]; then
             words=$options
-            [[ $verb =~ ^(status|unset|replay|simulate|)$ ]] && words+=' --all'
+            [[ $verb =~ ^(status|unset|history|replay|simulate|)$ ]] && words+=' --all'
             [[ $verb == replay || $verb == simulate ]] && words+=' --policy'
             [[ $verb == set || $verb == simulate ]] && words+=" ${fields[*]/#/--}"
+            [[ $verb == wait ]] && words+=' --timeout'
             [[ $verb == set ]] && words+=' --expires --runtime'
             [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot"
         elif [[ -z $verb ]]; then

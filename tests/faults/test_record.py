@@ -75,3 +75,54 @@ def test_a_record_that_cannot_be_written_is_said_once_and_counted(tmp_path):
         host.wait(lambda: host.metric("migpolicy_record_failures_total") >= 4, 5)
         assert host.log().count("cannot be recorded") == 1
         assert host.stop() == 0
+
+
+def run(host, *args):
+    done = subprocess.run([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", *args],
+                          capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_history_outlives_the_agent_and_the_vm(tmp_path):
+    with Host([domain("vm"), calm("calm")], RULES, state_dir=tmp_path) as host:
+        assert "no migration is on record" in host.command("history")
+        host.wait(lambda: len(lines(tmp_path / "history.jsonl")) == 2, 20)
+        assert host.stop() == 0
+    with open(tmp_path / "history.jsonl", "a") as f:
+        f.write('{"schema_version":1,"vm":"to')  # as a crash would leave it
+    with Host([calm("another", start="1h")], RULES, state_dir=tmp_path) as host:
+        found = json.loads(host.command("history", "--json"))["migrations"]
+        assert {m["vm"] for m in found} == {"vm", "calm"}
+        assert [m["ended"] for m in found] == sorted((m["ended"] for m in found), reverse=True)
+        vm = json.loads(host.command("history", "vm", "-o", "jsonl"))
+        assert vm == next(m for m in found if m["vm"] == "vm")
+        assert vm["result"] == "completed" and vm["started"] < vm["ended"]
+        assert vm["throttled_seconds"] > 0 and vm["downtime_seconds"] > 0
+        assert vm["events"][0]["approved_by"]
+        assert (tmp_path / "traces" / vm["trace"]).exists()
+        assert json.loads(host.command("history", f"uuid:{vm['uuid']}", "--json"))["migrations"] \
+            == [vm]
+        table = host.command("history", "v*")
+        assert "throttle" in table and "calm" not in table and table.count("\n") == 2
+        code, _, err = run(host, "history", "nobody")
+        assert code == 4 and err.count("\n") == 1
+
+
+def test_wait_tells_how_the_migration_ended(tmp_path):
+    cancelled = domain("vm", start="2s")
+    rules = [{"name": "*", "policy": {"allow_cancel": True, "deadline": "45s",
+                                      "on_deadline": "cancel"}}]
+    with Host([calm("calm", start="2s", ram="2GiB", zero="0B"), cancelled, calm("later", start="1h")], rules,
+              state_dir=tmp_path) as host:
+        assert run(host, "wait", "nobody")[0] == 4
+        assert run(host, "wait", "later")[0] == 6
+        assert run(host, "wait", "vm", "--timeout=2")[0] == 2
+        host.wait(lambda: len(host.status()) == 2, 10)
+        code, _, err = run(host, "wait", "vm", "--timeout", "100ms")
+        assert code == 7 and "still under way" in err
+        code, out, err = run(host, "wait", "calm")
+        assert (code, err) == (0, "") and out.startswith("calm: completed after")
+        code, out, err = run(host, "wait", "vm", "--timeout=1m", "--json")
+        assert code == 8 and "was cancelled" in err and err.count("\n") == 1
+        assert json.loads(out)["result"] == "cancelled"
+    assert run(host, "wait", "vm")[0] == 3
