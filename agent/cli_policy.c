@@ -23,6 +23,11 @@ static int print_policy(const struct cli *cli, struct json_object *reply)
                                             cli_string(field, "source")});
     }
     cli_table_print(table);
+    if (cli_string(reply, "labels"))
+        cli_line("\nLabels: %s", cli_string(reply, "labels"));
+    if (cli_string(reply, "metadata_error"))
+        cli_line("\nThe policy in its metadata is not understood, so it is observed only: %s",
+                 cli_string(reply, "metadata_error"));
     return CLI_OK;
 }
 

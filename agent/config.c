@@ -89,6 +89,28 @@ static int take_string(const struct place *place, const char *pointer, struct js
     return 0;
 }
 
+bool config_is_label(const char *text, size_t len)
+{
+    if (len == 0 || len > 63)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!isascii((unsigned char)text[i]) ||
+            !(isalnum((unsigned char)text[i]) || strchr(".-_", text[i])))
+            return false;
+    }
+    return true;
+}
+
+static int take_label(const struct place *place, const char *pointer, struct json_object *value,
+                      char **target)
+{
+    const char *text = json_object_get_string(value);
+
+    if (!json_object_is_type(value, json_type_string) || !config_is_label(text, strlen(text)))
+        return fail(place, pointer, "must be " CONFIG_LABEL);
+    return take_string(place, pointer, value, target);
+}
+
 static int take_layer(const struct place *place, const char *pointer, struct json_object *value,
                       struct policy_layer *ret)
 {
@@ -122,17 +144,19 @@ static int take_rule(const struct place *place, const char *pointer, struct json
             r = take_string(place, where, member, &rule.name);
         } else if (strcmp(key, "uuid") == 0) {
             r = take_string(place, where, member, &rule.uuid);
+        } else if (strcmp(key, "label") == 0) {
+            r = take_label(place, where, member, &rule.label);
         } else if (strcmp(key, "policy") == 0) {
             has_policy = true;
             r = take_layer(place, where, member, &rule.layer);
         } else {
-            r = fail(place, where, "unknown key; a rule has name or uuid, and policy");
+            r = fail(place, where, "unknown key; a rule has name, uuid or label, and policy");
         }
         if (r < 0)
             goto cleanup;
     }
-    if (!has_policy || (!rule.name && !rule.uuid)) {
-        r = fail(place, pointer, "a rule needs name or uuid, and policy");
+    if (!has_policy || (!rule.name && !rule.uuid && !rule.label)) {
+        r = fail(place, pointer, "a rule needs name, uuid or label, and policy");
         goto cleanup;
     }
     grown = realloc(config->rule, (config->rules + 1) * sizeof(*grown));
@@ -148,6 +172,7 @@ static int take_rule(const struct place *place, const char *pointer, struct json
 cleanup:
     free(rule.name);
     free(rule.uuid);
+    free(rule.label);
     return r;
 }
 
@@ -193,6 +218,10 @@ static int take_all(const struct place *place, struct json_object *root, struct 
             r = take_string(place, pointer, value, &config->admin_group);
         } else if (strcmp(key, "poll_interval") == 0) {
             r = take_poll_interval(place, value, config);
+        } else if (strcmp(key, "trust_metadata") == 0) {
+            if (!json_object_is_type(value, json_type_boolean))
+                return fail(place, pointer, "must be true or false");
+            config->trust_metadata = json_object_get_boolean(value);
         } else if (strcmp(key, "policy") == 0) {
             r = take_default_rule(place, value, config);
         } else if (strcmp(key, "rules") == 0) {
@@ -325,6 +354,7 @@ void config_clear(struct config *config)
     for (size_t i = 0; i < config->rules; i++) {
         free(config->rule[i].name);
         free(config->rule[i].uuid);
+        free(config->rule[i].label);
     }
     free(config->rule);
     free(config->uri);

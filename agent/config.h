@@ -9,6 +9,7 @@
 #ifndef MIGPOLICY_CONFIG_H
 #define MIGPOLICY_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,9 +17,14 @@
 
 #define CONFIG_DEFAULT_PATH "/etc/migpolicy"
 
+/* What a label is made of, in words. */
+#define CONFIG_LABEL  "a label of up to 63 letters, digits, '.', '-' and '_'"
+#define CONFIG_LABELS "labels of up to 63 letters, digits, '.', '-' and '_', with spaces between"
+
 struct config_rule {
-    char *name; /* glob; NULL: any */
-    char *uuid; /* NULL: any */
+    char *name;  /* glob; NULL: any */
+    char *uuid;  /* NULL: any */
+    char *label; /* NULL: any */
     struct policy_layer layer;
     char source[POLICY_SOURCE_MAX]; /* "FILE/rules/N", or "FILE" for the policy at the top */
 };
@@ -28,6 +34,7 @@ struct config {
     char *metrics_listen; /* NULL: default; "": no metrics over HTTP */
     char *admin_group;    /* NULL: root only may change policies */
     int64_t poll_ns;      /* 0: default */
+    bool trust_metadata;  /* a domain's own metadata may allow more, too */
     size_t rules;
     struct config_rule *rule;
 };
@@ -50,6 +57,9 @@ int config_load(const char *path, struct config *ret, struct config_error *ret_e
  */
 int config_parse(const char *text, size_t len, const char *path, struct config *config,
                  struct config_error *ret_err);
+
+/* Are these `len` bytes a label, as rules and the metadata of domains may have them? */
+bool config_is_label(const char *text, size_t len);
 
 /* Frees what it holds and zeroes it. */
 void config_clear(struct config *config);

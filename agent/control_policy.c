@@ -16,9 +16,11 @@ static int answer_policy(struct control *c, struct varlink_call *call, enum meth
 {
     struct json_object *o = json_object_new_object();
     struct json_object *fields = json_object_new_array();
+    struct metadata metadata;
     struct policy policy;
     char value[64];
 
+    policies_get_metadata(c->env.policies, domain->uuid, &metadata);
     policies_resolve(c->env.policies, domain->name, domain->uuid, &policy);
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         struct json_object *field = json_object_new_object();
@@ -32,6 +34,8 @@ static int answer_policy(struct control *c, struct varlink_call *call, enum meth
     json_add_text(o, "vm", domain->name);
     json_add_text(o, "uuid", domain->uuid);
     json_add(o, "fields", fields);
+    json_add_text(o, "labels", metadata.labels[0] ? metadata.labels : NULL);
+    json_add_text(o, "metadata_error", metadata.error[0] ? metadata.error : NULL);
     return control_answer(c, call, method, o);
 }
 

@@ -502,7 +502,7 @@ static int start(struct daemon *d)
             },
             &d->watchers);
     if (r == 0)
-        r = monitor_new(d->uri, d->watchers, d->metrics, &d->monitor);
+        r = monitor_new(d->uri, d->watchers, d->policies, d->metrics, &d->monitor);
     if (r == 0)
         r = start_control(d, admin_gid);
     if (r == 0 && loop_add_timer(TICK_MS, on_tick, d) < 0)

@@ -17,6 +17,7 @@ struct hv_ops {
     void (*link_close)(struct hv_link *link);
     int (*link_list)(struct hv_link *link, struct hv_domain **ret_domains, size_t *ret_count);
     int (*link_probe)(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating);
+    int (*link_metadata)(struct hv_link *link, const char *uuid, char **ret_xml);
     int (*watch_open)(const char *uri, const char *uuid, struct hv_watch **ret);
     void (*watch_close)(struct hv_watch *watch);
     int (*watch_job)(struct hv_watch *watch, struct hv_job *ret);
@@ -29,6 +30,8 @@ struct hv_ops {
     int (*watch_suspend)(struct hv_watch *watch);
     int (*watch_cancel)(struct hv_watch *watch);
     int (*watch_flush)(struct hv_watch *watch, int64_t *ret_ns);
+    int (*watch_metadata)(struct hv_watch *watch, char **ret_xml);
+    int (*watch_set_metadata)(struct hv_watch *watch, const char *xml);
     int (*watch_state)(struct hv_watch *watch, bool *ret_active, bool *ret_running);
 };
 

@@ -45,6 +45,11 @@ int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *re
     return ops->link_probe(link, domain, ret_migrating);
 }
 
+int hv_link_metadata(struct hv_link *link, const char *uuid, char **ret_xml)
+{
+    return ops->link_metadata(link, uuid, ret_xml);
+}
+
 int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
 {
     return ops->watch_open(uri, uuid, ret);
@@ -103,6 +108,16 @@ int hv_watch_cancel(struct hv_watch *watch)
 int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns)
 {
     return ops->watch_flush(watch, ret_ns);
+}
+
+int hv_watch_metadata(struct hv_watch *watch, char **ret_xml)
+{
+    return ops->watch_metadata(watch, ret_xml);
+}
+
+int hv_watch_set_metadata(struct hv_watch *watch, const char *xml)
+{
+    return ops->watch_set_metadata(watch, xml);
 }
 
 int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)

@@ -41,6 +41,7 @@ enum hv_event_kind {
     HV_RESUMED,          /* running again on this host */
     HV_STOPPED,          /* no longer on this host: migrated, shut off or crashed */
     HV_COMPLETED,        /* a job ended well; `result` is valid */
+    HV_METADATA,         /* metadata changed; HV_DOMAIN_SEEN may imply it, too */
 };
 
 struct hv_event {
@@ -95,6 +96,12 @@ int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *r
 /* Is a job under way that may be an outgoing migration? Does not wait for the monitor when idle. */
 int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating);
 
+/*
+ * The XML element that a domain's metadata has for METADATA_URI (agent/metadata.h), which the
+ * caller frees; *ret_xml is NULL if there is none. Takes no job, waits for no monitor.
+ */
+int hv_link_metadata(struct hv_link *link, const char *uuid, char **ret_xml);
+
 /* A connection of its own to watch one domain. Used by one thread. */
 struct hv_watch;
 int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret);
@@ -127,6 +134,15 @@ int hv_watch_cancel(struct hv_watch *watch);
  * final flush it takes longer.
  */
 int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns);
+
+/* As hv_link_metadata(). */
+int hv_watch_metadata(struct hv_watch *watch, char **ret_xml);
+
+/*
+ * Replaces that element, in the running domain and in its definition; NULL: removes it. -EBUSY: not
+ * while the domain has a job such as a migration, for which it waits at most a moment.
+ */
+int hv_watch_set_metadata(struct hv_watch *watch, const char *xml);
 
 /* Does the domain still exist on this host, and does it run? Takes no job, waits for no monitor. */
 int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running);

@@ -11,6 +11,7 @@
 
 #include "agent/hv_ops.h"
 #include "agent/loop.h"
+#include "agent/metadata.h"
 #include "agent/throttle_ops.h"
 #include "agent/wakeup.h"
 #include "policy/cleanup.h"
@@ -94,12 +95,14 @@ static void describe(virDomainPtr dom, struct hv_domain *ret)
 
 /* ---- the connection for events ---- */
 
+enum { CALLBACKS = 4 };
+
 struct hv_link {
     virConnectPtr conn;
     hv_event_fn event;
     hv_closed_fn closed;
     void *opaque;
-    int callback[3];
+    int callback[CALLBACKS];
     atomic_int refs; /* the owner's, and one for each callback libvirt may still be running */
 };
 
@@ -183,6 +186,16 @@ static int on_lifecycle(virConnectPtr conn, virDomainPtr dom, int kind, int deta
     return 0;
 }
 
+static void on_metadata(virConnectPtr conn, virDomainPtr dom, int type, const char *uri,
+                        void *opaque)
+{
+    struct hv_event event = {.kind = HV_METADATA};
+
+    (void)conn;
+    if (type == VIR_DOMAIN_METADATA_ELEMENT && uri && strcmp(uri, METADATA_URI) == 0)
+        emit(opaque, dom, &event);
+}
+
 static void on_closed(virConnectPtr conn, int reason, void *opaque)
 {
     struct hv_link *link = opaque;
@@ -206,7 +219,7 @@ static void link_close(struct hv_link *link)
 {
     if (!link)
         return;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < CALLBACKS; i++) {
         if (link->callback[i] >= 0)
             virConnectDomainEventDeregisterAny(link->conn, link->callback[i]);
     }
@@ -226,7 +239,7 @@ static int link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, vo
     link->event = event;
     link->closed = closed;
     link->opaque = opaque;
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < CALLBACKS; i++)
         link->callback[i] = -1;
     r = connect_uri(uri, &link->conn);
     if (r < 0) {
@@ -244,7 +257,8 @@ static int link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, vo
               VIR_DOMAIN_EVENT_CALLBACK(on_iteration));
     listen_to(link, 2, VIR_DOMAIN_EVENT_ID_JOB_COMPLETED,
               VIR_DOMAIN_EVENT_CALLBACK(on_job_completed));
-    for (unsigned i = 0; i < 3; i++) {
+    listen_to(link, 3, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_metadata));
+    for (unsigned i = 0; i < CALLBACKS; i++) {
         if (link->callback[i] < 0) {
             link_close(link);
             return -ENOTCONN;
@@ -285,6 +299,23 @@ static int link_probe(struct hv_link *link, const struct hv_domain *domain, bool
         return last_errno(link->conn);
     *ret_migrating = info.type == VIR_DOMAIN_JOB_BOUNDED || info.type == VIR_DOMAIN_JOB_UNBOUNDED;
     return 0;
+}
+
+static int read_metadata(virConnectPtr conn, virDomainPtr dom, char **ret_xml)
+{
+    char *xml = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, METADATA_URI, 0);
+
+    if (!xml && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN_METADATA)
+        return last_errno(conn);
+    *ret_xml = xml;
+    return 0;
+}
+
+static int link_metadata(struct hv_link *link, const char *uuid, char **ret_xml)
+{
+    virDomainPtr dom AUTO_DOMAIN = virDomainLookupByUUIDString(link->conn, uuid);
+
+    return dom ? read_metadata(link->conn, dom, ret_xml) : last_errno(link->conn);
 }
 
 /* ---- one watched domain ---- */
@@ -454,6 +485,31 @@ static int watch_flush(struct hv_watch *watch, int64_t *ret_ns)
     return 0;
 }
 
+static int watch_metadata(struct hv_watch *watch, char **ret_xml)
+{
+    return read_metadata(watch->conn, watch->dom, ret_xml);
+}
+
+static int watch_set_metadata(struct hv_watch *watch, const char *xml)
+{
+    virDomainJobInfo info;
+    unsigned flags = 0;
+
+    /* Else libvirt would wait half a minute for the job to end. */
+    if (virDomainGetJobInfo(watch->dom, &info) < 0)
+        return last_errno(watch->conn);
+    if (info.type == VIR_DOMAIN_JOB_BOUNDED || info.type == VIR_DOMAIN_JOB_UNBOUNDED)
+        return -EBUSY;
+    if (virDomainIsActive(watch->dom) == 1)
+        flags |= VIR_DOMAIN_AFFECT_LIVE;
+    if (virDomainIsPersistent(watch->dom) == 1)
+        flags |= VIR_DOMAIN_AFFECT_CONFIG;
+    if (virDomainSetMetadata(watch->dom, VIR_DOMAIN_METADATA_ELEMENT, xml, METADATA_KEY,
+                             METADATA_URI, flags) == 0)
+        return 0;
+    return virGetLastErrorCode() == VIR_ERR_OPERATION_TIMEOUT ? -EBUSY : last_errno(watch->conn);
+}
+
 static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 {
     int state;
@@ -480,6 +536,7 @@ const struct hv_ops hv_libvirt = {
     .link_close = link_close,
     .link_list = link_list,
     .link_probe = link_probe,
+    .link_metadata = link_metadata,
     .watch_open = watch_open,
     .watch_close = watch_close,
     .watch_job = watch_job,
@@ -492,6 +549,8 @@ const struct hv_ops hv_libvirt = {
     .watch_suspend = watch_suspend,
     .watch_cancel = watch_cancel,
     .watch_flush = watch_flush,
+    .watch_metadata = watch_metadata,
+    .watch_set_metadata = watch_set_metadata,
     .watch_state = watch_state,
 };
 

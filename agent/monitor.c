@@ -19,20 +19,29 @@
 #define RETRY_MAX_NS   (10 * NS_PER_S)
 #define JOIN_TIMEOUT_S 3
 
+enum { STALE_MAX = 64 };
+
 struct monitor {
     const char *uri;
     struct watchers *watchers;
+    struct policies *policies;
     struct metrics *metrics;
     pthread_t thread;
     struct wakeup wake;
     atomic_bool closed;  /* the connection was lost */
     atomic_bool changed; /* the list of domains is out of date */
 
+    /* The thread's own: the domains whose metadata was read, in order. */
+    char (*read)[HV_UUID_MAX];
+    size_t n_read;
+
     pthread_mutex_t lock; /* guards the rest */
     bool connected;
     bool known; /* the list was read at least once */
     struct hv_domain *domains;
     size_t count;
+    char stale[STALE_MAX][HV_UUID_MAX]; /* the domains whose metadata may have changed; */
+    size_t n_stale;                     /* above STALE_MAX: any may */
 };
 
 static void add_domain(struct monitor *m, const struct hv_domain *domain)
@@ -57,15 +66,27 @@ static void add_domain(struct monitor *m, const struct hv_domain *domain)
     pthread_mutex_unlock(&m->lock);
 }
 
+static void mark_stale(struct monitor *m, const char *uuid)
+{
+    pthread_mutex_lock(&m->lock);
+    if (m->n_stale < STALE_MAX)
+        memcpy(m->stale[m->n_stale], uuid, HV_UUID_MAX);
+    if (m->n_stale <= STALE_MAX)
+        m->n_stale++;
+    pthread_mutex_unlock(&m->lock);
+}
+
 static void on_event(const struct hv_event *event, void *opaque)
 {
     struct monitor *m = opaque;
 
     if (event->kind == HV_DOMAIN_SEEN)
         add_domain(m, &event->domain);
+    if (event->kind == HV_DOMAIN_SEEN || event->kind == HV_METADATA)
+        mark_stale(m, event->domain.uuid);
     /* The list is read anew after every change: one read meanwhile may be older than this event. */
     if (event->kind == HV_DOMAIN_SEEN || event->kind == HV_DOMAIN_CHANGED ||
-        event->kind == HV_STOPPED) {
+        event->kind == HV_STOPPED || event->kind == HV_METADATA) {
         atomic_store(&m->changed, true);
         wakeup_signal(&m->wake);
     }
@@ -129,17 +150,77 @@ static void find_running(struct monitor *m, struct hv_link *link)
     }
 }
 
+static int compare_uuid(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static bool is_in(const char *uuid, char (*list)[HV_UUID_MAX], size_t count)
+{
+    return count > 0 && bsearch(uuid, list, count, sizeof(list[0]), compare_uuid);
+}
+
+/*
+ * Reads the metadata of domains not yet known and of those where it may have changed. What cannot
+ * be read now is when the domain migrates, by its watcher.
+ */
+static void read_metadata(struct monitor *m, struct hv_link *link)
+{
+    char stale[STALE_MAX][HV_UUID_MAX];
+    char(*list)[HV_UUID_MAX];
+    size_t n_stale;
+    size_t count;
+
+    pthread_mutex_lock(&m->lock);
+    n_stale = m->n_stale;
+    m->n_stale = 0;
+    memcpy(stale, m->stale, sizeof(stale));
+    count = m->count;
+    list = calloc(count + 1, sizeof(list[0]));
+    for (size_t i = 0; list && i < count; i++)
+        memcpy(list[i], m->domains[i].uuid, sizeof(list[0]));
+    pthread_mutex_unlock(&m->lock);
+    if (!list)
+        return;
+    qsort(list, count, sizeof(list[0]), compare_uuid);
+    if (n_stale <= STALE_MAX)
+        qsort(stale, n_stale, sizeof(stale[0]), compare_uuid);
+    for (size_t i = 0; i < count && !atomic_load(&m->closed); i++) {
+        char *xml = NULL;
+
+        if (n_stale <= STALE_MAX && is_in(list[i], m->read, m->n_read) &&
+            !is_in(list[i], stale, n_stale))
+            continue;
+        if (hv_link_metadata(link, list[i], &xml) == 0)
+            policies_learn_metadata(m->policies, list[i], 0, xml);
+        free(xml);
+    }
+    for (size_t i = 0; i < m->n_read; i++) {
+        if (!is_in(m->read[i], list, count))
+            policies_set_metadata(m->policies, m->read[i], NULL);
+    }
+    free(m->read);
+    m->read = list;
+    m->n_read = count;
+}
+
 /* Serves one connection until it is lost (0) or we are to stop (-ESHUTDOWN). */
 static int serve(struct monitor *m, struct hv_link *link)
 {
     int r = 0;
 
-    if (read_list(m, link) == 0)
+    /* What changed while there was no connection nobody told. */
+    m->n_read = 0;
+    if (read_list(m, link) == 0) {
         find_running(m, link);
+        read_metadata(m, link);
+    }
     while (r == 0 && !atomic_load(&m->closed)) {
         r = wakeup_wait(&m->wake, monotonic_ns() + 3600 * NS_PER_S);
-        if (r == 0 && atomic_exchange(&m->changed, false) && !atomic_load(&m->closed))
+        if (r == 0 && atomic_exchange(&m->changed, false) && !atomic_load(&m->closed)) {
             read_list(m, link);
+            read_metadata(m, link);
+        }
     }
     return r;
 }
@@ -186,8 +267,8 @@ static void *monitor_main(void *arg)
     return NULL;
 }
 
-int monitor_new(const char *uri, struct watchers *watchers, struct metrics *metrics,
-                struct monitor **ret)
+int monitor_new(const char *uri, struct watchers *watchers, struct policies *policies,
+                struct metrics *metrics, struct monitor **ret)
 {
     struct monitor *m = calloc(1, sizeof(*m));
     int r;
@@ -196,6 +277,7 @@ int monitor_new(const char *uri, struct watchers *watchers, struct metrics *metr
         return -ENOMEM;
     m->uri = uri;
     m->watchers = watchers;
+    m->policies = policies;
     m->metrics = metrics;
     pthread_mutex_init(&m->lock, NULL);
     wakeup_init(&m->wake);
@@ -223,6 +305,7 @@ bool monitor_free(struct monitor *m)
     wakeup_destroy(&m->wake);
     pthread_mutex_destroy(&m->lock);
     free(m->domains);
+    free(m->read);
     free(m);
     return true;
 }

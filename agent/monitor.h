@@ -17,9 +17,9 @@
 
 struct monitor;
 
-/* Starts the thread. uri, watchers and metrics are borrowed. */
-int monitor_new(const char *uri, struct watchers *watchers, struct metrics *metrics,
-                struct monitor **ret);
+/* Starts the thread. All arguments are borrowed. */
+int monitor_new(const char *uri, struct watchers *watchers, struct policies *policies,
+                struct metrics *metrics, struct monitor **ret);
 
 /*
  * Waits a few seconds for the thread to end. Returns false when it still hangs in the hypervisor:

@@ -6,11 +6,13 @@
 #include <fnmatch.h>
 #include <json-c/json.h>
 #include <pthread.h>
+#include <search.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
 
+#include "agent/log.h"
 #include "cgroup-throttle/textfile.h"
 #include "policy/cleanup.h"
 #include "policy/json_cleanup.h"
@@ -35,6 +37,12 @@ struct policies {
     int state_dir;
     size_t count;
     struct override *override;
+    void *metadata; /* of the domains that have any: struct domain_metadata, by UUID; tsearch(3) */
+};
+
+struct domain_metadata {
+    char uuid[UUID_SIZE];
+    struct metadata metadata;
 };
 
 static void unlock(pthread_mutex_t **lock)
@@ -321,6 +329,7 @@ void policies_free(struct policies *p)
     while (p->count > 0)
         drop(p, &p->override[0]);
     free(p->override);
+    tdestroy(p->metadata, free);
     config_clear(&p->config);
     if (p->state_dir >= 0)
         close(p->state_dir);
@@ -360,16 +369,95 @@ static void merge_override(struct policy *policy, const struct override *o)
     }
 }
 
+static int compare_uuid(const void *a, const void *b)
+{
+    const struct domain_metadata *x = a;
+    const struct domain_metadata *y = b;
+
+    return strcasecmp(x->uuid, y->uuid);
+}
+
+static struct domain_metadata *find_metadata(struct policies *p, const char *uuid)
+{
+    struct domain_metadata key;
+    struct domain_metadata **found;
+
+    snprintf(key.uuid, sizeof(key.uuid), "%s", uuid);
+    found = tfind(&key, &p->metadata, compare_uuid);
+    return found ? *found : NULL;
+}
+
+bool policies_set_metadata(struct policies *p, const char *uuid, const struct metadata *metadata)
+{
+    LOCKED(p);
+    static const struct metadata none;
+    struct domain_metadata *d = find_metadata(p, uuid);
+    const struct metadata *before = d ? &d->metadata : &none;
+    bool is_news;
+
+    if (!metadata)
+        metadata = &none;
+    is_news = memcmp(before, metadata, sizeof(*before)) != 0;
+    if (memcmp(metadata, &none, sizeof(none)) == 0) {
+        if (d)
+            tdelete(d, &p->metadata, compare_uuid);
+        free(d);
+        return is_news;
+    }
+    if (!d) {
+        d = calloc(1, sizeof(*d));
+        if (!d)
+            return false;
+        snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
+        if (!tsearch(d, &p->metadata, compare_uuid)) {
+            free(d);
+            return false;
+        }
+    }
+    d->metadata = *metadata;
+    return is_news;
+}
+
+void policies_learn_metadata(struct policies *p, const char *uuid, int error, const char *xml)
+{
+    struct metadata metadata;
+    char why[64];
+
+    if (error < 0) {
+        snprintf(why, sizeof(why), "cannot be read: %s", strerror(-error));
+        metadata_refuse(why, &metadata);
+    } else {
+        metadata_parse(xml, &metadata);
+    }
+    if (policies_set_metadata(p, uuid, &metadata) && metadata.error[0])
+        log_warning("domain %s: the policy in its metadata: %s; it is observed only", uuid,
+                    metadata.error);
+}
+
+void policies_get_metadata(struct policies *p, const char *uuid, struct metadata *ret)
+{
+    LOCKED(p);
+    const struct domain_metadata *d = find_metadata(p, uuid);
+
+    *ret = d ? d->metadata : (struct metadata){0};
+}
+
 static void resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret)
 {
+    const struct domain_metadata *own = find_metadata(p, uuid);
+    bool is_trusted = own && p->config.trust_metadata && !own->metadata.error[0];
+
     policy_init(ret);
     for (size_t i = 0; i < p->config.rules; i++) {
         const struct config_rule *rule = &p->config.rule[i];
 
         if ((!rule->name || fnmatch(rule->name, name, 0) == 0) &&
-            (!rule->uuid || strcasecmp(rule->uuid, uuid) == 0))
+            (!rule->uuid || strcasecmp(rule->uuid, uuid) == 0) &&
+            (!rule->label || (own && metadata_has_label(&own->metadata, rule->label))))
             policy_merge(ret, &rule->layer, rule->source);
     }
+    if (is_trusted)
+        policy_merge(ret, &own->metadata.layer, "domain metadata");
     for (enum policies_kind kind = 0; kind < POLICIES_KINDS; kind++) {
         const struct override *o = find(p, kind, uuid);
 
@@ -377,6 +465,9 @@ static void resolve(struct policies *p, const char *name, const char *uuid, stru
             merge_override(ret, o);
     }
     policy_finish(ret);
+    if (own && !is_trusted)
+        policy_narrow(ret, &own->metadata.layer,
+                      own->metadata.error[0] ? "malformed domain metadata" : "domain metadata");
 }
 
 void policies_resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret)

@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "agent/config.h"
+#include "agent/metadata.h"
 #include "policy/policy.h"
 
 struct policies;
@@ -40,7 +41,21 @@ void policies_free(struct policies *p);
 /* Replaces the configuration; takes over *config, which is cleared. */
 void policies_reload(struct policies *p, struct config *config);
 
-/* The effective policy of a VM. */
+/*
+ * Reads a domain's own metadata, the XML element or NULL; or notes that it could not be read. What
+ * is wrong with it is logged once. policies_set_metadata() takes it as it was read, copied; NULL:
+ * the domain is not on this host any more. Returns true if that is news.
+ */
+void policies_learn_metadata(struct policies *p, const char *uuid, int error, const char *xml);
+bool policies_set_metadata(struct policies *p, const char *uuid, const struct metadata *metadata);
+
+/* What was set last; nothing if nothing was. */
+void policies_get_metadata(struct policies *p, const char *uuid, struct metadata *ret);
+
+/*
+ * The effective policy of a VM: the layers of the configuration, its metadata where that is
+ * trusted, and its overrides, one over the other; then narrowed by its metadata where that is not.
+ */
 void policies_resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret);
 
 /*

@@ -250,15 +250,19 @@ static void read_link(struct reader *r, struct json_object *object, struct model
 static void read_domain(struct reader *r, struct json_object *object, struct scenario_domain *ret)
 {
     const char *name;
+    const char *metadata;
     size_t at;
 
-    if (!is_object(r, object,
-                   " name start link guest speed_limit compression_cache post_copy hang_after"
-                   " fail_after "))
+    if (!is_object(
+            r, object,
+            " name start metadata link guest speed_limit compression_cache post_copy hang_after"
+            " fail_after "))
         return;
     name = string(r, object, "name");
     if (!name || (size_t)snprintf(ret->name, sizeof(ret->name), "%s", name) >= sizeof(ret->name))
         complain(r, "", "needs a \"name\" of up to %zu bytes", sizeof(ret->name) - 1);
+    metadata = string(r, object, "metadata");
+    ret->metadata = metadata ? strdup(metadata) : NULL;
     ret->start_s = quantity(r, object, "start", UNIT_DURATION, 0);
     ret->hang_s = quantity(r, object, "hang_after", UNIT_DURATION, INFINITY);
     ret->fail_s = quantity(r, object, "fail_after", UNIT_DURATION, INFINITY);
@@ -340,6 +344,8 @@ int scenario_parse(const char *text, size_t len, struct scenario *ret,
 
 void scenario_clear(struct scenario *s)
 {
+    for (size_t i = 0; s->domain && i < s->n_domains; i++)
+        free(s->domain[i].metadata);
     free(s->log);
     free(s->domain);
     *s = (struct scenario){0};

@@ -8,6 +8,7 @@
  *    "log": "FILE",                          what was done to the domains: JSON lines, appended
  *    "domains": [{
  *      "name": "vm1", "start": "2s",         its migration begins then; 0s if absent
+ *      "metadata": "<policy .../>",          its own policy (agent/metadata.h); none if absent
  *      "link": {"rate": "1Gbit/s", "noise": 0.1, "changes": [{"at": "10s", "factor": 0.5}]},
  *      "guest": {"ram": "2GiB", "zero": "1GiB", "flush": "0s", "vcpus": 2, "busy": "100%",
  *                "regions": [{"size": "200MiB", "rate": "210MB/s", "sequential": false,
@@ -36,6 +37,7 @@
 
 struct scenario_domain {
     char name[HV_NAME_MAX];
+    char *metadata; /* NULL: none */
     double start_s;
     double hang_s; /* INFINITY: never */
     double fail_s; /* likewise */

@@ -51,6 +51,7 @@ struct sim_domain {
     uint64_t seed;
     pthread_mutex_t lock; /* guards the rest */
     enum domain_state state;
+    char *metadata; /* NULL: none */
     struct model model;
     double cache_bytes;
     unsigned n_pending;
@@ -253,6 +254,7 @@ static int init(const char *uri)
 
         d->script = &host.scenario.domain[i];
         d->seed = i + 1;
+        d->metadata = d->script->metadata ? strdup(d->script->metadata) : NULL;
         snprintf(d->id.name, sizeof(d->id.name), "%s", d->script->name);
         snprintf(d->id.uuid, sizeof(d->id.uuid), "51310000-0000-4000-8000-%012x", (unsigned)i + 1);
         d->id.id = (int)i + 1;
@@ -371,6 +373,42 @@ static int link_probe(struct hv_link *link, const struct hv_domain *domain, bool
     if (r < 0)
         return r;
     *ret_migrating = is_migrating(d);
+    return leave(d, 0);
+}
+
+/* As with libvirt this neither hangs nor fails with a domain's monitor. */
+static int read_metadata(struct sim_domain *d, double opened_s, char **ret_xml)
+{
+    if (is_cut(opened_s))
+        return failure(-ENOTCONN, "the scenario has cut the connection");
+    pthread_mutex_lock(&d->lock);
+    *ret_xml = d->metadata ? strdup(d->metadata) : NULL;
+    return leave(d, 0);
+}
+
+static int link_metadata(struct hv_link *link, const char *uuid, char **ret_xml)
+{
+    struct sim_domain *d = find(uuid);
+
+    return d ? read_metadata(d, link->opened_s, ret_xml) : failure(-ENOENT, "no such domain");
+}
+
+static int watch_metadata(struct hv_watch *watch, char **ret_xml)
+{
+    return read_metadata(watch->domain, watch->opened_s, ret_xml);
+}
+
+static int watch_set_metadata(struct hv_watch *watch, const char *xml)
+{
+    struct sim_domain *d = watch->domain;
+    int r = enter(d, watch->opened_s);
+
+    if (r < 0)
+        return r;
+    if (d->state == MIGRATING || d->state == PAUSED)
+        return leave(d, failure(-EBUSY, "the domain is migrating"));
+    free(d->metadata);
+    d->metadata = xml ? strdup(xml) : NULL;
     return leave(d, 0);
 }
 
@@ -640,6 +678,7 @@ const struct hv_ops hv_simulated = {
     .link_close = link_close,
     .link_list = link_list,
     .link_probe = link_probe,
+    .link_metadata = link_metadata,
     .watch_open = watch_open,
     .watch_close = watch_close,
     .watch_job = watch_job,
@@ -652,5 +691,7 @@ const struct hv_ops hv_simulated = {
     .watch_suspend = watch_suspend,
     .watch_cancel = watch_cancel,
     .watch_flush = watch_flush,
+    .watch_metadata = watch_metadata,
+    .watch_set_metadata = watch_set_metadata,
     .watch_state = watch_state,
 };

@@ -37,6 +37,7 @@ struct job {
     int64_t flush_ns;
     int64_t drift_checked_ns;
     bool cancelling;
+    bool knows_metadata;
     struct trace *trace;
     enum reason latched[ACTIONS]; /* not in the trace yet */
     bool post_copy_failed;        /* recorded */
@@ -668,6 +669,22 @@ static void set_start(struct watcher *w, int64_t elapsed_ns)
     pthread_mutex_unlock(&w->lock);
 }
 
+/*
+ * Nothing changes the metadata of a migrating domain, so once will do. It is read here, and not
+ * left to the monitor, because nothing may be done before it is known what it forbids.
+ */
+static int learn_metadata(struct job *j)
+{
+    char *xml AUTO_FREE = NULL;
+    int r = hv_watch_metadata(j->hv, &xml);
+
+    if (r == -ENOTCONN || r == -ENOENT)
+        return r;
+    policies_learn_metadata(j->w->env->policies, j->w->domain.uuid, r, xml);
+    j->knows_metadata = true;
+    return 0;
+}
+
 /* Returns 0, -ESRCH when the job is over, or the hypervisor's error. */
 static int look(struct job *j)
 {
@@ -687,6 +704,8 @@ static int look(struct job *j)
     /* The switchover began while we asked: what was read is stale, and nothing is to be decided. */
     if (marked(j->w, &j->w->mark.switchover))
         return 0;
+    if (!j->knows_metadata && (r = learn_metadata(j)) < 0)
+        return r;
     if (!atomic_exchange(&j->w->was_migration, true)) {
         metrics_count(j->w->env->metrics, METRIC_MIGRATIONS_STARTED, METRICS_SINGLE, 1);
         log_info("%s: outgoing migration detected, %" PRId64 " ms after its start",

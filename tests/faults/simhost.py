@@ -34,9 +34,9 @@ def calm(name, **more):
 
 
 class Host:
-    """migpolicyd, watching a scenario. `rules` are those of its configuration."""
+    """migpolicyd, watching a scenario. `rules` and `config` are its configuration."""
 
-    def __init__(self, domains, rules, time_factor=10, state_dir=None, **scenario):
+    def __init__(self, domains, rules, time_factor=10, state_dir=None, config=None, **scenario):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="migpolicy-"))
         self.time_factor = time_factor
         self.record = self.dir / "record"
@@ -46,7 +46,7 @@ class Host:
         (self.dir / "scenario.json").write_text(json.dumps(
             {"time_factor": time_factor, "log": str(self.record), "domains": domains,
              **scenario}))
-        (self.dir / "migpolicyd.json").write_text(json.dumps({"rules": rules}))
+        (self.dir / "migpolicyd.json").write_text(json.dumps({**(config or {}), "rules": rules}))
         self.log_file = open(self.dir / "log", "wb")
 
     def __enter__(self):

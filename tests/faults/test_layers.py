@@ -66,3 +66,41 @@ def test_a_malformed_expiry_is_refused_and_nothing_is_set(value):
         before = fields(host, "vm")
         assert "1s and 365d" in refused(host, 2, "set", "vm", "--mode=enforce", f"--expires={value}")
         assert fields(host, "vm") == before
+
+
+def test_metadata_narrows_before_anything_is_done():
+    """The one that is not narrowed is throttled meanwhile."""
+    vms = [domain("vm", metadata="<policy allow_throttle='no' allow_cancel='yes'/>"),
+           domain("other")]
+    with Host(vms, THROTTLE) as host:
+        host.wait(lambda: host.events("cpu_share", "other"), 30)
+        host.wait(lambda: "other" in host.completed(), 30)
+        assert not host.events("cpu_share", "vm")
+        shown = fields(host, "vm")
+        assert shown["allow_throttle"] == ("no", "domain metadata")
+        assert shown["allow_cancel"] == ("no", "default")
+
+
+def test_trusted_metadata_may_allow_more():
+    with Host([domain("vm", metadata="<policy allow_throttle='yes'/>")], [],
+              config={"trust_metadata": True}) as host:
+        host.wait(lambda: host.events("cpu_share", "vm"), 30)
+
+
+def test_a_label_in_the_metadata_chooses_the_rule():
+    rules = [{"label": "db", "policy": {"patience": "7s"}}]
+    with Host([domain("vm", start="1h", metadata="<policy label='web db'/>"),
+               domain("other", start="1h")], rules) as host:
+        host.wait(lambda: fields(host, "vm")["patience"][0] == "7s", 10)
+        assert fields(host, "other")["patience"][0] == "0s"
+        assert "Labels: web db" in host.command("show", "vm")
+
+
+def test_malformed_metadata_is_reported_once_and_the_domain_only_observed():
+    vms = [domain("vm", metadata="<policy min_cpu='x'/>"), domain("other")]
+    with Host(vms, THROTTLE) as host:
+        host.wait(lambda: "other" in host.completed(), 30)
+        assert not host.events("cpu_share", "vm")
+        assert fields(host, "vm")["mode"] == ("observe", "malformed domain metadata")
+        assert "min_cpu: must be a share" in host.command("show", "vm")
+        assert host.log().count("min_cpu: must be a share") == 1

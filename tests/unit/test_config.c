@@ -203,13 +203,22 @@ static void meaning_is_checked_and_placed(void **state)
     expect_error("{\"rules\": {}}", "/c.json:1: /rules: must be an array");
     expect_error("{\"rules\": [\n1]}", "/c.json:2: /rules/0: a rule must be an object");
     expect_error("{\"rules\": [{\"name\": \"a\"}]}",
-                 "/c.json:1: /rules/0: a rule needs name or uuid, and policy");
+                 "/c.json:1: /rules/0: a rule needs name, uuid or label, and policy");
     expect_error("{\"rules\": [\n{\"policy\": {}}]}",
-                 "/c.json:2: /rules/0: a rule needs name or uuid, and policy");
+                 "/c.json:2: /rules/0: a rule needs name, uuid or label, and policy");
+    expect_error("{\"rules\": [{\"label\": \"a b\", \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/label: must be a label of up to 63 letters, digits, '.', "
+                 "'-' and '_'");
+    expect_error("{\"rules\": [{\"label\": \"\", \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/label: must be a label of up to 63 letters, digits, '.', "
+                 "'-' and '_'");
+    expect_error("{\"trust_metadata\": \"yes\"}",
+                 "/c.json:1: /trust_metadata: must be true or false");
     expect_error("{\"rules\": [{\"name\": [], \"policy\": {}}]}",
                  "/c.json:1: /rules/0/name: must be a text");
-    expect_error("{\"rules\": [{\"name\": \"a\", \"label\": \"b\"}]}",
-                 "/c.json:1: /rules/0/label: unknown key; a rule has name or uuid, and policy");
+    expect_error(
+        "{\"rules\": [{\"name\": \"a\", \"tag\": \"b\"}]}",
+        "/c.json:1: /rules/0/tag: unknown key; a rule has name, uuid or label, and policy");
     expect_error("{\"rules\": [{\"name\": \"a\", \"policy\": {}},\n"
                  "{\"name\": \"b\", \"policy\": {\n\"mode\": \"x\"}}]}",
                  "/c.json:3: /rules/1/policy/mode: must be observe or enforce");
@@ -230,8 +239,9 @@ static void keys_with_slashes_are_placed_too(void **state)
 {
     (void)state;
     expect_error("{\n \"a/b~\": 1}", "/c.json:2: /a~1b~0: unknown key");
-    expect_error("{\"rules\": [\n{\"name\": \"a\",\n \"a/b\": 1}]}",
-                 "/c.json:3: /rules/0/a~1b: unknown key; a rule has name or uuid, and policy");
+    expect_error(
+        "{\"rules\": [\n{\"name\": \"a\",\n \"a/b\": 1}]}",
+        "/c.json:3: /rules/0/a~1b: unknown key; a rule has name, uuid or label, and policy");
 }
 
 static void keys_that_cannot_be_shown_have_the_line_around_them(void **state)

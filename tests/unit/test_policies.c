@@ -395,6 +395,93 @@ static void preset_of_an_override_lies_below_its_fields_however_they_were_set(vo
     expect("vm", UUID_A, POLICY_ALLOW_THROTTLE, "no", "default");
 }
 
+static void tell(const char *uuid, const char *xml)
+{
+    policies_learn_metadata(p, uuid, 0, xml);
+}
+
+static void metadata_only_narrows_unless_it_is_trusted(void **state)
+{
+    const char *xml = "<policy min_cpu='40%' max_downtime='3s' allow_cancel='yes' deadline='1h'/>";
+
+    (void)state;
+    start("{\"policy\": {\"min_cpu\": \"10%\", \"max_downtime\": \"1s\"}}", "");
+    tell(UUID_A, xml);
+    expect("vm", UUID_A, POLICY_MIN_CPU, "40%", "domain metadata");
+    expect("vm", UUID_A, POLICY_MAX_DOWNTIME, "1s", "FILE");
+    expect("vm", UUID_A, POLICY_ALLOW_CANCEL, "no", "default");
+    expect("vm", UUID_A, POLICY_DEADLINE, "10m", "default");
+    expect("vm", UUID_B, POLICY_MIN_CPU, "10%", "FILE");
+    assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "20%"), 0);
+    expect("vm", UUID_A, POLICY_MIN_CPU, "40%", "domain metadata");
+
+    start("{\"trust_metadata\": true, \"policy\": {\"max_downtime\": \"1s\"}}", "");
+    tell(UUID_A, xml);
+    expect("vm", UUID_A, POLICY_MAX_DOWNTIME, "3s", "domain metadata");
+    expect("vm", UUID_A, POLICY_ALLOW_CANCEL, "yes", "domain metadata");
+    expect("vm", UUID_A, POLICY_DEADLINE, "1h", "domain metadata");
+    expect("vm", UUID_A, POLICY_MIN_CPU, "20%", "override set by uid 0");
+}
+
+static void metadata_narrows_what_follows_from_other_layers_too(void **state)
+{
+    (void)state;
+    start("{\"policy\": {\"allow_throttle\": true}}", "");
+    tell(UUID_A, "<policy mode='observe'/>");
+    expect("vm", UUID_A, POLICY_MODE, "observe", "domain metadata");
+}
+
+static void malformed_metadata_means_observe_even_if_metadata_is_trusted(void **state)
+{
+    static const char *const configs[] = {"{\"policy\": {\"allow_throttle\": true}}",
+                                          "{\"policy\": {\"allow_throttle\": true},"
+                                          " \"trust_metadata\": true}"};
+
+    (void)state;
+    start(configs[0], "");
+    policies_learn_metadata(p, UUID_B, -EIO, NULL);
+    expect("vm", UUID_B, POLICY_MODE, "observe", "malformed domain metadata");
+    for (size_t i = 0; i < 2; i++) {
+        start(configs[i], "");
+        tell(UUID_A, "<policy allow_cancel='yes' min_cpu='x'/>");
+        expect("vm", UUID_A, POLICY_MODE, "observe", "malformed domain metadata");
+        expect("vm", UUID_A, POLICY_ALLOW_CANCEL, "no", "default");
+        expect("vm", UUID_B, POLICY_MODE, "enforce", "default");
+    }
+}
+
+static void rules_apply_by_label(void **state)
+{
+    (void)state;
+    start("{\"rules\": [{\"label\": \"db\", \"policy\": {\"patience\": \"1s\"}},"
+          "{\"label\": \"db\", \"name\": \"x*\", \"policy\": {\"patience\": \"2s\"}}]}",
+          "");
+    expect("x1", UUID_A, POLICY_PATIENCE, "0s", "default");
+    tell(UUID_A, "<policy label='web db'/>");
+    expect("x1", UUID_A, POLICY_PATIENCE, "2s", "FILE/rules/1");
+    expect("vm", UUID_A, POLICY_PATIENCE, "1s", "FILE/rules/0");
+    expect("x1", UUID_B, POLICY_PATIENCE, "0s", "default");
+    tell(UUID_A, "<policy label='db' min_cpu='x'/>");
+    expect("vm", UUID_A, POLICY_PATIENCE, "0s", "default");
+}
+
+static void metadata_is_news_once_and_can_be_forgotten(void **state)
+{
+    struct metadata m;
+
+    (void)state;
+    start("{}", "");
+    metadata_parse("<policy mode='nothing'/>", &m);
+    assert_false(policies_set_metadata(p, UUID_A, NULL));
+    assert_true(policies_set_metadata(p, UUID_A, &m));
+    assert_false(policies_set_metadata(p, UUID_A, &m));
+    policies_get_metadata(p, "AAAAAAAA-1111-1111-1111-111111111111", &m);
+    assert_true(strstr(m.error, "mode"));
+    assert_true(policies_set_metadata(p, UUID_A, NULL));
+    policies_get_metadata(p, UUID_A, &m);
+    assert_string_equal(m.error, "");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -413,6 +500,11 @@ int main(void)
         TEST(unreadable_store_is_kept_aside_and_reported),
         TEST(store_kept_aside_is_never_overwritten),
         TEST(store_without_names_is_read),
+        TEST(metadata_only_narrows_unless_it_is_trusted),
+        TEST(metadata_narrows_what_follows_from_other_layers_too),
+        TEST(malformed_metadata_means_observe_even_if_metadata_is_trusted),
+        TEST(rules_apply_by_label),
+        TEST(metadata_is_news_once_and_can_be_forgotten),
         TEST(runtime_lies_over_expiring_over_stored),
         TEST(what_has_expired_is_gone_by_itself),
         TEST(preset_of_an_override_lies_below_its_fields_however_they_were_set),
