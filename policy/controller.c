@@ -54,6 +54,8 @@
 #define FASTER 1.5
 /* The remainder is flat when it is at least this much of what it was a pass before. */
 #define FLAT 0.99
+/* What a guest dirties may fall by this much any time. */
+#define MAY_CHANGE 0.1
 /* Syncs in a row, and the time, for which the likeliest forecast must fail. */
 #define DOUBT_SYNCS 3
 #define DOUBT_S     2.0
@@ -170,6 +172,16 @@ static struct spread spread_at(const struct outlook *o, double speed, double lim
     if (fast.seconds > r.last.seconds)
         r.last = fast;
     return r;
+}
+
+/* Would it end at full speed, on any curve, if the guest dirtied somewhat less than it has shown?
+ */
+static bool ends_with_less(const struct outlook *o, double limit_s)
+{
+    struct dirty_curve slow = o->e->slow;
+
+    slow.hot_bytes *= 1 - MAY_CHANGE;
+    return spread_at(o, 1, limit_s).any_ends || forecast_at(o, &slow, 1, limit_s).ends;
 }
 
 /* The least downtime limit up to `max_s` with which it ends on that curve; 0 when none does. */
@@ -798,7 +810,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     const int64_t *p = o->policy->v;
     const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
     /* Passes that end as they began are a plateau, whatever a curve through them would allow. */
-    bool flat = o->e->passes > 2 && o->e->last_x_bytes > FLAT * o->e->prev_x_bytes;
+    bool flat = o->e->passes >= 2 && o->e->last_x_bytes > FLAT * o->e->prev_x_bytes;
     bool sure = flat || c->sure;
     bool pressed = throttle->works && o->left_s < PRESSED * throttle->forecast.seconds;
 
@@ -856,7 +868,7 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
     const struct estimate *e = o->e;
     const struct sample *s = o->s;
     double limit_s = seconds(s->downtime_limit_ns);
-    double since_s = seconds(s->now_ns - c->last_ns);
+    struct spread course;
     bool acted =
         s->cpu_share < 1 || (c->downtime_set_ns != 0 && s->downtime_limit_ns == c->downtime_set_ns);
 
@@ -865,26 +877,21 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
         e->drain_bps > FASTER * c->latch_bps)
         controller_latch(c, ACTION_THROTTLE, REASON_NONE);
 
-    /* Between syncs there is no new evidence: the spread only draws nearer. */
+    course = spread_at(o, e->speed, limit_s);
+    d->course = course.likely;
+    d->earliest_s = course.first.ends ? course.first.seconds : INFINITY;
+    d->latest_s = course.all_end ? course.last.seconds : INFINITY;
+    /* Between syncs there is no new evidence for anything else. */
     if (s->at_sync || !c->last.alternatives_known) {
-        struct spread course = spread_at(o, e->speed, limit_s);
-
-        d->course = course.likely;
-        d->earliest_s = course.first.ends ? course.first.seconds : INFINITY;
-        d->latest_s = course.all_end ? course.last.seconds : INFINITY;
-        c->sure = !spread_at(o, 1, limit_s).any_ends;
+        c->sure = !ends_with_less(o, limit_s);
         try_all(c, o, d);
     } else {
-        d->course = forecast_at(o, &e->curve, e->speed, limit_s);
-        d->earliest_s = fmax(c->last.earliest_s - since_s, 0);
-        d->latest_s = fmax(c->last.latest_s - since_s, 0);
         memcpy(d->alternative, c->last.alternative, sizeof(d->alternative));
         d->alternatives_known = true;
         d->alternative[ALT_WAIT].forecast =
             s->cpu_share < 1 ? forecast_at(o, &e->curve, 1, limit_s) : d->course;
         d->alternative[ALT_WAIT].works = d->alternative[ALT_WAIT].forecast.ends;
     }
-    c->last_ns = s->now_ns;
 
     if (s->cpu_share < 1 && step_throttled(c, o, d)) {
         d->verdict = VERDICT_HELPED;

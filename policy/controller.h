@@ -114,7 +114,6 @@ struct controller {
     enum reason latched[ACTIONS]; /* why never to do it (again), REASON_NONE: no such reason */
     double latch_bps;             /* what the link carried when a throttle was given up */
     bool sure;                    /* at the last sync: no curve ends at full speed */
-    int64_t last_ns;              /* when the last decision was made */
     int64_t downtime_set_ns;      /* downtime limit of ours; 0: none */
     bool downtime_seen;           /* it has been in force */
     int64_t speed_set_bps;        /* speed limit of ours; 0: none */

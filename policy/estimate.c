@@ -19,16 +19,20 @@
 /* A point counts this much less after as long a pass as the longest known. */
 #define POINT_FADE 0.6
 /* Passes whose lengths differ by less than this, as a logarithm, are of the same length. */
-#define SAME_TAU 0.15
-/* A fit may be this much worse than the best, in relative residual, and still be possible. */
-#define FIT_SLACK       0.02
-#define FIT_SLACK_RATIO 1.5
-/* And what is dirtied is known no better than this. */
-#define SIZE_ERROR 0.05
+#define SAME_TAU 0.05
+/* A point weighs no more than so many passes. */
+#define POINT_WEIGHT_MAX 2.5
+/* Passes scatter around a curve by about this much, relatively: as if so many had shown it. */
+#define SCATTER        0.02
+#define SCATTER_PASSES 2.0
+/* A curve is possible within so many deviations of the best; and what is dirtied is known no better
+   than to this part. */
+#define DEVIATIONS 2.0
+#define SIZE_ERROR 0.02
 /* The range of kappa tried, relative to the longest tau seen. */
-#define KAPPA_MIN   0.05
-#define KAPPA_MAX   200.0
-#define KAPPA_STEPS 60
+#define KAPPA_MIN   0.01
+#define KAPPA_MAX   800.0
+#define KAPPA_STEPS 90
 
 void estimator_init(struct estimator *e)
 {
@@ -122,63 +126,69 @@ static double longest_tau(const struct estimator *e)
     return tau;
 }
 
-static double fit_hot(const struct estimator *e, double kappa, double *ret_residual)
+/* The hot set that goes best with that kappa, and the weighted squares of what it misses by. */
+static double fit_hot(const struct estimator *e, double kappa, double *ret_squares)
 {
+    double part[ESTIMATE_PASSES];
     double num = 0;
     double den = 0;
-    double weights = 0;
-    double residual = 0;
+    double squares = 0;
     double hot;
 
     /* Relative errors count: dividing by the measured value turns H into a linear unknown. */
     for (unsigned i = 0; i < e->points; i++) {
-        double f = -expm1(-kappa * e->point[i].tau_s) / e->point[i].unique_bytes;
-
-        num += e->point[i].weight * f;
-        den += e->point[i].weight * f * f;
-        weights += e->point[i].weight;
+        part[i] = (1 - exp(-kappa * e->point[i].tau_s)) / e->point[i].unique_bytes;
+        num += e->point[i].weight * part[i];
+        den += e->point[i].weight * part[i] * part[i];
     }
     hot = num / den;
-    for (unsigned i = 0; i < e->points; i++) {
-        double f = -expm1(-kappa * e->point[i].tau_s) / e->point[i].unique_bytes;
-
-        residual += e->point[i].weight * (hot * f - 1) * (hot * f - 1);
-    }
-    *ret_residual = sqrt(residual / weights);
+    for (unsigned i = 0; i < e->points; i++)
+        squares += e->point[i].weight * (hot * part[i] - 1) * (hot * part[i] - 1);
+    *ret_squares = squares;
     return hot;
 }
 
 static void fit(struct estimator *e)
 {
     double tau_max = longest_tau(e);
+    double weights = 0;
     double best = INFINITY;
-    double residual[KAPPA_STEPS];
+    double variance;
+    double squares[KAPPA_STEPS];
     struct dirty_curve curve[KAPPA_STEPS];
     double log_sum = 0;
-    unsigned possible = 0;
+    double likelihoods = 0;
+    double size_error;
 
     if (tau_max <= 0)
         return;
+    for (unsigned i = 0; i < e->points; i++)
+        weights += e->point[i].weight;
     for (unsigned i = 0; i < KAPPA_STEPS; i++) {
         double kappa = KAPPA_MIN * pow(KAPPA_MAX / KAPPA_MIN, i / (KAPPA_STEPS - 1.0)) / tau_max;
 
         curve[i].kappa = kappa;
-        curve[i].hot_bytes = fit_hot(e, kappa, &residual[i]);
-        best = fmin(best, residual[i]);
+        curve[i].hot_bytes = fit_hot(e, kappa, &squares[i]);
+        best = fmin(best, squares[i]);
     }
+    variance = (SCATTER_PASSES * SCATTER * SCATTER + best) / (SCATTER_PASSES + weights);
     for (unsigned i = 0; i < KAPPA_STEPS; i++) {
-        if (residual[i] > best * FIT_SLACK_RATIO + FIT_SLACK)
+        double off = (squares[i] - best) / variance;
+        double likelihood = exp(-off / 2);
+
+        if (off > DEVIATIONS * DEVIATIONS)
             continue;
-        if (possible == 0)
+        if (likelihoods == 0)
             e->now.slow = curve[i];
         e->now.fast = curve[i];
-        log_sum += log(curve[i].kappa);
-        possible++;
+        log_sum += likelihood * log(curve[i].kappa);
+        likelihoods += likelihood;
     }
-    e->now.slow.hot_bytes *= 1 - SIZE_ERROR;
-    e->now.fast.hot_bytes *= 1 + SIZE_ERROR;
+    size_error = fmax(DEVIATIONS * sqrt(variance / weights), SIZE_ERROR);
+    e->now.slow.hot_bytes *= 1 - size_error;
+    e->now.fast.hot_bytes *= 1 + size_error;
     /* The middle of what is possible, by order of magnitude. */
-    e->now.curve.kappa = exp(log_sum / possible);
+    e->now.curve.kappa = exp(log_sum / likelihoods);
     e->now.curve.hot_bytes = fit_hot(e, e->now.curve.kappa, &best);
 }
 
@@ -207,7 +217,7 @@ static void add_point(struct estimator *e, double tau_s, double unique_bytes, do
             continue;
         p->tau_s = (p->tau_s * p->weight + tau_s * weight) / both;
         p->unique_bytes = (p->unique_bytes * p->weight + unique_bytes * weight) / both;
-        p->weight = fmin(both, 1);
+        p->weight = fmin(both, POINT_WEIGHT_MAX);
         return;
     }
     if (e->points < ESTIMATE_PASSES)

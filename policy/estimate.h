@@ -40,7 +40,7 @@
 
 enum {
     ESTIMATE_WINDOW = 24, /* samples the transfer rate is taken over */
-    ESTIMATE_PASSES = 8,  /* points the dirty curve is fitted to */
+    ESTIMATE_PASSES = 12, /* points the dirty curve is fitted to */
 };
 
 /* U(tau) = hot_bytes * (1 - exp(-kappa * tau)). */

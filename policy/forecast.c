@@ -16,7 +16,7 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
     double transfer_bps = e->transfer_bps * faster;
     double drain_bps = e->drain_bps * faster;
     double threshold = transfer_bps * c->downtime_limit_s;
-    double left = fmax(threshold - transfer_bps * BURST_S / 2, 0);
+    double burst = drain_bps * BURST_S;
     double x = e->remaining_bytes;
     double tau = e->pass_tau_s;
     double t = 0;
@@ -28,8 +28,11 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
         return f;
     }
     while (f.passes < PASSES_MAX && t < c->horizon_s) {
-        double send = fmax(x - left, 0) / drain_bps;
-        double rest = fmin(x, left);
+        /* Bursts are counted from the sync; where the one under way began is not known. */
+        double bursts =
+            f.passes == 0 ? (x - threshold) / burst + 0.5 : ceil((x - threshold) / burst);
+        double send = fmax(bursts, f.passes == 0 ? 0 : 1) * BURST_S;
+        double rest = fmax(x - send * drain_bps, 0);
         double hot = fmax(e->hot_bytes, rest);
         double next;
 

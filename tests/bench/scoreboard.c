@@ -20,6 +20,11 @@
 /* A difference in work lost below this is noise. */
 #define BETTER_PART 0.05
 #define BETTER_S    0.05
+/* An earliest end is kept when the true one comes at most this much before it. */
+#define FLOOR_SLACK 0.05
+
+/* What a look says about the end. */
+enum claim { CLAIM_NONE, CLAIM_ENDS, CLAIM_DOES_NOT };
 
 const struct outcome *board_outcome(const struct board *b, unsigned contender, unsigned row,
                                     unsigned seed)
@@ -86,17 +91,66 @@ static void two_quantiles(double *v, unsigned n, double high, double ret[2])
     ret[1] = quantile(v, n, high);
 }
 
-static void add_probes(const struct outcome *o, struct summary *s, double **errors, unsigned *n)
+static enum claim claim(const struct probe *p)
 {
-    for (unsigned f = 0; f < FRACTIONS; f++) {
-        const struct probe *p = &o->probe[f];
+    bool all_end = p->ends && isfinite(p->latest_s);
+    bool none_ends = !p->ends && isinf(p->earliest_s);
 
-        s->probes[f] += p->known;
-        s->undecided[f] += p->undecided;
-        s->wrong[f] += p->wrong;
-        if (p->known && isfinite(p->error))
-            errors[f][n[f]++] = p->error;
+    switch (p->verdict) {
+    case VERDICT_CONVERGING:
+        return CLAIM_ENDS;
+    case VERDICT_NEEDS_HELP:
+    case VERDICT_HOPELESS:
+    case VERDICT_STALLED:
+        return CLAIM_DOES_NOT;
+    case VERDICT_HELPED:
+        return all_end ? CLAIM_ENDS : none_ends ? CLAIM_DOES_NOT : CLAIM_NONE;
+    default:
+        return CLAIM_NONE;
     }
+}
+
+void board_forecasts(const struct board *b, unsigned contender, unsigned first, unsigned rows,
+                     enum course course, unsigned fraction, struct forecasts *ret)
+{
+    unsigned most = rows * b->seeds;
+    AUTO_FREE double *value = calloc((size_t)most * 3 + 1, sizeof(*value));
+    double *sure = value;
+    double *shown = sure + most;
+    double *early = shown + most;
+    struct forecasts f = {0};
+
+    if (!value)
+        abort();
+    for (unsigned i = 0; i < most; i++) {
+        const struct probe *p = &board_outcome(b, contender, first + i / b->seeds, i % b->seeds)
+                                     ->probe[course][fraction];
+        enum claim said = claim(p);
+        double error = fabs(p->seconds - p->true_s) / p->true_s;
+
+        if (!p->known)
+            continue;
+        f.probes++;
+        f.said += said != CLAIM_NONE;
+        f.wrong += said != CLAIM_NONE && (said == CLAIM_ENDS) != p->ended;
+        if (p->verdict == VERDICT_STARTING) {
+            f.early++;
+            f.floors += p->ends;
+            f.floors_kept += p->ends && p->true_s >= p->earliest_s * (1 - FLOOR_SLACK);
+            if (p->ends && p->ended)
+                early[f.early_etas++] = error;
+            continue;
+        }
+        if (!p->ends || !p->ended)
+            continue;
+        shown[f.shown++] = error;
+        if (isfinite(p->latest_s))
+            sure[f.sure++] = error;
+    }
+    f.early_p50 = quantile(early, f.early_etas, 0.5);
+    f.shown_p90 = quantile(shown, f.shown, 0.9);
+    f.sure_p90 = quantile(sure, f.sure, 0.9);
+    *ret = f;
 }
 
 void board_summary(const struct board *b, unsigned contender, struct summary *ret)
@@ -104,13 +158,11 @@ void board_summary(const struct board *b, unsigned contender, struct summary *re
     const struct contender *list;
     unsigned oracle = 0;
     unsigned runs = b->rows * b->seeds;
-    AUTO_FREE double *value = calloc((size_t)runs * (4 + FRACTIONS), sizeof(*value));
+    AUTO_FREE double *value = calloc((size_t)runs * 4, sizeof(*value));
     double *time = value;
     double *bytes = time + runs;
     double *lost = bytes + runs;
     double *peak = lost + runs;
-    double *errors[FRACTIONS];
-    unsigned n_errors[FRACTIONS] = {0};
     struct summary s = {.runs = runs};
 
     if (!value)
@@ -118,8 +170,6 @@ void board_summary(const struct board *b, unsigned contender, struct summary *re
     contenders(&list);
     while (list[oracle].kind != CONTENDER_ORACLE)
         oracle++;
-    for (unsigned f = 0; f < FRACTIONS; f++)
-        errors[f] = peak + (size_t)runs * (f + 1);
     for (unsigned r = 0; r < b->rows; r++) {
         for (unsigned k = 0; k < b->seeds; k++) {
             const struct row *row = board_row(b, r, k);
@@ -136,7 +186,6 @@ void board_summary(const struct board *b, unsigned contender, struct summary *re
             s.kept += outcome_kept(o, row);
             s.false_throttles += slowed(o) && outcome_kept(unaided, row);
             s.could += !outcome_kept(o, row) && outcome_kept(board_outcome(b, oracle, r, k), row);
-            add_probes(o, &s, errors, n_errors);
             if (!outcome_finished(o, row))
                 continue;
             time[s.finished] = o->time_s / least_time;
@@ -150,10 +199,6 @@ void board_summary(const struct board *b, unsigned contender, struct summary *re
     two_quantiles(bytes, s.finished, 0.9, s.bytes);
     two_quantiles(lost, s.finished, 0.9, s.lost);
     two_quantiles(peak, runs, 1, s.peak);
-    for (unsigned f = 0; f < FRACTIONS; f++) {
-        s.errors[f] = n_errors[f];
-        s.error_p90[f] = quantile(errors[f], n_errors[f], 0.9);
-    }
     *ret = s;
 }
 

@@ -34,12 +34,14 @@
  *               not, or the peer's median work lost is more than 5% and 50 ms smaller. Apart from
  *               these: peers that only lose less because they begin with a smaller downtime limit
  *               than the 300 ms the row has
- *   forecast    of the present course, at the last look before 25, 50 and 75% of the run's time.
- *               Judged where no later action changed the course; runs with actions are watched
- *               again without any. Wrong: it says it ends in time and it does not, or the verdict
- *               is needs-help, hopeless or stalled and it ends in time by itself. Undecided: no
- *               forecast yet, or a plateau that is not confirmed. The error is that of the time
- *               remaining, relative to it
+ *   forecast    of the present course, at the first look from 25, 50 and 75% of the run's time on.
+ * The truth is that course: the model run on from there with nothing changed any more. Watched
+ * twice, in the run itself, and in one where nothing is done. Said: that it ends (converging, or
+ * helped and it ends on every curve) or that it does not (needs-help, hopeless, stalled, or helped
+ * and it ends on none). Not said: before two passes are complete; a plateau that is not confirmed,
+ * or that patience waits for; helped, and the curves disagree. Wrong: said, and not so by the
+ * deadline. The error is that of the time remaining, relative to it; sure: where it ends on every
+ * curve
  *
  * The oracle knows the guest: it tries shares, passes to begin at and downtime limits, within the
  * row's limits, by running the model ahead, and takes what loses the least work.
@@ -62,6 +64,9 @@ enum { ROWS_MAX = 400, ROW_NAME_MAX = 64, SEEDS_MAX = 20 };
 /* What the forecasts are asked: at a quarter, at half, at three quarters of a migration. */
 enum { FRACTIONS = 3 };
 
+/* Forecasts are probed in the run itself, and in one where the same is decided and nothing done. */
+enum course { COURSE_ACTING, COURSE_WATCHING, COURSES };
+
 struct row {
     char name[ROW_NAME_MAX];
     struct model_guest guest;
@@ -82,11 +87,16 @@ void rows_get(unsigned i, uint64_t seed, struct row *ret);
 /* The longest blackout that does not break the row's limit. */
 double row_downtime_limit_s(const struct row *row);
 
+/* What was shown at one look, and what came. */
 struct probe {
-    bool known; /* there was a forecast, and the present course is what came true */
-    bool undecided;
-    bool wrong;   /* it said it ends in time and it did not, or the other way round */
-    double error; /* of the remaining time, relative to it; NAN: it did not end */
+    bool known;
+    enum verdict verdict;
+    bool ends; /* the likeliest course */
+    double seconds;
+    double earliest_s;
+    double latest_s;
+    bool ended; /* in time, with nothing changed any more */
+    double true_s;
 };
 
 struct outcome {
@@ -103,7 +113,7 @@ struct outcome {
     double best_stop_s;     /* of all syncs, the least time to send what was found */
     double best_stop_bytes; /* and what that was */
     unsigned actions;
-    struct probe probe[FRACTIONS];
+    struct probe probe[COURSES][FRACTIONS];
 };
 
 enum contender_kind { CONTENDER_PEER, CONTENDER_ORACLE, CONTENDER_MIGPOLICY };
@@ -147,11 +157,6 @@ struct summary {
     double bytes[2];
     double lost[2];
     double peak[2]; /* slowdown; over all runs; the second is the greatest */
-    unsigned probes[FRACTIONS];
-    unsigned undecided[FRACTIONS];
-    unsigned errors[FRACTIONS]; /* forecasts that have one */
-    unsigned wrong[FRACTIONS];
-    double error_p90[FRACTIONS];
 };
 
 const struct outcome *board_outcome(const struct board *b, unsigned contender, unsigned row,
@@ -170,6 +175,26 @@ void least_possible(const struct outcome *unaided, const struct row *row, double
 double quantile(double *v, unsigned n, double q);
 
 void board_summary(const struct board *b, unsigned contender, struct summary *ret);
+
+/* What was forecast at one fraction of some runs. */
+struct forecasts {
+    unsigned probes;
+    unsigned said;  /* that it ends, or that it does not */
+    unsigned wrong; /* of these */
+    unsigned shown; /* ends forecast that came */
+    unsigned sure;  /* of these, on all curves */
+    unsigned early; /* looks before two passes were complete */
+    unsigned floors;
+    unsigned floors_kept;
+    unsigned early_etas;
+    double sure_p90; /* errors of the time remaining; NAN: none */
+    double shown_p90;
+    double early_p50;
+};
+
+/* Of `rows` rows from the `first` on. */
+void board_forecasts(const struct board *b, unsigned contender, unsigned first, unsigned rows,
+                     enum course course, unsigned fraction, struct forecasts *ret);
 
 enum better { BETTER_NO, BETTER_BY_LIMIT, BETTER_YES };
 

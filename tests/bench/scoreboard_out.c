@@ -7,7 +7,8 @@
 #include "policy/cleanup.h"
 #include "tests/bench/scoreboard.h"
 
-static const char *const probe_names[FRACTIONS] = {"25", "50", "75"};
+static const char *const course_names[COURSES] = {"acting", "watching"};
+static const char *const fraction_names[FRACTIONS] = {"25", "50", "75"};
 
 /* JSON knows no NaN: what is unknown is null. */
 static void json_number(FILE *f, const char *key, double value, const char *end)
@@ -25,8 +26,12 @@ static void json_pair(FILE *f, const char *key, const char *high, const double v
     json_number(f, high, v[1], "},\n");
 }
 
-static void json_summary(FILE *f, const char *name, const struct summary *s)
+static void json_summary(FILE *f, const struct board *b, unsigned contender, const char *name)
 {
+    struct summary all;
+    const struct summary *s = &all;
+
+    board_summary(b, contender, &all);
     fprintf(
         f,
         "    {\"policy\": \"%s\", \"runs\": %u, \"finished\": %u, \"within_downtime_limit\": %u, "
@@ -37,13 +42,17 @@ static void json_summary(FILE *f, const char *name, const struct summary *s)
     json_pair(f, "work_lost_ratio", "p90", s->lost);
     json_pair(f, "peak_slowdown", "max", s->peak);
     fprintf(f, "     \"forecast\": [");
-    for (unsigned i = 0; i < FRACTIONS; i++) {
+    for (unsigned k = 0; k < COURSES * FRACTIONS; k++) {
+        struct forecasts p;
+
+        board_forecasts(b, contender, 0, b->rows, (enum course)(k / FRACTIONS), k % FRACTIONS, &p);
         fprintf(f,
-                "%s{\"at_percent\": %s, \"runs\": %u, \"undecided\": %u, \"wrong\": %u, "
-                "\"with_error\": %u, ",
-                i > 0 ? ",\n       " : "", probe_names[i], s->probes[i], s->undecided[i],
-                s->wrong[i], s->errors[i]);
-        json_number(f, "error_p90", s->error_p90[i], "}");
+                "%s{\"course\": \"%s\", \"at_percent\": %s, \"runs\": %u, \"said\": %u, "
+                "\"wrong\": %u, \"shown\": %u, \"sure\": %u, \"early\": %u, ",
+                k > 0 ? ",\n       " : "", course_names[k / FRACTIONS],
+                fraction_names[k % FRACTIONS], p.probes, p.said, p.wrong, p.shown, p.sure, p.early);
+        json_number(f, "shown_error_p90", p.shown_p90, ", ");
+        json_number(f, "sure_error_p90", p.sure_p90, "}");
     }
     fputs("]}", f);
 }
@@ -72,10 +81,7 @@ void print_json(const struct board *b)
     printf("{\n  \"schema_version\": 1,\n  \"rows\": %u,\n  \"seeds\": %u,\n  \"policies\": [\n",
            b->rows, b->seeds);
     for (unsigned c = 0; c < n; c++) {
-        struct summary s;
-
-        board_summary(b, c, &s);
-        json_summary(stdout, list[c].name, &s);
+        json_summary(stdout, b, c, list[c].name);
         puts(c + 1 < n ? "," : "");
     }
     printf("  ],\n  \"runs\": [\n");
@@ -153,10 +159,20 @@ static const char page[] =
     "| a peer is better on a row | it is kept with every seed, and migpolicy is not, or the peer's "
     "median work lost is more than 5% and 50 ms smaller. Counted apart: peers that lose less only "
     "because they begin with a downtime limit below the row's 300 ms |\n"
-    "| forecast | of the present course, at the last look before 25, 50 and 75% of the run; judged "
-    "where no later action changed the course; runs with actions are watched again without any. "
-    "Wrong: it says it ends in time and it does not, or says it needs help, is hopeless or stalled "
-    "and it ends in time by itself. The error is that of the remaining time, relative to it |\n"
+    "| forecast | of the present course, at the first look from 25, 50 and 75% of the run on; "
+    "watched in the run itself (acting) and in one where nothing is done (watching) |\n"
+    "| truth of a forecast | that same course: the model run on from that look with nothing "
+    "changed "
+    "any more. What an action does later says nothing about a forecast made without it |\n"
+    "| said | that it ends in time: `converging`, or `helped` and it ends on every curve the "
+    "evidence "
+    "allows; or that it does not: `needs-help`, `hopeless`, `stalled`, or `helped` and it ends on "
+    "none |\n"
+    "| not said | before two passes are complete; a plateau that is not confirmed or that patience "
+    "waits for; `helped` while the curves disagree |\n"
+    "| wrong verdict | said, and it turned out otherwise |\n"
+    "| error | of the time remaining that is shown, relative to the true one, where it ended; "
+    "sure: where the end comes in time on every curve |\n"
     "\n"
     "The least work lost is what stopping the guest costs. Two kinds of run get below it: peers "
     "that\n"

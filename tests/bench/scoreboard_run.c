@@ -9,7 +9,7 @@
 #include "policy/units.h"
 #include "tests/bench/scoreboard.h"
 
-enum { LOOKS_MAX = 32768, CONTENDERS_MAX = 32 };
+enum { CONTENDERS_MAX = 32 };
 
 static double step_seconds;
 static uint64_t steps;
@@ -103,24 +103,6 @@ static void make_policy(const struct row *row, enum policy_objective objective,
     v[POLICY_ON_DEADLINE] = ON_DEADLINE_REPORT;
 }
 
-/* What was forecast for the course of the moment. */
-struct look {
-    double time_s;
-    bool decided;
-    bool ends;
-    double seconds;
-};
-
-static struct look looks[LOOKS_MAX];
-
-static bool decided(const struct decision *d)
-{
-    if (d->verdict == VERDICT_STARTING)
-        return false;
-    return d->course.ends || d->verdict == VERDICT_NEEDS_HELP || d->verdict == VERDICT_HOPELESS ||
-           d->verdict == VERDICT_STALLED;
-}
-
 static void trace_step(const struct sample *s, const struct estimate *e, const struct decision *d)
 {
     printf("%8.2f %s %-3lu x %8.1f MB  B %.0f MB/s  U %.0f MB  hot %.0f MB k %.3g [%.2g..%.2g]  "
@@ -145,31 +127,25 @@ static void trace_step(const struct sample *s, const struct estimate *e, const s
     putchar('\n');
 }
 
-/* Compares what was said at fractions of the migration with what came. A later action changed the
-   course, so what was said before it cannot be judged; `after_s` is the time of the last one. */
-static void judge_looks(unsigned n, const struct model *m, double deadline_s, double after_s,
-                        struct outcome *o)
+/* What came of the course a look was at: the model run on from there, with nothing changed. */
+static void probe(const struct model *m, const struct decision *d, double deadline_s,
+                  struct probe *ret)
 {
-    bool ended = m->state == MODEL_COMPLETED && m->time_s <= deadline_s;
+    static struct model on;
 
-    for (unsigned f = 0; f < FRACTIONS; f++) {
-        double at_s = m->time_s * (f + 1) / (FRACTIONS + 1);
-        struct probe *p = &o->probe[f];
-        unsigned i = 0;
-        double left_s;
-
-        while (i + 1 < n && looks[i + 1].time_s <= at_s)
-            i++;
-        if (n == 0 || p->known || looks[i].time_s < after_s)
-            continue;
-        left_s = m->time_s - looks[i].time_s;
-        p->known = true;
-        p->undecided = !looks[i].decided;
-        p->wrong = looks[i].decided && looks[i].ends != ended;
-        p->error = NAN;
-        if (looks[i].decided && looks[i].ends && ended)
-            p->error = fabs(looks[i].seconds - left_s) / left_s;
-    }
+    on = *m;
+    while (on.state == MODEL_RUNNING && on.time_s < deadline_s)
+        model_run(&on, deadline_s - on.time_s);
+    *ret = (struct probe){
+        .known = true,
+        .verdict = d->verdict,
+        .ends = d->course.ends,
+        .seconds = d->course.seconds,
+        .earliest_s = d->earliest_s,
+        .latest_s = d->latest_s,
+        .ended = on.state == MODEL_COMPLETED && on.time_s <= deadline_s,
+        .true_s = on.time_s - m->time_s,
+    };
 }
 
 /* A run of the controller, as it is watched. */
@@ -181,8 +157,8 @@ struct run {
     struct timespec asked;
     enum verdict verdict;
     enum reason reason;
-    double after_s;
-    unsigned looks;
+    double deadline_s;
+    double time_s; /* what the run takes: forecasts are probed; 0: not known yet */
 };
 
 static void before_step(void *context, struct sample *s)
@@ -204,52 +180,65 @@ static void after_step(void *context, const struct sample *s, const struct decis
     step_seconds +=
         (double)(now.tv_sec - run->asked.tv_sec) + (double)(now.tv_nsec - run->asked.tv_nsec) / 1e9;
     steps++;
-    if (run->looks < LOOKS_MAX)
-        looks[run->looks++] =
-            (struct look){m->time_s, decided(d), d->course.ends, d->course.seconds};
+    for (unsigned f = 0; f < FRACTIONS && run->time_s > 0; f++) {
+        struct probe *p = &run->outcome->probe[0][f];
+
+        if (!p->known && m->time_s >= run->time_s * (f + 1) / (FRACTIONS + 1))
+            probe(m, d, run->deadline_s, p);
+    }
     if (run->trace &&
         (s->at_sync || d->n_actions > 0 || d->verdict != run->verdict || d->reason != run->reason))
         trace_step(s, &run->controller.estimator.now, d);
     run->verdict = d->verdict;
     run->reason = d->reason;
-    if (d->apply && d->n_actions > 0) {
-        run->after_s = m->time_s + 1e-6;
+    if (d->apply)
         run->outcome->actions += d->n_actions;
-    }
 }
 
 static void run_controller(const struct policy *policy, const struct row *row, struct model *m,
-                           bool trace, struct outcome *o)
+                           double time_s, bool trace, struct outcome *o)
 {
     static struct run run;
 
-    run = (struct run){
-        .model = m, .outcome = o, .trace = trace, .verdict = VERDICTS, .reason = REASONS};
+    run = (struct run){.model = m,
+                       .outcome = o,
+                       .trace = trace,
+                       .verdict = VERDICTS,
+                       .reason = REASONS,
+                       .deadline_s = row->deadline_s,
+                       .time_s = time_s};
     controller_init(&run.controller);
     simulate(m, &run.controller, &policy->values, row->deadline_s,
              &(struct simulate_watch){before_step, after_step, &run});
     note_sync(o, m);
-    judge_looks(run.looks, m, row->deadline_s, run.after_s, o);
 }
 
-static void run_migpolicy(enum policy_objective objective, const struct row *row, uint64_t seed,
-                          struct model *m, bool trace, struct outcome *o)
+static void run_migpolicy(enum policy_objective objective, const struct row *row, struct model *m,
+                          bool trace, struct outcome *o)
 {
+    static struct model start;
+    static struct model again;
     struct policy policy;
-    struct outcome unaided = {0};
-    struct model watched;
 
     make_policy(row, objective, &policy);
-    run_controller(&policy, row, m, trace, o);
-    if (o->actions == 0 || objective != OBJECTIVE_LEAST_LOSS)
-        return;
-    /* What was said before it acted can be judged where it only watches. */
-    policy.values.v[POLICY_MODE] = MODE_OBSERVE;
-    model_start(&watched, &row->guest, &row->link, seed);
-    run_controller(&policy, row, &watched, false, &unaided);
-    for (unsigned f = 0; f < FRACTIONS; f++) {
-        if (!o->probe[f].known)
-            o->probe[f] = unaided.probe[f];
+    start = again = *m;
+    run_controller(&policy, row, m, 0, trace, o);
+    /* Each once more: now it is known when a quarter of it is over. */
+    for (unsigned watch = 0;
+         watch < (objective == OBJECTIVE_LEAST_LOSS ? COURSES : COURSE_WATCHING); watch++) {
+        struct outcome first = {0};
+        struct outcome probed = {0};
+        double time_s = m->time_s;
+
+        if (watch == COURSE_WATCHING) {
+            policy.values.v[POLICY_MODE] = MODE_OBSERVE;
+            again = start;
+            run_controller(&policy, row, &again, 0, false, &first);
+            time_s = again.time_s;
+        }
+        again = start;
+        run_controller(&policy, row, &again, time_s, false, &probed);
+        memcpy(o->probe[watch], probed.probe[0], sizeof(o->probe[watch]));
     }
 }
 
@@ -270,7 +259,7 @@ void run_one(const struct contender *c, const struct row *row, uint64_t seed, bo
         run_oracle(row, &m, trace);
         break;
     default:
-        run_migpolicy(c->objective, row, seed, &m, trace, ret);
+        run_migpolicy(c->objective, row, &m, trace, ret);
         break;
     }
     note_end(ret, &m);

@@ -6,6 +6,7 @@
 
 #include "tests/bench/scoreboard.h"
 
+static const char *const course_names[COURSES] = {"acting", "watching"};
 static const char *const fraction_names[FRACTIONS] = {"25%", "50%", "75%"};
 
 static double percent(unsigned part, unsigned whole)
@@ -110,6 +111,29 @@ static void print_rivals(FILE *f, const struct board *b, const struct contender 
         rows[BETTER_BY_LIMIT]);
 }
 
+static void print_forecast(FILE *f, const struct board *b, unsigned own, enum course course,
+                           unsigned fraction)
+{
+    struct forecasts all;
+    double wrong;
+
+    board_forecasts(b, own, 0, b->rows, course, fraction, &all);
+    wrong = percent(all.wrong, all.said);
+    verdict(f, !(all.sure_p90 > 0.12) && wrong <= 3, "forecast");
+    fprintf(f,
+            "%s, at %s: p90 error %.1f%% of %u (<= 12; %.1f%% of %u with those not sure), wrong "
+            "verdicts %.1f%% of %u (<= 3), not said %.0f%%\n",
+            course_names[course], fraction_names[fraction], all.sure_p90 * 100, all.sure,
+            all.shown_p90 * 100, all.shown, wrong, all.said,
+            percent(all.probes - all.said, all.probes));
+    fprintf(
+        f,
+        "        before two passes are complete, %.0f%%: not over before it could be in %.1f%% of "
+        "%u, median error of that time %.1f%% of %u\n",
+        percent(all.early, all.probes), percent(all.floors_kept, all.floors), all.floors,
+        all.early_p50 * 100, all.early_etas);
+}
+
 static void print_acceptance(FILE *f, const struct board *b, const struct contender *list,
                              unsigned n, unsigned own)
 {
@@ -137,17 +161,8 @@ static void print_acceptance(FILE *f, const struct board *b, const struct conten
         fprintf(f, "        work lost: %.2f, %.2f; a peer loses less on %u rows\n", s.lost[0],
                 s.lost[1], rows[BETTER_YES]);
     }
-    for (unsigned i = 0; i < FRACTIONS; i++) {
-        double wrong = percent(s.wrong[i], s.probes[i] - s.undecided[i]);
-
-        verdict(f, s.error_p90[i] <= 0.12 && wrong <= 3, "forecast");
-        fprintf(
-            f,
-            "at %s: p90 error %.1f%% of %u (<= 12), wrong verdicts %.1f%% of %u (<= 3), undecided "
-            "%u\n",
-            fraction_names[i], s.error_p90[i] * 100, s.errors[i], wrong,
-            s.probes[i] - s.undecided[i], s.undecided[i]);
-    }
+    for (unsigned k = 0; k < (gentle ? COURSE_WATCHING : COURSES) * FRACTIONS; k++)
+        print_forecast(f, b, own, (enum course)(k / FRACTIONS), k % FRACTIONS);
     run_cost(&seconds, &steps);
     verdict(f, seconds / (double)steps < 50e-6, "a decision costs less than 50 us");
     fprintf(f, "%.1f us, mean of %lu\n", seconds / (double)steps * 1e6, (unsigned long)steps);
@@ -228,34 +243,37 @@ static bool same_pattern(const struct row *a, const struct row *b)
     return n == strcspn(b->name, " ") && strncmp(a->name, b->name, n) == 0;
 }
 
-/* Where forecasts miss, pattern by pattern. */
-static void print_misses(FILE *f, const struct board *b, unsigned own)
+/* What can be trusted, pattern by pattern. */
+static void print_patterns(FILE *f, const struct board *b, unsigned own, enum course course)
 {
     fprintf(f,
-            "\nmigpolicy: forecasts that miss, by pattern, at 25%% / 50%% / 75%%\n"
-            "  %-16s %20s %20s %20s\n",
-            "", "undecided", "wrong verdict", "error above 12%");
+            "\nmigpolicy: forecasts by pattern, %s, at 25%% / 50%% / 75%%\n"
+            "  %-16s %19s %19s %21s %30s\n",
+            course_names[course], "", "before two passes", "not known", "wrong of said",
+            "p90 error % (of so many)");
     for (unsigned first = 0, r = 0; first < b->rows; first = r) {
-        unsigned undecided[FRACTIONS] = {0};
-        unsigned wrong[FRACTIONS] = {0};
-        unsigned off[FRACTIONS] = {0};
-        unsigned judged[FRACTIONS] = {0};
         const struct row *row = board_row(b, first, 0);
+        struct forecasts all[FRACTIONS];
 
-        for (r = first; r < b->rows && same_pattern(row, board_row(b, r, 0)); r++) {
-            for (unsigned k = 0; k < b->seeds * FRACTIONS; k++) {
-                unsigned i = k % FRACTIONS;
-                const struct probe *p = &board_outcome(b, own, r, k / FRACTIONS)->probe[i];
-
-                judged[i] += p->known;
-                undecided[i] += p->undecided;
-                wrong[i] += p->wrong;
-                off[i] += p->known && p->error > 0.12;
-            }
+        while (r < b->rows && same_pattern(row, board_row(b, r, 0)))
+            r++;
+        for (unsigned i = 0; i < FRACTIONS; i++)
+            board_forecasts(b, own, first, r - first, course, i, &all[i]);
+        fprintf(f, "  %-16.*s", (int)strcspn(row->name, " "), row->name);
+        for (unsigned i = 0; i < FRACTIONS; i++)
+            fprintf(f, "%s%5u", i > 0 ? " /" : "  ", all[i].early);
+        for (unsigned i = 0; i < FRACTIONS; i++)
+            fprintf(f, "%s%5u", i > 0 ? " /" : " ", all[i].probes - all[i].said - all[i].early);
+        for (unsigned i = 0; i < FRACTIONS; i++)
+            fprintf(f, "%s%3u of %u", i > 0 ? " /" : " ", all[i].wrong, all[i].said);
+        for (unsigned i = 0; i < FRACTIONS; i++) {
+            fprintf(f, i > 0 ? " / " : "   ");
+            if (all[i].shown > 0)
+                fprintf(f, "%.0f (%u)", all[i].shown_p90 * 100, all[i].shown);
+            else
+                fprintf(f, "-");
         }
-        fprintf(f, "  %-16.*s %6u /%6u /%6u %6u /%5u /%5u %8u /%5u /%5u   of %u\n",
-                (int)strcspn(row->name, " "), row->name, undecided[0], undecided[1], undecided[2],
-                wrong[0], wrong[1], wrong[2], off[0], off[1], off[2], judged[2]);
+        fputc('\n', f);
     }
 }
 
@@ -279,6 +297,7 @@ void print_text(const struct board *b, FILE *f)
         fprintf(f, "\n%s: throttled without need\n", list[c].name);
         print_false_throttles(f, b, c);
     }
-    print_misses(f, b, oracle + 1);
+    for (unsigned k = 0; k < COURSES; k++)
+        print_patterns(f, b, oracle + 1, (enum course)k);
     print_worst(f, b, oracle + 1);
 }
