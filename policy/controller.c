@@ -54,6 +54,8 @@
 #define FASTER 1.5
 /* The remainder is flat when it is at least this much of what it was a pass before. */
 #define FLAT 0.99
+/* Of the overhead that ceilings are kept with, so much is seldom needed. */
+#define OVERHEAD_SPARE_S 0.1
 /* What a guest dirties may fall by this much any time. */
 #define MAY_CHANGE 0.1
 /* Syncs in a row, and the time, for which the likeliest forecast must fail. */
@@ -182,6 +184,41 @@ static bool ends_with_less(const struct outlook *o, double limit_s)
 
     slow.hot_bytes *= 1 - MAY_CHANGE;
     return spread_at(o, 1, limit_s).any_ends || forecast_at(o, &slow, 1, limit_s).ends;
+}
+
+/* The present course, as it is shown. */
+static void show_course(const struct outlook *o, struct decision *d)
+{
+    struct spread course = spread_at(o, o->e->speed, seconds(o->s->downtime_limit_ns));
+
+    d->course = course.likely;
+    d->course.seconds -= OVERHEAD_SPARE_S;
+    d->course.downtime_s -= OVERHEAD_SPARE_S;
+    d->earliest_s = course.first.ends ? course.first.seconds - OVERHEAD_SPARE_S : INFINITY;
+    d->latest_s = course.all_end ? course.last.seconds : INFINITY;
+}
+
+/*
+ * Before there is evidence to decide by, when could it end? In the first pass: if nothing were
+ * dirtied. Then: on the curves that go with what the first pass left. To be shown only.
+ */
+static void show_first_guess(const struct outlook *o, struct decision *d)
+{
+    static const struct dirty_curve none = {0};
+    struct outlook open = *o;
+    double downtime_s = d->course.downtime_s;
+
+    open.left_s = INFINITY;
+    if (o->s->total_bytes == 0 || o->e->drain_bps <= 0)
+        return;
+    if (o->e->passes > 0) {
+        show_course(&open, d);
+    } else {
+        d->course = forecast_at(&open, &none, 1, seconds(o->s->downtime_limit_ns));
+        d->course.seconds -= OVERHEAD_SPARE_S;
+        d->earliest_s = d->course.seconds;
+    }
+    d->course.downtime_s = downtime_s;
 }
 
 /* The least downtime limit up to `max_s` with which it ends on that curve; 0 when none does. */
@@ -840,6 +877,10 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         /* The last word stands. */
         d->verdict = c->last.verdict == VERDICT_STARTING ? VERDICT_PLATEAU : c->last.verdict;
         d->reason = c->last.reason;
+        if (s->cpu_share < 1 && d->verdict == VERDICT_NEEDS_HELP) {
+            d->verdict = VERDICT_HELPED;
+            d->reason = REASON_IN_FORCE;
+        }
         d->n_proposed = c->last.n_proposed;
         memcpy(d->proposed, c->last.proposed, sizeof(d->proposed));
         return;
@@ -868,7 +909,6 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
     const struct estimate *e = o->e;
     const struct sample *s = o->s;
     double limit_s = seconds(s->downtime_limit_ns);
-    struct spread course;
     bool acted =
         s->cpu_share < 1 || (c->downtime_set_ns != 0 && s->downtime_limit_ns == c->downtime_set_ns);
 
@@ -877,10 +917,7 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
         e->drain_bps > FASTER * c->latch_bps)
         controller_latch(c, ACTION_THROTTLE, REASON_NONE);
 
-    course = spread_at(o, e->speed, limit_s);
-    d->course = course.likely;
-    d->earliest_s = course.first.ends ? course.first.seconds : INFINITY;
-    d->latest_s = course.all_end ? course.last.seconds : INFINITY;
+    show_course(o, d);
     /* Between syncs there is no new evidence for anything else. */
     if (s->at_sync || !c->last.alternatives_known) {
         c->sure = !ends_with_less(o, limit_s);
@@ -1028,6 +1065,8 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         d.reason = REASON_STALLED;
     }
     consider_cancel(c, &o, &d);
+    if (d.verdict == VERDICT_STARTING)
+        show_first_guess(&o, &d);
     for (unsigned i = 0; d.apply && i < d.n_actions; i++)
         remember(c, &d.action[i], s->now_ns);
     c->last = *ret = d;

@@ -33,6 +33,8 @@
 #define KAPPA_MIN   0.01
 #define KAPPA_MAX   800.0
 #define KAPPA_STEPS 90
+/* What is likely before there is a point, relative to the first pass. */
+#define KAPPA_FIRST 2.0
 
 void estimator_init(struct estimator *e)
 {
@@ -225,6 +227,14 @@ static void add_point(struct estimator *e, double tau_s, double unique_bytes, do
     *slot = (struct estimate_point){tau_s, unique_bytes, weight};
 }
 
+/* The curve of that shape that leaves so much after the first pass: the mean of U over its length.
+ */
+static struct dirty_curve first_curve(double tau_s, double x_bytes, double kappa_tau)
+{
+    return (struct dirty_curve){.hot_bytes = x_bytes / (1 - (1 - exp(-kappa_tau)) / kappa_tau),
+                                .kappa = kappa_tau / tau_s};
+}
+
 /* A sync ended a pass: turn it into a point of the dirty curve. */
 static void end_pass(struct estimator *e, double seconds, double x_bytes, double left_bytes)
 {
@@ -237,8 +247,14 @@ static void end_pass(struct estimator *e, double seconds, double x_bytes, double
     e->now.passes++;
     e->now.hot_bytes = fmax(x_bytes, e->now.hot_bytes * HOT_KEEP);
     e->now.dirty_bps = unique / seconds;
-    if (e->pass_is_first)
+    if (e->pass_is_first) {
+        if (e->now.pass_tau_s > 0) {
+            e->now.slow = first_curve(e->now.pass_tau_s, unique, KAPPA_MIN);
+            e->now.curve = first_curve(e->now.pass_tau_s, unique, KAPPA_FIRST);
+            e->now.fast = first_curve(e->now.pass_tau_s, unique, KAPPA_MAX);
+        }
         return;
+    }
     if (left_bytes < 0.9 * e->now.hot_bytes)
         unique /= 1 - left_bytes / e->now.hot_bytes;
     e->now.dirty_bps = unique / seconds;

@@ -29,7 +29,8 @@
  * therefore carries a range of kappa that the points allow, and the forecast is run on both ends.
  *
  * QEMU clears its dirty log chunk by chunk during the first pass, so that pass leaves about the
- * mean of U over its length, and zero pages distort even that: it is no point of the curve.
+ * mean of U over its length, and zero pages distort even that: it is no point of the curve. Until
+ * there is one, all curves that have this mean are possible; good for a first guess only.
  *
  * Pure: `now` is in the sample, state is explicit, nothing is allocated.
  */

@@ -425,6 +425,75 @@ static void a_long_storage_phase_is_no_stall(void **state)
     }
 }
 
+/* The time the migration really takes from here, with nothing changed any more. */
+static double time_left(const struct sim *s)
+{
+    static struct model on;
+
+    on = s->model;
+    while (on.state == MODEL_RUNNING && on.time_s < 1000)
+        model_run(&on, 1000 - on.time_s);
+    return on.time_s - s->model.time_s;
+}
+
+static void an_end_is_named_in_the_first_pass_and_nothing_is_done_about_it(void **state)
+{
+    struct model_guest guest = sim_guest(5, 500);
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
+    sim_run(&sim, 2);
+    assert_int_equal(sim.last.verdict, VERDICT_STARTING);
+    assert_true(sim.last.course.ends);
+    assert_true(fabs(sim.last.course.seconds - 0.25 - time_left(&sim)) < 0.1 * time_left(&sim));
+    /* A guest that dirties more only makes it later. */
+    assert_true(isinf(sim.last.latest_s));
+    guest = busy_guest();
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
+    sim_run(&sim, 2);
+    assert_true(sim.last.earliest_s - 0.25 < time_left(&sim));
+    sim_run(&sim, 6);
+    assert_int_equal(sim.model.iteration, 2);
+    assert_int_equal(sim.last.verdict, VERDICT_STARTING);
+    assert_true(sim.last.earliest_s > 0 && isinf(sim.last.latest_s));
+    assert_int_equal(actions(&sim), 0);
+}
+
+static void passes_that_shrink_slowly_are_dated(void **state)
+{
+    struct model_guest guest = sim_guest(2000, 0.9 * LINK);
+
+    (void)state;
+    guest.ram_bytes = 4e9;
+    sim_start(&sim, &guest, LINK, NULL);
+    for (double at = 100; at < 175; at += 10) {
+        double left;
+
+        sim_run(&sim, at);
+        left = time_left(&sim);
+        assert_true(sim.last.course.ends);
+        assert_true(sim.last.earliest_s - 0.5 < left && left < sim.last.latest_s);
+        if (fabs(sim.last.course.seconds - left) > 0.12 * left)
+            print_error("at %.0f s: %.1f s forecast, %.1f s true\n", at, sim.last.course.seconds,
+                        left);
+        assert_true(fabs(sim.last.course.seconds - left) <= 0.12 * left);
+    }
+}
+
+static void what_is_shown_after_an_action_is_the_course_with_it(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
+    while (sim.count[ACTION_THROTTLE] == 0)
+        sim_run(&sim, sim.model.time_s + 0.25);
+    assert_true(isinf(sim.last.earliest_s) || sim.last.verdict == VERDICT_NEEDS_HELP);
+    sim_run(&sim, sim.model.time_s + 0.5);
+    assert_int_equal(sim.last.verdict, VERDICT_HELPED);
+    assert_true(isfinite(sim.last.earliest_s));
+}
+
 static uint64_t next_random(uint64_t *seed)
 {
     *seed ^= *seed << 13;
@@ -880,6 +949,9 @@ int main(void)
         cmocka_unit_test(a_latched_throttle_is_released_and_not_tried_again),
         cmocka_unit_test(counters_that_run_backwards_start_a_new_judgement),
         cmocka_unit_test(a_long_storage_phase_is_no_stall),
+        cmocka_unit_test(an_end_is_named_in_the_first_pass_and_nothing_is_done_about_it),
+        cmocka_unit_test(passes_that_shrink_slowly_are_dated),
+        cmocka_unit_test(what_is_shown_after_an_action_is_the_course_with_it),
         cmocka_unit_test(wild_samples_never_lead_to_an_action_that_is_not_allowed),
         cmocka_unit_test(limits_are_kept_on_random_guests_and_links),
     };
