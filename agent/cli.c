@@ -13,14 +13,15 @@ static const struct verb {
     const char *name;
     int (*function)(const struct cli *cli);
     const char *synopsis, *help;
-    bool takes_all, takes_fields, takes_policy, takes_simulate, takes_override, takes_timeout,
-        takes_jsonl;
+    bool takes_all, takes_fields, takes_policy, takes_simulate, takes_override, takes_scope,
+        takes_timeout, takes_jsonl;
 } verbs[] = {
     {"status", cli_status, "[VM...]", "migrations under way; -a: and those that have ended",
      .takes_all = true},
     {"set", cli_set, "VM POLICY-FLAG...", "override policy fields of a VM", .takes_fields = true,
-     .takes_override = true},
-    {"unset", cli_unset, "VM FIELD...|--all", "forget overrides of a VM", .takes_all = true},
+     .takes_override = true, .takes_scope = true},
+    {"unset", cli_unset, "VM FIELD...|--all", "forget overrides of a VM", .takes_all = true,
+     .takes_scope = true},
     {"show", cli_show, "VM", "the policy in effect, and where each field comes from"},
     {"explain", cli_explain, "VM", "evidence, verdict, alternatives and what was done"},
     {"history", cli_history, "[VM]", "migrations that have ended; -a: not only the last 20",
@@ -40,6 +41,8 @@ enum {
     OPT_JSON = 256,
     OPT_POLICY,
     OPT_EXPIRES,
+    OPT_SCOPE,
+    OPT_LABEL,
     OPT_TIMEOUT,
     OPT_RUNTIME,
     OPT_SOCKET,
@@ -57,6 +60,8 @@ static const struct option common_options[] = {
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"policy", required_argument, NULL, OPT_POLICY},
     {"expires", required_argument, NULL, OPT_EXPIRES},
+    {"scope", required_argument, NULL, OPT_SCOPE},
+    {"label", required_argument, NULL, OPT_LABEL},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"runtime", no_argument, NULL, OPT_RUNTIME},
     {"quiet", no_argument, NULL, 'q'},
@@ -89,6 +94,8 @@ static void print_help(void)
            "      --expires=DURATION  set: for so long only\n"
            "      --timeout=DURATION  wait: for so long at most\n"
            "      --runtime       set: until the daemon is restarted\n"
+           "      --scope=SCOPE   set, unset: host, or metadata, which travels with the VM\n"
+           "      --label=LABELS  set: labels in the metadata, for rules to ask for\n"
            "  -q, --quiet         print nothing but what was asked for\n"
            "      --no-legend     no headings above tables\n"
            "  -h, --help          this text\n"
@@ -178,6 +185,14 @@ static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
         case OPT_TIMEOUT:
             cli->timeout = optarg;
             break;
+        case OPT_SCOPE:
+            cli->scope = optarg;
+            if (strcmp(optarg, "host") != 0 && strcmp(optarg, "metadata") != 0)
+                return cli_fail(CLI_USAGE, "--scope: \"%s\" is not host or metadata", optarg);
+            break;
+        case OPT_LABEL:
+            cli->label = optarg;
+            break;
         case OPT_RUNTIME:
             cli->runtime = true;
             break;
@@ -234,6 +249,13 @@ static int check_flags(const struct cli *cli, const struct verb *verb)
         return cli_fail(CLI_USAGE, "%s has no option --all; see migpolicy --help", verb->name);
     if (cli->policy && !verb->takes_policy)
         return cli_fail(CLI_USAGE, "%s has no option --policy; see migpolicy --help", verb->name);
+    if (cli->scope && !verb->takes_scope)
+        return cli_fail(CLI_USAGE, "%s has no option --scope; see migpolicy --help", verb->name);
+    if (cli->label && (!verb->takes_override || !cli_in_metadata(cli)))
+        return cli_fail(CLI_USAGE, "--label goes with set --scope metadata");
+    if ((cli->expires || cli->runtime) && cli_in_metadata(cli))
+        return cli_fail(CLI_USAGE, "--%s goes with overrides of this host, not with metadata",
+                        cli->expires ? "expires" : "runtime");
     if ((cli->expires || cli->runtime) && !verb->takes_override)
         return cli_fail(CLI_USAGE, "%s has no option --%s; see migpolicy --help", verb->name,
                         cli->expires ? "expires" : "runtime");

@@ -63,6 +63,8 @@ struct cli {
     const char *policy;  /* --policy; NULL if it was not given */
     const char *timeout; /* --timeout; NULL if it was not given */
     const char *expires; /* --expires; NULL if it was not given */
+    const char *scope;   /* --scope, likewise */
+    const char *label;   /* --label, likewise */
     bool json, jsonl /* with json */, quiet, no_legend, all, runtime;
     const char *field_text[POLICY_FIELDS]; /* value of a policy flag, NULL if it was not given */
     const char *simulate_text[SIMULATE_OPTIONS]; /* likewise; "" for an option without a value */
@@ -191,6 +193,9 @@ int cli_read_file(const char *path, size_t max, char **ret_text, size_t *ret_len
 int cli_read_policy(const char *path, struct policy_layer *ret);
 
 /* cli_policy.c */
+
+/* Is a policy to be changed in the VM's metadata? */
+bool cli_in_metadata(const struct cli *cli);
 
 /* The policy flags given, each checked, or reports what is wrong and returns CLI_USAGE. */
 int cli_read_fields(const struct cli *cli, struct policy_layer *ret);

@@ -2,6 +2,8 @@
 /* migpolicy set, unset, show */
 #include "agent/cli.h"
 
+#include <string.h>
+
 /* The reply of all three: the effective policy of one VM. */
 static int print_policy(const struct cli *cli, struct json_object *reply)
 {
@@ -53,6 +55,11 @@ static int call_and_print(const struct cli *cli, const char *method, const char 
     return print_policy(cli, reply);
 }
 
+bool cli_in_metadata(const struct cli *cli)
+{
+    return cli->scope && strcmp(cli->scope, "metadata") == 0;
+}
+
 int cli_show(const struct cli *cli)
 {
     const char *vm;
@@ -87,7 +94,7 @@ static int fields_to_json(const struct cli *cli, struct json_object *fields)
 
     if (code != CLI_OK)
         return code;
-    if (layer.set == 0)
+    if (layer.set == 0 && !cli->label)
         return cli_fail(CLI_USAGE, "nothing to set; name a field, such as --max-downtime 2s");
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         if (cli->field_text[i])
@@ -105,25 +112,38 @@ int cli_set(const struct cli *cli)
 
     if (code == CLI_OK)
         code = fields_to_json(cli, fields);
-    return code == CLI_OK ? call_and_print(cli, "io.migpolicy.Set", vm, STEAL(fields)) : code;
+    if (code == CLI_OK && cli->label)
+        json_object_object_add(fields, "label", cli_need(json_object_new_string(cli->label)));
+    if (code != CLI_OK)
+        return code;
+    return call_and_print(cli,
+                          cli_in_metadata(cli) ? "io.migpolicy.ChangeMetadata" : "io.migpolicy.Set",
+                          vm, STEAL(fields));
 }
 
 int cli_unset(const struct cli *cli)
 {
-    AUTO_JSON struct json_object *fields = cli_need(json_object_new_array());
+    AUTO_JSON struct json_object *names = cli_need(json_object_new_array());
+    AUTO_JSON struct json_object *nulls = cli_need(json_object_new_object());
+    bool in_metadata = cli_in_metadata(cli);
 
     if (cli->n_args == 0)
         return cli_fail(CLI_USAGE, "unset needs a VM; see migpolicy --help");
     if ((cli->n_args > 1) == cli->all)
         return cli_fail(CLI_USAGE, "unset needs either fields to forget or --all");
     for (int i = 1; i < cli->n_args; i++) {
+        const char *name = cli->args[i];
         enum policy_field field;
 
-        if (policy_field_find(cli->args[i], &field) < 0)
+        if (policy_field_find(name, &field) == 0)
+            name = policy_field_info(field)->name;
+        else if (!in_metadata || strcmp(name, "label") != 0)
             return cli_fail(CLI_USAGE, "\"%s\" is not a policy field; migpolicy show lists them",
-                            cli->args[i]);
-        json_object_array_add(fields,
-                              cli_need(json_object_new_string(policy_field_info(field)->name)));
+                            name);
+        json_object_array_add(names, cli_need(json_object_new_string(name)));
+        json_object_object_add(nulls, name, NULL);
     }
-    return call_and_print(cli, "io.migpolicy.Unset", cli->args[0], STEAL(fields));
+    if (in_metadata)
+        return call_and_print(cli, "io.migpolicy.ChangeMetadata", cli->args[0], STEAL(nulls));
+    return call_and_print(cli, "io.migpolicy.Unset", cli->args[0], STEAL(names));
 }

@@ -16,8 +16,8 @@
 
 enum result { RESULT_OK, RESULT_DENIED, RESULT_ERROR };
 
-const char *const control_method_names[] = {"Status", "Explain", "Show", "Set",
-                                            "Unset",  "History", NULL};
+const char *const control_method_names[] = {"Status", "Explain", "Show",           "Set",
+                                            "Unset",  "History", "ChangeMetadata", NULL};
 const char *const control_result_names[] = {"ok", "denied", "error", NULL};
 
 /* ---- answering ---- */
@@ -233,8 +233,13 @@ static int on_explain(struct varlink_call *call, struct json_object *parameters,
 }
 
 static const struct varlink_method methods[] = {
-    {"Status", on_status}, {"Explain", on_explain},  {"Show", control_show},
-    {"Set", control_set},  {"Unset", control_unset}, {"History", control_history},
+    {"Status", on_status},
+    {"Explain", on_explain},
+    {"Show", control_show},
+    {"Set", control_set},
+    {"Unset", control_unset},
+    {"History", control_history},
+    {"ChangeMetadata", control_change_metadata},
     {NULL, NULL},
 };
 
@@ -278,7 +283,10 @@ int control_new(const struct control_env *env, struct control **ret)
     if (!c)
         return -ENOMEM;
     c->env = *env;
+    c->done[0] = c->done[1] = c->done_watch = -1;
     r = varlink_server_new(&config, &loop, &c->server);
+    if (r == 0)
+        r = control_metadata_init(c);
     if (r == 0)
         r = varlink_listen(env->socket_path, env->socket_gid,
                            env->socket_gid == (gid_t)-1 ? 0600 : 0660, &fd);
@@ -287,6 +295,7 @@ int control_new(const struct control_env *env, struct control **ret)
     if (r < 0) {
         if (fd >= 0)
             close(fd);
+        control_metadata_end(c);
         varlink_server_free(c->server);
         free(c);
         return r;
@@ -299,6 +308,7 @@ void control_free(struct control *c)
 {
     if (!c)
         return;
+    control_metadata_end(c);
     varlink_server_free(c->server);
     unlink(c->env.socket_path);
     free(c);

@@ -20,6 +20,7 @@ extern const char *const control_result_names[];
 
 /* Borrowed, must outlive the control. */
 struct control_env {
+    const char *uri; /* of the hypervisor */
     const char *socket_path;
     gid_t socket_gid; /* (gid_t)-1: the socket is for root alone */
     gid_t admin_gid;  /* (gid_t)-1: root alone changes policies */

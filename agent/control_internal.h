@@ -14,12 +14,16 @@ enum method {
     METHOD_SHOW,
     METHOD_SET,
     METHOD_UNSET,
-    METHOD_HISTORY
+    METHOD_HISTORY,
+    METHOD_CHANGE_METADATA
 };
 
 struct control {
     struct control_env env;
     struct varlink_server *server;
+    int done[2]; /* a pipe: changes of metadata that are done */
+    int done_watch;
+    unsigned changes; /* of metadata, under way */
 };
 
 /*
@@ -55,10 +59,24 @@ void control_record(struct control *c, struct varlink_call *call, enum method me
 /* The fields a layer sets, for such a record: "max_downtime=2s min_cpu=30%", cut to size. */
 void control_describe_fields(const struct policy_layer *layer, char *text, size_t size);
 
+/* Refuses a value of a field with BadValue. Returns -EINVAL. */
+int control_refuse_value(struct control *c, struct varlink_call *call, enum method method,
+                         const char *field, const char *value, const char *expected);
+
+/* Answers with the effective policy. */
+int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
+                          const struct hv_domain *domain);
+
 /* control_policy.c: methods, for varlink; userdata is the control. */
 int control_show(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_set(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_unset(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
+/* control_metadata.c: likewise; first and last thing. */
+int control_change_metadata(struct varlink_call *call, struct json_object *parameters,
+                            void *userdata);
+int control_metadata_init(struct control *c);
+void control_metadata_end(struct control *c);
 
 /* control_history.c: likewise. */
 int control_history(struct varlink_call *call, struct json_object *parameters, void *userdata);

@@ -11,8 +11,8 @@
 #include "agent/migration_json.h"
 #include "policy/units.h"
 
-static int answer_policy(struct control *c, struct varlink_call *call, enum method method,
-                         const struct hv_domain *domain)
+int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
+                          const struct hv_domain *domain)
 {
     struct json_object *o = json_object_new_object();
     struct json_object *fields = json_object_new_array();
@@ -46,11 +46,11 @@ int control_show(struct varlink_call *call, struct json_object *parameters, void
 
     if (control_take_vm(c, call, METHOD_SHOW, parameters, &domain) < 0)
         return 0;
-    return answer_policy(c, call, METHOD_SHOW, &domain);
+    return control_answer_policy(c, call, METHOD_SHOW, &domain);
 }
 
-static int refuse_value(struct control *c, struct varlink_call *call, enum method method,
-                        const char *field, const char *value, const char *expected)
+int control_refuse_value(struct control *c, struct varlink_call *call, enum method method,
+                         const char *field, const char *value, const char *expected)
 {
     struct json_object *o = json_object_new_object();
 
@@ -81,7 +81,7 @@ static int take_fields(struct control *c, struct varlink_call *call, struct json
         if (json_object_is_type(value, json_type_string) && policy_field_find(name, &field) == 0 &&
             policy_layer_set(ret, field, text, &expected) == 0)
             continue;
-        return refuse_value(c, call, METHOD_SET, name, text, expected);
+        return control_refuse_value(c, call, METHOD_SET, name, text, expected);
     }
     return 0;
 }
@@ -99,7 +99,8 @@ static int take_kind(struct control *c, struct varlink_call *call, struct json_o
     if (expires) {
         if (units_parse(UNIT_DURATION, expires, &ns) < 0 || ns < NS_PER_S ||
             ns > POLICIES_EXPIRES_MAX_S * NS_PER_S)
-            return refuse_value(c, call, METHOD_SET, "expires", expires, POLICIES_EXPIRES_ACCEPTS);
+            return control_refuse_value(c, call, METHOD_SET, "expires", expires,
+                                        POLICIES_EXPIRES_ACCEPTS);
         *ret_expires_s = time(NULL) + (ns + NS_PER_S - 1) / NS_PER_S;
     }
     if (json_object_object_get_ex(parameters, "runtime", &runtime) &&
@@ -131,7 +132,7 @@ int control_set(struct varlink_call *call, struct json_object *parameters, void 
     if (r < 0)
         return control_refuse_why(c, call, METHOD_SET, "io.migpolicy.Failed", "why", strerror(-r));
     watchers_poke(c->env.watchers, domain.uuid);
-    return answer_policy(c, call, METHOD_SET, &domain);
+    return control_answer_policy(c, call, METHOD_SET, &domain);
 }
 
 int control_unset(struct varlink_call *call, struct json_object *parameters, void *userdata)
@@ -159,8 +160,8 @@ int control_unset(struct varlink_call *call, struct json_object *parameters, voi
             fields |= 1u << field;
             continue;
         }
-        refuse_value(c, call, METHOD_UNSET, json_object_get_string(name), "",
-                     "the name of a policy field");
+        control_refuse_value(c, call, METHOD_UNSET, json_object_get_string(name), "",
+                             "the name of a policy field");
         return 0;
     }
     r = policies_unset(c->env.policies, domain.uuid, fields ? fields : ~0u);
@@ -171,5 +172,5 @@ int control_unset(struct varlink_call *call, struct json_object *parameters, voi
         return control_refuse_why(c, call, METHOD_UNSET, "io.migpolicy.Failed", "why",
                                   strerror(-r));
     watchers_poke(c->env.watchers, domain.uuid);
-    return answer_policy(c, call, METHOD_UNSET, &domain);
+    return control_answer_policy(c, call, METHOD_UNSET, &domain);
 }

@@ -409,6 +409,7 @@ static int start_http(struct daemon *d)
 static int start_control(struct daemon *d, gid_t admin_gid)
 {
     struct control_env env = {
+        .uri = d->uri,
         .socket_path = d->socket,
         .socket_gid = (gid_t)-1,
         .admin_gid = admin_gid,

@@ -20,7 +20,7 @@ _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local verbs='status set unset show explain history wait check replay simulate version'
     local options='--output --json --socket --quiet --no-legend --help --version'
-    local values='-o|--output|--socket|--policy|--expires|--timeout|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
+    local values='-o|--output|--socket|--policy|--expires|--scope|--label|--timeout|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
         on-deadline patience stall-timeout objective)
     local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush link noise
@@ -57,6 +57,7 @@ _migpolicy() {
     case $prev in
     --preset) words='observe gentle balanced must-finish never-slow' ;;
     --mode) words='observe enforce' ;;
+    --scope) words='host metadata' ;;
     --on-deadline) words='report cancel' ;;
     --objective) words='least-loss gentle' ;;
     -o | --output) words='table json jsonl' ;;
@@ -76,7 +77,8 @@ _migpolicy() {
             [[ $verb == replay || $verb == simulate ]] && words+=' --policy'
             [[ $verb == set || $verb == simulate ]] && words+=" ${fields[*]/#/--}"
             [[ $verb == wait ]] && words+=' --timeout'
-            [[ $verb == set ]] && words+=' --expires --runtime'
+            [[ $verb == set ]] && words+=' --expires --runtime --scope --label'
+            [[ $verb == unset ]] && words+=' --scope'
             [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot"
         elif [[ -z $verb ]]; then
             words=$verbs

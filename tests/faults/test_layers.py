@@ -104,3 +104,46 @@ def test_malformed_metadata_is_reported_once_and_the_domain_only_observed():
         assert fields(host, "vm")["mode"] == ("observe", "malformed domain metadata")
         assert "min_cpu: must be a share" in host.command("show", "vm")
         assert host.log().count("min_cpu: must be a share") == 1
+
+
+def test_metadata_is_changed_and_taken_out_again_while_the_domain_is_idle():
+    with Host([domain("vm", start="1h")], THROTTLE) as host:
+        before = fields(host, "vm")
+        host.command("set", "vm", "--scope", "metadata", "--min-cpu", "30%", "--label", "a  b")
+        host.command("set", "vm", "--scope=metadata", "--allow-throttle=no", "--label=b")
+        shown = fields(host, "vm")
+        assert shown["min_cpu"] == ("30%", "domain metadata")
+        assert shown["allow_throttle"] == ("no", "domain metadata")
+        assert "Labels: b\n" in host.command("show", "vm")
+        host.command("unset", "vm", "--scope=metadata", "min-cpu", "label")
+        assert fields(host, "vm")["min_cpu"] == before["min_cpu"]
+        assert "Labels" not in host.command("show", "vm")
+        assert fields(host, "vm")["allow_throttle"][0] == "no"
+        host.command("unset", "vm", "--scope=metadata", "--all")
+        assert fields(host, "vm") == before
+
+
+def test_metadata_is_not_changed_during_a_migration_and_the_reason_is_told():
+    with Host([domain("vm")], []) as host:
+        host.wait(lambda: host.status("vm"), 20)
+        said = refused(host, 6, "set", "vm", "--scope=metadata", "--mode=observe")
+        assert "migration" in said
+        assert fields(host, "vm")["mode"] == ("observe", "default")
+
+
+def test_metadata_that_is_not_understood_is_removed_but_not_edited():
+    with Host([domain("vm", start="1h", metadata="<policy x='y'/>")], []) as host:
+        host.wait(lambda: "malformed" in fields(host, "vm")["mode"][1] or "x: unknown" in
+                  host.command("show", "vm"), 10)
+        assert "x: unknown" in refused(host, 6, "set", "vm", "--scope=metadata", "--min-cpu=30%")
+        host.command("unset", "vm", "--scope=metadata", "--all")
+        assert "understood" not in host.command("show", "vm")
+
+
+@pytest.mark.parametrize("flags", [("--label=a/b",), ("--min-cpu=2",), ("--runtime",), (),
+                                   ("--expires=1h", "--min-cpu=20%")])
+def test_malformed_metadata_is_never_written(flags):
+    with Host([domain("vm", start="1h")], []) as host:
+        before = host.command("show", "vm")
+        refused(host, 2, "set", "vm", "--scope=metadata", *flags)
+        assert host.command("show", "vm") == before
