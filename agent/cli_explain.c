@@ -36,12 +36,17 @@ static void print_forecast(struct json_object *m)
         return;
     }
     if (!cli_is(m, "forecast_ends", true)) {
-        cli_line("Forecast  too early to say; the downtime limit is %s", cli_seconds(limit, a));
+        if (isnan(earliest))
+            cli_line("Forecast  too early to say; the downtime limit is %s", cli_seconds(limit, a));
+        else
+            cli_line("Forecast  not known yet, in %s at the earliest; the downtime limit is %s",
+                     cli_seconds(earliest, a), cli_seconds(limit, b));
         return;
     }
     cli_seconds(cli_number(m, "forecast_remaining_seconds"), a);
-    if (isnan(earliest) || isnan(latest))
-        cli_line("Forecast  ends in %s", a);
+    if (isnan(latest))
+        cli_line("Forecast  likely ends in %s (in %s at the earliest)", a,
+                 cli_seconds(earliest, b));
     else
         cli_line("Forecast  ends in %s (between %s and %s)", a, cli_seconds(earliest, b),
                  cli_seconds(latest, c));

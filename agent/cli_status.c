@@ -67,7 +67,11 @@ static void add_row(struct cli_table *table, struct json_object *m)
 {
     bool active = cli_is(m, "active", true);
     double downtime = cli_number(m, active ? "forecast_downtime_seconds" : "downtime_seconds");
-    double eta = active ? cli_number(m, "forecast_remaining_seconds") : NAN;
+    bool never = active && cli_is(m, "forecast_ends", false);
+    /* What is not known to end is dated by the earliest end. */
+    bool known = never || cli_is(m, "forecast_ends", true);
+    double eta = cli_number(m, known ? "forecast_remaining_seconds" : "forecast_earliest_seconds");
+    char when[2 * CLI_TEXT_MAX];
     char text[7][CLI_TEXT_MAX];
     char pass[CLI_TEXT_MAX];
     char ended[2 * CLI_TEXT_MAX];
@@ -81,13 +85,14 @@ static void add_row(struct cli_table *table, struct json_object *m)
         next = ended;
     }
     snprintf(pass, sizeof(pass), "%.0f", cli_number(m, "iteration"));
+    snprintf(when, sizeof(when), "%s%s", known || isnan(eta) ? "" : ">",
+             cli_eta(eta, never, text[3]));
     cli_table_row(table, (const char *const[]){
                              cli_string(m, "vm"), cli_string(m, "verdict"), pass,
                              cli_bytes(cli_number(m, "memory_remaining_bytes"), text[0]),
                              cli_rate(cli_number(m, "dirty_rate_bytes_per_second"), text[1]),
                              cli_rate(cli_number(m, "transfer_rate_bytes_per_second"), text[2]),
-                             cli_eta(eta, active && cli_is(m, "forecast_ends", false), text[3]),
-                             cli_seconds(downtime, text[4]),
+                             when, cli_seconds(downtime, text[4]),
                              cli_cpu_limit(cli_number(m, "cpu_limit_ratio"), text[5]), next});
 }
 

@@ -84,6 +84,24 @@ const char *alternative_name(enum alternative_kind kind)
     return names[kind];
 }
 
+enum end decision_end(const struct decision *d)
+{
+    switch (d->verdict) {
+    case VERDICT_CONVERGING:
+        return END_COMES;
+    case VERDICT_NEEDS_HELP:
+    case VERDICT_HOPELESS:
+    case VERDICT_STALLED:
+        return END_NEVER;
+    case VERDICT_HELPED:
+        if (d->course.ends && isfinite(d->latest_s))
+            return END_COMES;
+        return !d->course.ends && isinf(d->earliest_s) ? END_NEVER : END_UNKNOWN;
+    default:
+        return END_UNKNOWN;
+    }
+}
+
 void controller_init(struct controller *c)
 {
     memset(c, 0, sizeof(*c));

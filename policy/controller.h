@@ -93,6 +93,15 @@ struct decision {
     struct alternative alternative[ALTERNATIVES];
 };
 
+/* What a decision says about the end, as things are. */
+enum end { END_UNKNOWN, END_COMES, END_NEVER };
+
+/*
+ * Unknown: before two passes are complete; a plateau that is not confirmed or that patience waits
+ * for; with help, while the evidence allows both.
+ */
+enum end decision_end(const struct decision *d);
+
 /* Is that action to be carried out? In observe mode none is, but a throttle left over is released.
  */
 static inline bool decision_applies(const struct decision *d, unsigned action)

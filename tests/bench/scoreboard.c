@@ -23,9 +23,6 @@
 /* An earliest end is kept when the true one comes at most this much before it. */
 #define FLOOR_SLACK 0.05
 
-/* What a look says about the end. */
-enum claim { CLAIM_NONE, CLAIM_ENDS, CLAIM_DOES_NOT };
-
 const struct outcome *board_outcome(const struct board *b, unsigned contender, unsigned row,
                                     unsigned seed)
 {
@@ -91,25 +88,6 @@ static void two_quantiles(double *v, unsigned n, double high, double ret[2])
     ret[1] = quantile(v, n, high);
 }
 
-static enum claim claim(const struct probe *p)
-{
-    bool all_end = p->ends && isfinite(p->latest_s);
-    bool none_ends = !p->ends && isinf(p->earliest_s);
-
-    switch (p->verdict) {
-    case VERDICT_CONVERGING:
-        return CLAIM_ENDS;
-    case VERDICT_NEEDS_HELP:
-    case VERDICT_HOPELESS:
-    case VERDICT_STALLED:
-        return CLAIM_DOES_NOT;
-    case VERDICT_HELPED:
-        return all_end ? CLAIM_ENDS : none_ends ? CLAIM_DOES_NOT : CLAIM_NONE;
-    default:
-        return CLAIM_NONE;
-    }
-}
-
 void board_forecasts(const struct board *b, unsigned contender, unsigned first, unsigned rows,
                      enum course course, unsigned fraction, struct forecasts *ret)
 {
@@ -125,15 +103,14 @@ void board_forecasts(const struct board *b, unsigned contender, unsigned first, 
     for (unsigned i = 0; i < most; i++) {
         const struct probe *p = &board_outcome(b, contender, first + i / b->seeds, i % b->seeds)
                                      ->probe[course][fraction];
-        enum claim said = claim(p);
         double error = fabs(p->seconds - p->true_s) / p->true_s;
 
         if (!p->known)
             continue;
         f.probes++;
-        f.said += said != CLAIM_NONE;
-        f.wrong += said != CLAIM_NONE && (said == CLAIM_ENDS) != p->ended;
-        if (p->verdict == VERDICT_STARTING) {
+        f.said += p->end != END_UNKNOWN;
+        f.wrong += p->end != END_UNKNOWN && (p->end == END_COMES) != p->ended;
+        if (p->early) {
             f.early++;
             f.floors += p->ends;
             f.floors_kept += p->ends && p->true_s >= p->earliest_s * (1 - FLOOR_SLACK);

@@ -90,7 +90,8 @@ double row_downtime_limit_s(const struct row *row);
 /* What was shown at one look, and what came. */
 struct probe {
     bool known;
-    enum verdict verdict;
+    bool early; /* before two passes were complete */
+    enum end end;
     bool ends; /* the likeliest course */
     double seconds;
     double earliest_s;

@@ -138,7 +138,8 @@ static void probe(const struct model *m, const struct decision *d, double deadli
         model_run(&on, deadline_s - on.time_s);
     *ret = (struct probe){
         .known = true,
-        .verdict = d->verdict,
+        .early = d->verdict == VERDICT_STARTING,
+        .end = decision_end(d),
         .ends = d->course.ends,
         .seconds = d->course.seconds,
         .earliest_s = d->earliest_s,

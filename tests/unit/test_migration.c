@@ -323,6 +323,9 @@ static void unknown_values_are_left_out(void **state)
     assert_true(isnan(exported(metrics, "migpolicy_migration_dirty_rate_bytes_per_second{")));
     assert_true(isnan(exported(metrics, "migpolicy_migration_forecast_remaining_seconds{")));
     m->decision.course.ends = true;
+    phase_export(metrics, m);
+    assert_true(isnan(exported(metrics, "migpolicy_migration_forecast_remaining_seconds{")));
+    m->estimate.ready = true;
     m->estimate.dirty_bps = 1e6;
     phase_export(metrics, m);
     assert_true(exported(metrics, "migpolicy_migration_dirty_rate_bytes_per_second{") == 1e6);
