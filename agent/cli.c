@@ -14,7 +14,7 @@ static const struct verb {
     int (*function)(const struct cli *cli);
     const char *synopsis, *help;
     bool takes_all, takes_fields, takes_policy, takes_simulate, takes_override, takes_scope,
-        takes_timeout, takes_jsonl;
+        takes_timeout, takes_jsonl, takes_color;
 } verbs[] = {
     {"status", cli_status, "[VM...]", "migrations under way; -a: and those that have ended",
      .takes_all = true},
@@ -26,6 +26,8 @@ static const struct verb {
     {"explain", cli_explain, "VM", "evidence, verdict, alternatives and what was done"},
     {"history", cli_history, "[VM]", "migrations that have ended; -a: not only the last 20",
      .takes_all = true, .takes_jsonl = true},
+    {"watch", cli_watch, "[VM]", "migrations under way, live; -o jsonl: a line for each update",
+     .takes_jsonl = true, .takes_color = true},
     {"wait", cli_wait, "VM", "wait until its migration has ended; --timeout: so long at most",
      .takes_timeout = true},
     {"check", cli_check, "[FILE|DIR]", "read the daemon's configuration and say what is wrong"},
@@ -44,6 +46,7 @@ enum {
     OPT_SCOPE,
     OPT_LABEL,
     OPT_TIMEOUT,
+    OPT_COLOR,
     OPT_RUNTIME,
     OPT_SOCKET,
     OPT_NO_LEGEND,
@@ -62,6 +65,7 @@ static const struct option common_options[] = {
     {"expires", required_argument, NULL, OPT_EXPIRES},
     {"scope", required_argument, NULL, OPT_SCOPE},
     {"label", required_argument, NULL, OPT_LABEL},
+    {"color", required_argument, NULL, OPT_COLOR},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"runtime", no_argument, NULL, OPT_RUNTIME},
     {"quiet", no_argument, NULL, 'q'},
@@ -86,12 +90,13 @@ static void print_help(void)
     printf("\nOptions:\n"
            "  -a, --all           status: ended migrations too; unset: every field; history:\n"
            "                      all there are; replay and simulate: every sample\n"
-           "  -o, --output=FORMAT table or json; history: jsonl too\n"
+           "  -o, --output=FORMAT table or json; history, watch: jsonl too\n"
            "      --json          the same as -o json\n"
            "      --socket=PATH   the daemon's socket (default $MIGPOLICY_SOCKET or\n"
            "                      " DEFAULT_SOCKET ")\n"
            "      --policy=FILE   replay, simulate: under this policy, a JSON object\n"
            "      --expires=DURATION  set: for so long only\n"
+           "      --color=WHEN    watch: auto, always or never\n"
            "      --timeout=DURATION  wait: for so long at most\n"
            "      --runtime       set: until the daemon is restarted\n"
            "      --scope=SCOPE   set, unset: host, or metadata, which travels with the VM\n"
@@ -141,6 +146,19 @@ static int bad_option(int code, const char *word)
     return cli_fail(CLI_USAGE, "no such option as \"%s\"; see migpolicy --help", word);
 }
 
+static int read_color(const char *text, struct cli *cli)
+{
+    static const char *const names[] = {"auto", "always", "never"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            cli->color = i;
+            return 0;
+        }
+    }
+    return -1;
+}
+
 /* Reads the options; `ret_stop` tells that one of them (help, version) was all there is to do. */
 static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
 {
@@ -181,6 +199,10 @@ static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
             break;
         case OPT_EXPIRES:
             cli->expires = optarg;
+            break;
+        case OPT_COLOR:
+            if (read_color(optarg, cli) < 0)
+                return cli_fail(CLI_USAGE, "--color: \"%s\" is not auto, always or never", optarg);
             break;
         case OPT_TIMEOUT:
             cli->timeout = optarg;
@@ -261,6 +283,8 @@ static int check_flags(const struct cli *cli, const struct verb *verb)
                         cli->expires ? "expires" : "runtime");
     if (cli->timeout && !verb->takes_timeout)
         return cli_fail(CLI_USAGE, "%s has no option --timeout; see migpolicy --help", verb->name);
+    if (cli->color != CLI_COLOR_AUTO && !verb->takes_color)
+        return cli_fail(CLI_USAGE, "%s has no option --color; see migpolicy --help", verb->name);
     if (cli->jsonl && !verb->takes_jsonl)
         return cli_fail(CLI_USAGE, "%s does not write jsonl; use -o json", verb->name);
     for (unsigned i = 0; i < POLICY_FIELDS && !verb->takes_fields; i++) {

@@ -59,6 +59,7 @@ extern const struct cli_simulate_option cli_simulate_options[SIMULATE_OPTIONS];
 
 /* The command line, read. */
 struct cli {
+    enum { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER } color;
     const char *socket;
     const char *policy;  /* --policy; NULL if it was not given */
     const char *timeout; /* --timeout; NULL if it was not given */
@@ -79,6 +80,7 @@ int cli_unset(const struct cli *cli);
 int cli_show(const struct cli *cli);
 int cli_explain(const struct cli *cli);
 int cli_history(const struct cli *cli);
+int cli_watch(const struct cli *cli);
 int cli_wait(const struct cli *cli);
 int cli_check(const struct cli *cli);
 int cli_replay(const struct cli *cli);
@@ -140,6 +142,9 @@ void cli_print_jsonl(struct json_object *object);
 bool cli_is_pattern(const char *vm);
 void cli_keep_matching(struct json_object *migrations, const char *pattern);
 
+/* Migrations as Status tells them, a row each. */
+struct cli_table *cli_status_table(const struct cli *cli, struct json_object *migrations);
+
 /* Parameters of Status for a VM; for all if it is NULL or a pattern. The caller releases them. */
 struct json_object *cli_status_parameters(const char *vm, bool include_ended);
 
@@ -162,6 +167,9 @@ struct cli_table *cli_table_new(const struct cli *cli, const struct cli_column *
 
 /* Adds a row of n_columns cells, which are copied and escaped; NULL shows as "-". */
 void cli_table_row(struct cli_table *table, const char *const *cells);
+
+/* The table as text, its lines as long as they are and the last one without its end; the caller frees it. Frees the table. */
+char *cli_table_text(struct cli_table *table);
 
 /* Prints the table and frees it. */
 void cli_table_print(struct cli_table *table);

@@ -129,6 +129,18 @@ static void print_evidence(const struct cli *cli, struct json_object *evidence)
     cli_table_print(table);
 }
 
+/* Why it is what will be done, or why not although it would do. */
+static void explain_choice(struct json_object *a, char *text, size_t size)
+{
+    const char *why = "";
+
+    if (cli_is(a, "works", true) && cli_is(a, "approved", false))
+        why = "not allowed; ";
+    else if (cli_is(a, "works", true) && cli_is(a, "chosen", false))
+        why = "not needed beside what is chosen; ";
+    snprintf(text, size, "%s%s", why, text_or_dash(a, "reason_text"));
+}
+
 static void print_alternatives(const struct cli *cli, struct json_object *alternatives)
 {
     static const struct cli_column columns[] = {
@@ -146,10 +158,11 @@ static void print_alternatives(const struct cli *cli, struct json_object *altern
         bool works = cli_is(a, "works", true);
         char text[5][CLI_TEXT_MAX];
         char kind[CLI_TEXT_MAX];
+        char because[200];
 
         snprintf(kind, sizeof(kind), "%s%s", cli_is(a, "chosen", true) ? "* " : "  ",
                  cli_string(a, "kind"));
-
+        explain_choice(a, because, sizeof(because));
         cli_table_row(table,
                       (const char *const[]){
                           kind, cli_is(a, "approved", true) ? "yes" : "no", works ? "yes" : "no",
@@ -157,8 +170,7 @@ static void print_alternatives(const struct cli *cli, struct json_object *altern
                           cli_cpu_limit(cli_number(a, "cpu_limit_ratio"), text[1]),
                           cli_eta(cli_number(a, "seconds"), false, text[2]),
                           cli_seconds(cli_number(a, "downtime_seconds"), text[3]),
-                          cli_seconds(cli_number(a, "work_lost_seconds"), text[4]),
-                          cli_string(a, "reason_text")});
+                          cli_seconds(cli_number(a, "work_lost_seconds"), text[4]), because});
     }
     puts("");
     cli_table_print(table);
@@ -167,9 +179,9 @@ static void print_alternatives(const struct cli *cli, struct json_object *altern
 static void print_events(const struct cli *cli, struct json_object *events)
 {
     static const struct cli_column columns[] = {
-        {"TIME", CLI_LEFT},        {"AFTER", CLI_RIGHT}, {"EVENT", CLI_LEFT},
-        {"RESULT", CLI_LEFT},      {"DETAIL", CLI_WRAP}, {"BECAUSE", CLI_WRAP},
-        {"APPROVED BY", CLI_LEFT},
+        {"TIME", CLI_LEFT},      {"AFTER", CLI_RIGHT},  {"PASS", CLI_RIGHT},
+        {"REMAINED", CLI_RIGHT}, {"EVENT", CLI_LEFT},   {"RESULT", CLI_LEFT},
+        {"DETAIL", CLI_WRAP},    {"BECAUSE", CLI_WRAP}, {"APPROVED BY", CLI_LEFT},
     };
     struct cli_table *table;
 
@@ -181,11 +193,14 @@ static void print_events(const struct cli *cli, struct json_object *events)
     table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
     for (size_t i = 0; i < cli_array_length(events); i++) {
         struct json_object *e = json_object_array_get_idx(events, i);
-        char after[CLI_TEXT_MAX];
+        char after[CLI_TEXT_MAX], remained[CLI_TEXT_MAX], pass[CLI_TEXT_MAX] = "";
 
+        if (!isnan(cli_number(e, "iteration")))
+            snprintf(pass, sizeof(pass), "%.0f", cli_number(e, "iteration"));
         cli_table_row(
             table, (const char *const[]){
                        cli_string(e, "time"), cli_seconds(cli_number(e, "elapsed_seconds"), after),
+                       pass, cli_bytes(cli_number(e, "memory_remaining_bytes"), remained),
                        cli_string(e, "action"), cli_string(e, "result"), cli_string(e, "detail"),
                        cli_string(e, "reason_text"), cli_string(e, "approved_by")});
     }

@@ -96,7 +96,7 @@ static void add_row(struct cli_table *table, struct json_object *m)
                              cli_cpu_limit(cli_number(m, "cpu_limit_ratio"), text[5]), next});
 }
 
-int cli_status(const struct cli *cli)
+struct cli_table *cli_status_table(const struct cli *cli, struct json_object *migrations)
 {
     static const struct cli_column columns[] = {
         {"VM", CLI_LEFT},         {"VERDICT", CLI_LEFT},   {"PASS", CLI_RIGHT},
@@ -104,6 +104,15 @@ int cli_status(const struct cli *cli)
         {"ETA", CLI_RIGHT},       {"DOWNTIME", CLI_RIGHT}, {"CPU", CLI_RIGHT},
         {"NEXT", CLI_LEFT},
     };
+    struct cli_table *table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
+
+    for (size_t i = 0; i < cli_array_length(migrations); i++)
+        add_row(table, json_object_array_get_idx(migrations, i));
+    return table;
+}
+
+int cli_status(const struct cli *cli)
+{
     AUTO_JSON struct json_object *reply = NULL;
     struct json_object *migrations;
     int code = ask_all(cli, &reply);
@@ -115,15 +124,10 @@ int cli_status(const struct cli *cli)
         return CLI_OK;
     }
     migrations = cli_array(reply, "migrations");
-    if (cli_array_length(migrations) > 0) {
-        struct cli_table *table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
-
-        for (size_t i = 0; i < cli_array_length(migrations); i++)
-            add_row(table, json_object_array_get_idx(migrations, i));
-        cli_table_print(table);
-    } else if (!cli->quiet) {
+    if (cli_array_length(migrations) > 0)
+        cli_table_print(cli_status_table(cli, migrations));
+    else if (!cli->quiet)
         cli_line(cli->all ? "no migrations" : "no migrations (-a lists those that have ended)");
-    }
     if (cli_is(reply, "libvirt_connected", false) && !cli->quiet)
         cli_fail(CLI_OK, "migpolicyd has no connection to libvirt, so this may be incomplete; is "
                          "libvirtd running?");

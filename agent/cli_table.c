@@ -37,6 +37,17 @@ void cli_table_row(struct cli_table *table, const char *const *cells)
     }
 }
 
+char *cli_table_text(struct cli_table *table)
+{
+    char *text = NULL;
+
+    if (scols_print_table_to_string(table->table, &text) < 0)
+        cli_out_of_memory();
+    scols_unref_table(table->table);
+    free(table);
+    return text;
+}
+
 void cli_table_print(struct cli_table *table)
 {
     if (scols_print_table(table->table) < 0)

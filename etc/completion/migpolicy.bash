@@ -18,9 +18,9 @@ _migpolicy_files() {
 
 _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='status set unset show explain history wait check replay simulate version'
+    local verbs='status set unset show explain history watch wait check replay simulate version'
     local options='--output --json --socket --quiet --no-legend --help --version'
-    local values='-o|--output|--socket|--policy|--expires|--scope|--label|--timeout|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
+    local values='-o|--output|--socket|--policy|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
         on-deadline patience stall-timeout objective)
     local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush link noise
@@ -56,6 +56,7 @@ _migpolicy() {
 
     case $prev in
     --preset) words='observe gentle balanced must-finish never-slow' ;;
+    --color) words='auto always never' ;;
     --mode) words='observe enforce' ;;
     --scope) words='host metadata' ;;
     --on-deadline) words='report cancel' ;;
@@ -76,6 +77,7 @@ _migpolicy() {
             [[ $verb =~ ^(status|unset|history|replay|simulate|)$ ]] && words+=' --all'
             [[ $verb == replay || $verb == simulate ]] && words+=' --policy'
             [[ $verb == set || $verb == simulate ]] && words+=" ${fields[*]/#/--}"
+            [[ $verb == watch ]] && words+=' --color'
             [[ $verb == wait ]] && words+=' --timeout'
             [[ $verb == set ]] && words+=' --expires --runtime --scope --label'
             [[ $verb == unset ]] && words+=' --scope'
