@@ -51,11 +51,22 @@ static int init(const char *uri)
     return virInitialize() < 0 ? -EIO : 0;
 }
 
+static _Thread_local char error_text[256] = "no error";
+
+static const char *last_error(void)
+{
+    return error_text;
+}
+
+/* To be called first thing after a failure: any other call makes libvirt forget it. */
 static int last_errno(virConnectPtr conn)
 {
+    int code = virGetLastErrorCode();
+
+    snprintf(error_text, sizeof(error_text), "%s", virGetLastErrorMessage());
     if (conn && virConnectIsAlive(conn) == 0)
         return -ENOTCONN;
-    switch (virGetLastErrorCode()) {
+    switch (code) {
     case VIR_ERR_NO_DOMAIN:
         return -ENOENT;
     case VIR_ERR_OPERATION_INVALID:
@@ -76,8 +87,10 @@ static int connect_uri(const char *uri, virConnectPtr *ret)
 {
     virConnectPtr conn = virConnectOpen(uri);
 
-    if (!conn)
+    if (!conn) {
+        last_errno(NULL);
         return -ENOTCONN;
+    }
     virConnectSetKeepAlive(conn, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT);
     *ret = conn;
     return 0;
@@ -531,7 +544,7 @@ static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_runni
 const struct hv_ops hv_libvirt = {
     .throttle = &throttle_cgroup,
     .init = init,
-    .error = virGetLastErrorMessage,
+    .error = last_error,
     .link_open = link_open,
     .link_close = link_close,
     .link_list = link_list,

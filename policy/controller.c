@@ -978,10 +978,11 @@ static bool is_stalled(const struct controller *c, const struct sample *s, int64
            c->estimator.now.passes >= c->low_passes + STALL_PASSES;
 }
 
-static void remember(struct controller *c, const struct action *a, int64_t now_ns)
+static void remember(struct controller *c, const struct action *a, const struct sample *s)
 {
     switch (a->kind) {
     case ACTION_DOWNTIME:
+        c->downtime_before_ns = s->downtime_limit_ns;
         c->downtime_set_ns = a->downtime_ns;
         c->downtime_seen = false;
         break;
@@ -989,10 +990,10 @@ static void remember(struct controller *c, const struct action *a, int64_t now_n
         c->speed_set_bps = a->speed_limit_bps > 0 ? a->speed_limit_bps : INT64_MAX;
         break;
     case ACTION_POST_COPY:
-        c->post_copy_ns = now_ns;
+        c->post_copy_ns = s->now_ns;
         break;
     case ACTION_SUSPEND:
-        c->suspended_ns = now_ns;
+        c->suspended_ns = s->now_ns;
         break;
     default:
         break;
@@ -1006,7 +1007,9 @@ static void notice_others(struct controller *c, const struct sample *s)
         return;
     if (llabs(s->downtime_limit_ns - c->downtime_set_ns) < DOWNTIME_SAME_NS)
         c->downtime_seen = true;
-    else if (c->downtime_seen)
+    /* Unless it has just not been possible to set it. */
+    else if (c->downtime_seen ||
+             llabs(s->downtime_limit_ns - c->downtime_before_ns) >= DOWNTIME_SAME_NS)
         controller_latch(c, ACTION_DOWNTIME, REASON_OTHER_WRITER);
 }
 
@@ -1086,6 +1089,6 @@ void controller_step(struct controller *c, const struct policy_values *policy,
     if (d.verdict == VERDICT_STARTING)
         show_first_guess(&o, &d);
     for (unsigned i = 0; d.apply && i < d.n_actions; i++)
-        remember(c, &d.action[i], s->now_ns);
+        remember(c, &d.action[i], s);
     c->last = *ret = d;
 }

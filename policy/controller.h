@@ -124,7 +124,8 @@ struct controller {
     double latch_bps;             /* what the link carried when a throttle was given up */
     bool sure;                    /* at the last sync: no curve ends at full speed */
     int64_t downtime_set_ns;      /* downtime limit of ours; 0: none */
-    bool downtime_seen;           /* it has been in force */
+    int64_t downtime_before_ns;   /* what it was before we set it */
+    bool downtime_seen;           /* ours has been in force */
     int64_t speed_set_bps;        /* speed limit of ours; 0: none */
     int64_t post_copy_ns;         /* post-copy asked for, when; 0: not */
     int64_t suspended_ns;         /* the guest was paused by us; 0: not */

@@ -875,6 +875,24 @@ static void a_downtime_limit_that_others_set_is_not_fought_over(void **state)
     assert_true(sim.model.downtime_limit_s == 0.3);
 }
 
+static void a_downtime_limit_that_others_set_at_once_is_noticed_too(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, NULL);
+    sim_run(&sim, 14);
+    sim.controller.downtime_set_ns = 2 * NS_PER_S;
+    sim.controller.downtime_before_ns = 200 * NS_PER_MS;
+    sim.controller.downtime_seen = false;
+    sim.model.downtime_limit_s = 0.2; /* as it was: setting it has failed */
+    sim_run(&sim, sim.model.time_s + 0.3);
+    assert_int_equal(sim.controller.latched[ACTION_DOWNTIME], REASON_NONE);
+    sim.model.downtime_limit_s = 0.25;
+    sim_run(&sim, sim.model.time_s + 0.3);
+    assert_int_equal(sim.controller.latched[ACTION_DOWNTIME], REASON_OTHER_WRITER);
+}
+
 static void a_paused_guest_is_left_alone_unless_it_stalls(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -922,6 +940,7 @@ int main(void)
         cmocka_unit_test(the_deadline_grows_with_the_guest),
         cmocka_unit_test(passes_are_limited_by_downtime_or_by_suspend),
         cmocka_unit_test(a_downtime_limit_that_others_set_is_not_fought_over),
+        cmocka_unit_test(a_downtime_limit_that_others_set_at_once_is_noticed_too),
         cmocka_unit_test(a_paused_guest_is_left_alone_unless_it_stalls),
         cmocka_unit_test(nothing_is_done_without_a_policy_but_the_need_and_the_cure_are_known),
         cmocka_unit_test(observe_mode_decides_the_same_and_applies_nothing),
