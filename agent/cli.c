@@ -14,7 +14,7 @@ static const struct verb {
     int (*function)(const struct cli *cli);
     const char *synopsis, *help;
     bool takes_all, takes_fields, takes_policy, takes_simulate, takes_override, takes_scope,
-        takes_timeout, takes_jsonl, takes_color;
+        takes_file, takes_timeout, takes_jsonl, takes_color;
 } verbs[] = {
     {"status", cli_status, "[VM...]", "migrations under way; -a: and those that have ended",
      .takes_all = true},
@@ -22,6 +22,8 @@ static const struct verb {
      .takes_override = true, .takes_scope = true},
     {"unset", cli_unset, "VM FIELD...|--all", "forget overrides of a VM", .takes_all = true,
      .takes_scope = true},
+    {"apply", cli_apply, "-f FILE|-", "policies of several VMs at once, all or none",
+     .takes_file = true},
     {"show", cli_show, "VM", "the policy in effect, and where each field comes from"},
     {"explain", cli_explain, "VM", "evidence, verdict, alternatives and what was done"},
     {"history", cli_history, "[VM]", "migrations that have ended; -a: not only the last 20",
@@ -30,7 +32,8 @@ static const struct verb {
      .takes_jsonl = true, .takes_color = true},
     {"wait", cli_wait, "VM", "wait until its migration has ended; --timeout: so long at most",
      .takes_timeout = true},
-    {"check", cli_check, "[FILE|DIR]", "read the daemon's configuration and say what is wrong"},
+    {"check", cli_check, "[FILE|DIR]", "say what is wrong with a configuration or file for apply"},
+    {"reload", cli_reload, "", "have the daemon read its configuration anew"},
     {"replay", cli_replay, "TRACE", "decide again on a recorded migration; --policy: otherwise",
      .takes_all = true, .takes_policy = true},
     {"simulate", cli_simulate, "[FLAG...]", "try a policy on a described guest and network",
@@ -44,6 +47,7 @@ enum {
     OPT_POLICY,
     OPT_EXPIRES,
     OPT_SCOPE,
+    OPT_DRY_RUN,
     OPT_LABEL,
     OPT_TIMEOUT,
     OPT_COLOR,
@@ -63,6 +67,8 @@ static const struct option common_options[] = {
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"policy", required_argument, NULL, OPT_POLICY},
     {"expires", required_argument, NULL, OPT_EXPIRES},
+    {"file", required_argument, NULL, 'f'},
+    {"dry-run", no_argument, NULL, OPT_DRY_RUN},
     {"scope", required_argument, NULL, OPT_SCOPE},
     {"label", required_argument, NULL, OPT_LABEL},
     {"color", required_argument, NULL, OPT_COLOR},
@@ -98,6 +104,8 @@ static void print_help(void)
            "      --expires=DURATION  set: for so long only\n"
            "      --color=WHEN    watch: auto, always or never\n"
            "      --timeout=DURATION  wait: for so long at most\n"
+           "  -f, --file=FILE     apply: the policies; - for standard input\n"
+           "      --dry-run       apply: only show what would change\n"
            "      --runtime       set: until the daemon is restarted\n"
            "      --scope=SCOPE   set, unset: host, or metadata, which travels with the VM\n"
            "      --label=LABELS  set: labels in the metadata, for rules to ask for\n"
@@ -180,7 +188,7 @@ static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
                             cli_simulate_options[i].value ? required_argument : no_argument, NULL,
                             OPT_SIMULATE + (int)i};
 
-    while ((opt = getopt_long(argc, argv, ":ao:qh", options, NULL)) >= 0) {
+    while ((opt = getopt_long(argc, argv, ":af:o:qh", options, NULL)) >= 0) {
         switch (opt) {
         case 'a':
             cli->all = true;
@@ -211,6 +219,12 @@ static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
             cli->scope = optarg;
             if (strcmp(optarg, "host") != 0 && strcmp(optarg, "metadata") != 0)
                 return cli_fail(CLI_USAGE, "--scope: \"%s\" is not host or metadata", optarg);
+            break;
+        case 'f':
+            cli->file = optarg;
+            break;
+        case OPT_DRY_RUN:
+            cli->dry_run = true;
             break;
         case OPT_LABEL:
             cli->label = optarg;
@@ -271,6 +285,9 @@ static int check_flags(const struct cli *cli, const struct verb *verb)
         return cli_fail(CLI_USAGE, "%s has no option --all; see migpolicy --help", verb->name);
     if (cli->policy && !verb->takes_policy)
         return cli_fail(CLI_USAGE, "%s has no option --policy; see migpolicy --help", verb->name);
+    if ((cli->file || cli->dry_run) && !verb->takes_file)
+        return cli_fail(CLI_USAGE, "%s has no option --%s; see migpolicy --help", verb->name,
+                        cli->file ? "file" : "dry-run");
     if (cli->scope && !verb->takes_scope)
         return cli_fail(CLI_USAGE, "%s has no option --scope; see migpolicy --help", verb->name);
     if (cli->label && (!verb->takes_override || !cli_in_metadata(cli)))

@@ -65,8 +65,9 @@ struct cli {
     const char *timeout; /* --timeout; NULL if it was not given */
     const char *expires; /* --expires; NULL if it was not given */
     const char *scope;   /* --scope, likewise */
+    const char *file;    /* --file, likewise */
     const char *label;   /* --label, likewise */
-    bool json, jsonl /* with json */, quiet, no_legend, all, runtime;
+    bool json, jsonl /* with json */, quiet, no_legend, all, runtime, dry_run;
     const char *field_text[POLICY_FIELDS]; /* value of a policy flag, NULL if it was not given */
     const char *simulate_text[SIMULATE_OPTIONS]; /* likewise; "" for an option without a value */
     char **args;                                 /* what follows the verb, NULL-terminated */
@@ -78,6 +79,8 @@ int cli_status(const struct cli *cli);
 int cli_set(const struct cli *cli);
 int cli_unset(const struct cli *cli);
 int cli_show(const struct cli *cli);
+int cli_apply(const struct cli *cli);
+int cli_reload(const struct cli *cli);
 int cli_explain(const struct cli *cli);
 int cli_history(const struct cli *cli);
 int cli_watch(const struct cli *cli);

@@ -89,6 +89,8 @@ static int report_error(const char *error, struct json_object *reply)
                         cli_flag(text_or(cli_string(reply, "field"), "?"), flag),
                         text_or(cli_string(reply, "value"), "?"),
                         text_or(cli_string(reply, "expected"), "accepted"));
+    if (strcmp(error, "io.migpolicy.BadConfig") == 0)
+        return cli_fail(CLI_ERROR, "%s; the configuration in force is kept", why);
     if (strcmp(error, "io.migpolicy.NotPermitted") == 0)
         return cli_fail(CLI_PERMISSION, "not permitted: %s; it takes root or the admin group", why);
     if (strcmp(error, VARLINK_ERROR_PERMISSION_DENIED) == 0)

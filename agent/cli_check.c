@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* migpolicy check, version */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "agent/cli.h"
 #include "agent/config.h"
+#include "cgroup-throttle/textfile.h"
+#include "policy/json_strict.h"
 
 static void add_string(struct json_object *object, const char *key, const char *value)
 {
@@ -24,19 +27,36 @@ static enum cli_exit exit_code(int error)
     }
 }
 
+/* Whichever it is, a configuration or a file for apply. -errno with the error set. */
+static int check(const char *path, struct config_error *error)
+{
+    AUTO_FREE char *text = NULL;
+    AUTO_JSON struct json_object *vms = NULL;
+    struct config config;
+    size_t len;
+    int r;
+
+    if (textfile_read(AT_FDCWD, path, JSON_STRICT_MAX_BYTES, &text, &len) == 0) {
+        r = config_parse_vms(text, len, path, &vms, error);
+        if (r != -ENOENT)
+            return r;
+    }
+    r = config_load(path, &config, error);
+    if (r == 0)
+        config_clear(&config);
+    return r;
+}
+
 int cli_check(const struct cli *cli)
 {
     const char *path = cli->n_args > 0 ? cli->args[0] : CONFIG_DEFAULT_PATH;
-    struct config config;
     struct config_error error = {0};
     int r;
 
     if (cli->n_args > 1)
         return cli_fail(CLI_USAGE, "check takes one file or directory, \"%s\" is too much",
                         cli->args[1]);
-    r = config_load(path, &config, &error);
-    if (r == 0)
-        config_clear(&config);
+    r = check(path, &error);
     if (cli->json) {
         AUTO_JSON struct json_object *report = cli_need(json_object_new_object());
 

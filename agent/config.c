@@ -264,21 +264,93 @@ static int check_owner(const char *path, struct config_error *err)
     return -EPERM;
 }
 
+static int parse(const struct place *place, struct json_object **ret)
+{
+    struct json_error err;
+    int r = json_strict_parse(place->text, place->len, ret, &err);
+
+    if (r < 0)
+        snprintf(place->err->text, sizeof(place->err->text), "%s:%u:%u: %s: %s", place->path,
+                 err.line, err.column, *err.pointer ? err.pointer : "/", err.reason);
+    return r;
+}
+
 int config_parse(const char *text, size_t len, const char *path, struct config *config,
                  struct config_error *ret_err)
 {
     struct json_object *root AUTO_JSON = NULL;
-    struct json_error json_err;
     struct place place = {.path = path, .text = text, .len = len, .err = ret_err};
-    int r = json_strict_parse(text, len, &root, &json_err);
+    int r = parse(&place, &root);
 
-    if (r < 0) {
-        snprintf(ret_err->text, sizeof(ret_err->text), "%s:%u:%u: %s: %s", path, json_err.line,
-                 json_err.column, *json_err.pointer ? json_err.pointer : "/", json_err.reason);
+    if (r < 0)
         return r;
-    }
     r = take_all(&place, root, config);
     return r == -ENOMEM ? fail_errno(path, r, ret_err) : r;
+}
+
+static int check_vm(const struct place *place, const char *pointer, struct json_object *vm)
+{
+    struct json_object *policy = NULL;
+
+    if (!json_object_is_type(vm, json_type_object))
+        return fail(place, pointer, "must be an object with policy");
+    json_object_object_foreach(vm, key, value)
+    {
+        struct policy_layer layer;
+        char where[512];
+        int r = 0;
+
+        join(where, sizeof(where), pointer, key);
+        if (strcmp(key, "policy") == 0) {
+            policy = value;
+            r = take_layer(place, where, value, &layer);
+        } else if (strcmp(key, "name") != 0 && strcmp(key, "set_by") != 0) {
+            r = fail(place, where, "unknown key; a VM has policy");
+        }
+        if (r < 0)
+            return r;
+    }
+    return policy ? 0 : fail(place, pointer, "needs policy");
+}
+
+int config_parse_vms(const char *text, size_t len, const char *path, struct json_object **ret_vms,
+                     struct config_error *ret_err)
+{
+    struct json_object *root AUTO_JSON = NULL;
+    struct json_object *vms;
+    struct place place = {.path = path, .text = text, .len = len, .err = ret_err};
+    int r = parse(&place, &root);
+
+    if (r < 0)
+        return r;
+    if (!json_object_is_type(root, json_type_object) ||
+        !json_object_object_get_ex(root, "vms", &vms)) {
+        fail(&place, "", "needs \"vms\"");
+        return -ENOENT;
+    }
+    json_object_object_foreach(root, key, value)
+    {
+        char where[256];
+
+        join(where, sizeof(where), "", key);
+        if (strcmp(key, "schema_version") == 0 && json_object_get_int(value) != 1)
+            return fail(&place, where, "must be 1");
+        if (strcmp(key, "schema_version") != 0 && strcmp(key, "vms") != 0)
+            return fail(&place, where, "unknown key");
+    }
+    if (!json_object_is_type(vms, json_type_object))
+        return fail(&place, "/vms", "must be an object");
+    json_object_object_foreach(vms, name, vm)
+    {
+        char where[512];
+
+        join(where, sizeof(where), "/vms", name);
+        r = check_vm(&place, where, vm);
+        if (r < 0)
+            return r;
+    }
+    *ret_vms = json_object_get(vms);
+    return 0;
 }
 
 static int load_file(const char *path, struct config *config, struct config_error *err)

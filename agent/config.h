@@ -21,6 +21,8 @@
 #define CONFIG_LABEL  "a label of up to 63 letters, digits, '.', '-' and '_'"
 #define CONFIG_LABELS "labels of up to 63 letters, digits, '.', '-' and '_', with spaces between"
 
+struct json_object;
+
 struct config_rule {
     char *name;  /* glob; NULL: any */
     char *uuid;  /* NULL: any */
@@ -57,6 +59,14 @@ int config_load(const char *path, struct config *ret, struct config_error *ret_e
  */
 int config_parse(const char *text, size_t len, const char *path, struct config *config,
                  struct config_error *ret_err);
+
+/*
+ * Checks the contents of a file for `migpolicy apply`: {"vms": {VM: {"policy": {...}}}}, the shape
+ * of the stored overrides. Returns 0 and the value of "vms", which the caller puts; or -EINVAL,
+ * -E2BIG, -ENOMEM with *ret_err set. -ENOENT: there is no "vms" in it, so it is no such file.
+ */
+int config_parse_vms(const char *text, size_t len, const char *path, struct json_object **ret_vms,
+                     struct config_error *ret_err);
 
 /* Are these `len` bytes a label, as rules and the metadata of domains may have them? */
 bool config_is_label(const char *text, size_t len);

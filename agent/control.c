@@ -16,8 +16,8 @@
 
 enum result { RESULT_OK, RESULT_DENIED, RESULT_ERROR };
 
-const char *const control_method_names[] = {"Status", "Explain", "Show",           "Set",
-                                            "Unset",  "History", "ChangeMetadata", NULL};
+const char *const control_method_names[] = {"Status",  "Explain",        "Show",  "Set",    "Unset",
+                                            "History", "ChangeMetadata", "Apply", "Reload", NULL};
 const char *const control_result_names[] = {"ok", "denied", "error", NULL};
 
 /* ---- answering ---- */
@@ -119,8 +119,8 @@ void control_record(struct control *c, struct varlink_call *call, enum method me
 
     record_request(c->env.record, &(struct record_request){
                                       .method = control_method_names[method],
-                                      .vm = domain->name,
-                                      .uuid = domain->uuid,
+                                      .vm = domain ? domain->name : NULL,
+                                      .uuid = domain ? domain->uuid : NULL,
                                       .detail = error < 0 ? strerror(-error) : detail,
                                       .uid = peer->uid,
                                       .pid = peer->pid,
@@ -240,6 +240,8 @@ static const struct varlink_method methods[] = {
     {"Unset", control_unset},
     {"History", control_history},
     {"ChangeMetadata", control_change_metadata},
+    {"Apply", control_apply},
+    {"Reload", control_reload},
     {NULL, NULL},
 };
 

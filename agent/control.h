@@ -29,6 +29,9 @@ struct control_env {
     struct monitor *monitor;
     struct metrics *metrics;
     struct record *record;
+    /* Reads the configuration anew; if that fails the one in force is kept. */
+    int (*reload)(void *opaque, struct config_error *ret_err);
+    void *reload_opaque;
 };
 
 struct control;

@@ -15,7 +15,9 @@ enum method {
     METHOD_SET,
     METHOD_UNSET,
     METHOD_HISTORY,
-    METHOD_CHANGE_METADATA
+    METHOD_CHANGE_METADATA,
+    METHOD_APPLY,
+    METHOD_RELOAD
 };
 
 struct control {
@@ -52,7 +54,7 @@ int control_take_vm(struct control *c, struct varlink_call *call, enum method me
 int control_check_admin(struct control *c, struct varlink_call *call, enum method method,
                         struct json_object *parameters);
 
-/* Records what the caller has changed, or with error < 0 could not change. */
+/* Records what the caller has changed, or with error < 0 could not change; domain may be NULL. */
 void control_record(struct control *c, struct varlink_call *call, enum method method,
                     const struct hv_domain *domain, int error, const char *detail);
 
@@ -77,6 +79,10 @@ int control_change_metadata(struct varlink_call *call, struct json_object *param
                             void *userdata);
 int control_metadata_init(struct control *c);
 void control_metadata_end(struct control *c);
+
+/* control_apply.c: likewise. */
+int control_apply(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_reload(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
 /* control_history.c: likewise. */
 int control_history(struct varlink_call *call, struct json_object *parameters, void *userdata);

@@ -305,19 +305,22 @@ static void on_tick(void *opaque)
     sd_notify(0, "WATCHDOG=1");
 }
 
-static void reload(struct daemon *d)
+static int reload(void *opaque, struct config_error *ret_err)
 {
+    struct daemon *d = opaque;
     struct config config;
-    struct config_error err;
+    int r;
 
     sd_notify(0, "RELOADING=1");
-    if (config_load(d->opt.config, &config, &err) < 0) {
-        log_error("%s; the configuration in force is kept", err.text);
+    r = config_load(d->opt.config, &config, ret_err);
+    if (r < 0) {
+        log_error("%s; the configuration in force is kept", ret_err->text);
     } else {
         policies_reload(d->policies, &config);
         log_info("configuration reloaded (rules only; other settings need a restart)");
     }
     sd_notify(0, "READY=1");
+    return r;
 }
 
 static void on_signal(int fd, unsigned events, void *opaque)
@@ -329,7 +332,9 @@ static void on_signal(int fd, unsigned events, void *opaque)
     if (read(fd, &info, sizeof(info)) != sizeof(info))
         return;
     if (info.ssi_signo == SIGHUP) {
-        reload(d);
+        struct config_error err;
+
+        reload(d, &err);
         return;
     }
     log_info("%s: stopping", strsignal((int)info.ssi_signo));
@@ -418,6 +423,8 @@ static int start_control(struct daemon *d, gid_t admin_gid)
         .monitor = d->monitor,
         .metrics = d->metrics,
         .record = d->record,
+        .reload = reload,
+        .reload_opaque = d,
     };
     int r;
 

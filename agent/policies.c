@@ -526,6 +526,38 @@ int policies_unset(struct policies *p, const char *uuid, unsigned fields)
     return end(p, &change, on_disk, 0);
 }
 
+int policies_apply(struct policies *p, struct policies_change *change, size_t count,
+                   const char *who, bool dry_run)
+{
+    LOCKED(p);
+    struct change undo;
+    int r = begin(p, &undo);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < count && r == 0; i++) {
+        const struct hv_domain *d = &change[i].domain;
+        struct override *o;
+
+        resolve(p, d->name, d->uuid, &change[i].before);
+        o = find(p, POLICIES_STORED, d->uuid);
+        if (!o)
+            o = add(p, POLICIES_STORED, d->uuid, d->name);
+        if (!o) {
+            r = -ENOMEM;
+            break;
+        }
+        o->layer = change[i].layer;
+        snprintf(o->who, sizeof(o->who), "override set by %s", who);
+        resolve(p, d->name, d->uuid, &change[i].after);
+    }
+    if (dry_run && r == 0) {
+        end(p, &undo, false, -ECANCELED);
+        return 0;
+    }
+    return end(p, &undo, true, r);
+}
+
 int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t size)
 {
     LOCKED(p);

@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "agent/config.h"
+#include "agent/hypervisor.h"
 #include "agent/metadata.h"
 #include "policy/policy.h"
 
@@ -67,6 +68,20 @@ void policies_resolve(struct policies *p, const char *name, const char *uuid, st
 int policies_set(struct policies *p, enum policies_kind kind, const char *name, const char *uuid,
                  const struct policy_layer *layer, int64_t expires_s, const char *who);
 int policies_unset(struct policies *p, const char *uuid, unsigned fields);
+
+/* One VM's part of policies_apply(). */
+struct policies_change {
+    struct hv_domain domain;
+    struct policy_layer layer;
+    struct policy before, after; /* in effect */
+};
+
+/*
+ * Makes each layer all of its VM's stored override, all at once or none; if dry_run, only finds out
+ * what would come of it. No VM may be in there twice. Returns 0 or -errno (nothing changed then).
+ */
+int policies_apply(struct policies *p, struct policies_change *change, size_t count,
+                   const char *who, bool dry_run);
 
 /* The UUID of a stored override by VM name, for VMs that are gone. -ENOENT. */
 int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t size);

@@ -18,9 +18,9 @@ _migpolicy_files() {
 
 _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='status set unset show explain history watch wait check replay simulate version'
+    local verbs='status set unset apply show explain history watch wait check reload replay simulate version'
     local options='--output --json --socket --quiet --no-legend --help --version'
-    local values='-o|--output|--socket|--policy|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
+    local values='-o|-f|--file|--output|--socket|--policy|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
         on-deadline patience stall-timeout objective)
     local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush link noise
@@ -63,7 +63,7 @@ _migpolicy() {
     --objective) words='least-loss gentle' ;;
     -o | --output) words='table json jsonl' ;;
     --pattern) words='random sequential' ;;
-    --socket | --policy | --curve)
+    -f | --file | --socket | --policy | --curve)
         _migpolicy_files "$cur"
         return
         ;;
@@ -79,6 +79,7 @@ _migpolicy() {
             [[ $verb == set || $verb == simulate ]] && words+=" ${fields[*]/#/--}"
             [[ $verb == watch ]] && words+=' --color'
             [[ $verb == wait ]] && words+=' --timeout'
+            [[ $verb == apply ]] && words+=' --file --dry-run'
             [[ $verb == set ]] && words+=' --expires --runtime --scope --label'
             [[ $verb == unset ]] && words+=' --scope'
             [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot"
@@ -89,7 +90,7 @@ _migpolicy() {
         elif [[ $verb == check || $verb == replay ]]; then
             _migpolicy_files "$cur"
             return
-        elif [[ $verb == status || (! $verb =~ ^(version|simulate)$ && -z $vm) ]]; then
+        elif [[ $verb == status || (! $verb =~ ^(version|simulate|apply|reload)$ && -z $vm) ]]; then
             _migpolicy_vms "$cur"
             return
         fi

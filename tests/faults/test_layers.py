@@ -147,3 +147,55 @@ def test_malformed_metadata_is_never_written(flags):
         before = host.command("show", "vm")
         refused(host, 2, "set", "vm", "--scope=metadata", *flags)
         assert host.command("show", "vm") == before
+
+
+def write(path, vms):
+    path.write_text(json.dumps({"vms": {vm: {"policy": p} for vm, p in vms.items()}}))
+    return path
+
+
+def test_apply_replaces_overrides_and_prints_what_changes_in_effect(tmp_path):
+    with Host([domain("a", start="1h"), domain("b", start="1h")], []) as host:
+        host.command("set", "a", "--patience", "3s")
+        host.command("set", "b", "--patience", "4s")
+        file = write(tmp_path / "f", {"a": {"min_cpu": "30%"},
+                                      "51310000-0000-4000-8000-000000000002": {}})
+        expected = "a: min_cpu: 20% -> 30%\na: patience: 3s -> 0s\nb: patience: 4s -> 0s\n"
+        before = fields(host, "a"), fields(host, "b")
+        assert host.command("apply", "--dry-run", "-f", file) == expected
+        assert (fields(host, "a"), fields(host, "b")) == before
+        assert host.command("apply", "-f", file) == expected
+        assert fields(host, "a")["min_cpu"] == ("30%", "override set by uid 0")
+        assert fields(host, "b")["patience"] == ("0s", "default")
+        assert "Nothing" in host.command("apply", "-f", file)
+        store = json.loads((host.state_dir / "overrides.json").read_text())
+        assert [vm["name"] for vm in store["vms"].values()] == ["a"]
+
+
+@pytest.mark.parametrize(("vms", "status", "word"), [
+    ({"a": {"min_cpu": "30%"}, "b": {"min_cpu": "x"}}, 1, ":1: /vms/b/policy/min_cpu: must be"),
+    ({"a": {"min_cpu": "30%"}, "nosuch": {}}, 4, "nosuch"),
+    ({"a": {"min_cpu": "30%"}, "id:1": {}}, 2, "once"),
+    ({"a": []}, 1, "/vms/a/policy: a policy must be an object"),
+])
+def test_apply_is_all_or_nothing(tmp_path, vms, status, word):
+    with Host([domain("a", start="1h"), domain("b", start="1h")], []) as host:
+        before = fields(host, "a"), fields(host, "b")
+        file = write(tmp_path / "f", vms)
+        assert word in refused(host, status, "apply", "-f", file)
+        if status == 1:
+            assert refused(host, 1, "check", file) == refused(host, 1, "apply", "-f", file)
+        assert (fields(host, "a"), fields(host, "b")) == before
+
+
+def test_reload_tells_what_is_wrong_and_keeps_what_is_in_force():
+    with Host([domain("vm", start="1h")], THROTTLE) as host:
+        config = host.dir / "migpolicyd.json"
+        before = fields(host, "vm")
+        config.write_text('{\n "policy": {"min_cpu": 5},\n "trust_metadata": true}')
+        said = refused(host, 1, "reload")
+        assert f"{config}:2: /policy/min_cpu: must be" in said
+        assert fields(host, "vm") == before
+        config.write_text('{"policy": {"min_cpu": "5%"}}')
+        host.command("reload")
+        assert fields(host, "vm")["min_cpu"] == ("5%", str(config))

@@ -10,6 +10,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <ftw.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -375,6 +376,44 @@ static void directory_named_like_a_pattern_is_taken_literally(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void files_for_apply_are_checked_and_placed(void **state)
+{
+    static const struct {
+        const char *text;
+        int r;
+        const char *error;
+    } cases[] = {
+        {"{\"schema_version\": 1, \"vms\": {\"a\": {\"name\": \"x\", \"set_by\": \"\","
+         " \"policy\": {\"preset\": \"gentle\"}}}}",
+         0, ""},
+        {"{\"policy\": {}}", -ENOENT, "F:1: /: needs \"vms\""},
+        {"[]", -ENOENT, "F:1: /: needs \"vms\""},
+        {"{\"vms\": {}", -EINVAL, "F:1:11: /vms: unexpected end of text"},
+        {"{\"vms\": []}", -EINVAL, "F:1: /vms: must be an object"},
+        {"{\"vms\": {},\n\"x\": 1}", -EINVAL, "F:2: /x: unknown key"},
+        {"{\"vms\": {},\n\"schema_version\": 2}", -EINVAL, "F:2: /schema_version: must be 1"},
+        {"{\"vms\": {\n\"a/b\": 1}}", -EINVAL, "F:2: /vms/a~1b: must be an object with policy"},
+        {"{\"vms\": {\n\"a\": {}}}", -EINVAL, "F:2: /vms/a: needs policy"},
+        {"{\"vms\": {\"a\":\n{\"policy\": {\n\"min_cpu\": 1}}}}", -EINVAL,
+         "F:3: /vms/a/policy/min_cpu: must be a share such as 20%"},
+        {"{\"vms\": {\"a\": {\"policy\": {},\n\"expires\": {}}}}", -EINVAL,
+         "F:2: /vms/a/expires: unknown key; a VM has policy"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct config_error err = {""};
+        struct json_object *vms = NULL;
+
+        assert_int_equal(config_parse_vms(cases[i].text, strlen(cases[i].text), "F", &vms, &err),
+                         cases[i].r);
+        if (strcmp(err.text, cases[i].error) != 0)
+            print_error("%s\n", err.text);
+        assert_string_equal(err.text, cases[i].error);
+        json_object_put(vms);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +434,7 @@ int main(void)
         TEST(files_of_another_owner_are_refused),
         TEST(what_is_no_small_regular_file_is_refused),
         TEST(directory_named_like_a_pattern_is_taken_literally),
+        cmocka_unit_test(files_for_apply_are_checked_and_placed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

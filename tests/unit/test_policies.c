@@ -395,6 +395,39 @@ static void preset_of_an_override_lies_below_its_fields_however_they_were_set(vo
     expect("vm", UUID_A, POLICY_ALLOW_THROTTLE, "no", "default");
 }
 
+static void applying_is_all_or_nothing_and_a_rehearsal_changes_nothing(void **state)
+{
+    struct policies_change change[2] = {
+        {.domain = {.name = "a", .uuid = UUID_A}},
+        {.domain = {.name = "b", .uuid = UUID_B}},
+    };
+
+    (void)state;
+    assert_int_equal(policy_layer_set(&change[1].layer, POLICY_MIN_CPU, "30%", NULL), 0);
+    start("{}", "");
+    assert_int_equal(set("a", UUID_A, POLICY_PATIENCE, "2s"), 0);
+    for (int i = 0; i < 2; i++) {
+        if (i == 0) {
+            assert_int_equal(policies_apply(p, change, 2, "uid 0", true), 0);
+        } else {
+            block_store();
+            assert_true(policies_apply(p, change, 2, "uid 0", false) < 0);
+            assert_int_equal(rmdir(in_dir("overrides.json.tmp")), 0);
+        }
+        assert_int_equal(change[0].before.values.v[POLICY_PATIENCE], 2 * NS_PER_S);
+        assert_int_equal(change[0].after.values.v[POLICY_PATIENCE], 0);
+        assert_int_equal(change[1].after.values.v[POLICY_MIN_CPU], 300000);
+        expect("a", UUID_A, POLICY_PATIENCE, "2s", "override set by uid 0");
+        expect("b", UUID_B, POLICY_MIN_CPU, "20%", "default");
+        assert_int_equal(overrides(), 1);
+    }
+    assert_int_equal(policies_apply(p, change, 2, "uid 7", false), 0);
+    start("{}", "");
+    assert_int_equal(overrides(), 1);
+    expect("a", UUID_A, POLICY_PATIENCE, "0s", "default");
+    expect("b", UUID_B, POLICY_MIN_CPU, "30%", "override set by uid 7");
+}
+
 static void tell(const char *uuid, const char *xml)
 {
     policies_learn_metadata(p, uuid, 0, xml);
@@ -504,6 +537,7 @@ int main(void)
         TEST(metadata_narrows_what_follows_from_other_layers_too),
         TEST(malformed_metadata_means_observe_even_if_metadata_is_trusted),
         TEST(rules_apply_by_label),
+        TEST(applying_is_all_or_nothing_and_a_rehearsal_changes_nothing),
         TEST(metadata_is_news_once_and_can_be_forgotten),
         TEST(runtime_lies_over_expiring_over_stored),
         TEST(what_has_expired_is_gone_by_itself),
