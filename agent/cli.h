@@ -171,7 +171,8 @@ struct cli_table *cli_table_new(const struct cli *cli, const struct cli_column *
 /* Adds a row of n_columns cells, which are copied and escaped; NULL shows as "-". */
 void cli_table_row(struct cli_table *table, const char *const *cells);
 
-/* The table as text, its lines as long as they are and the last one without its end; the caller frees it. Frees the table. */
+/* The table as text, its lines as long as they are and the last one without its end; the caller
+ * frees it. Frees the table. */
 char *cli_table_text(struct cli_table *table);
 
 /* Prints the table and frees it. */

@@ -9,7 +9,7 @@
 #include "policy/units.h"
 
 #define POLL_NS        (250 * NS_PER_MS)
-#define TIMEOUT_MAX_NS (365 * 86400 * NS_PER_S)
+#define TIMEOUT_MAX_NS (INT64_C(365) * 86400 * NS_PER_S)
 /* How long the daemon may be away, and how long it may need to find a migration after a restart. */
 #define AWAY_NS (30 * NS_PER_S)
 #define LOST_NS (5 * NS_PER_S)
