@@ -2,7 +2,6 @@
 #include "policy/controller.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "policy/units.h"
@@ -1000,16 +999,20 @@ static void remember(struct controller *c, const struct action *a, const struct 
     }
 }
 
+static bool same_limit(int64_t a_ns, int64_t b_ns)
+{
+    return (a_ns > b_ns ? a_ns - b_ns : b_ns - a_ns) < DOWNTIME_SAME_NS;
+}
+
 /* Somebody else has the last word on a limit that was ours. */
 static void notice_others(struct controller *c, const struct sample *s)
 {
     if (c->downtime_set_ns == 0)
         return;
-    if (llabs(s->downtime_limit_ns - c->downtime_set_ns) < DOWNTIME_SAME_NS)
+    if (same_limit(s->downtime_limit_ns, c->downtime_set_ns))
         c->downtime_seen = true;
     /* Unless it has just not been possible to set it. */
-    else if (c->downtime_seen ||
-             llabs(s->downtime_limit_ns - c->downtime_before_ns) >= DOWNTIME_SAME_NS)
+    else if (c->downtime_seen || !same_limit(s->downtime_limit_ns, c->downtime_before_ns))
         controller_latch(c, ACTION_DOWNTIME, REASON_OTHER_WRITER);
 }
 

@@ -21,14 +21,18 @@ _migpolicy() {
     local verbs='status set unset apply show explain history watch wait check reload replay simulate version'
     local options='--output --json --socket --quiet --no-legend --help --version'
     local values='-o|-f|--file|--output|--socket|--policy|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
-    local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-cancel deadline
-        on-deadline patience stall-timeout objective)
+    local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-bandwidth
+        max-bandwidth allow-compression-cache max-compression-cache allow-post-copy allow-suspend
+        allow-cancel deadline deadline-per-gib on-deadline patience stall-timeout ask-timeout
+        precopy-iterations precopy-threshold objective order)
     local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush link noise
         seed limit for)
     local verb='' vm='' assigned='' words='' word value i
     local -a socket=()
 
-    values+='|--on-deadline|--patience|--stall-timeout|--objective'
+    values+='|--on-deadline|--patience|--stall-timeout|--objective|--max-bandwidth|--order'
+    values+='|--max-compression-cache|--deadline-per-gib|--ask-timeout|--precopy-iterations'
+    values+='|--precopy-threshold'
     values+="|--${described[0]}$(printf '|--%s' "${described[@]:1}")"
     COMPREPLY=()
     # bash splits --flag=value into three words.
@@ -59,7 +63,7 @@ _migpolicy() {
     --color) words='auto always never' ;;
     --mode) words='observe enforce' ;;
     --scope) words='host metadata' ;;
-    --on-deadline) words='report cancel' ;;
+    --on-deadline) words='report cancel force' ;;
     --objective) words='least-loss gentle' ;;
     -o | --output) words='table json jsonl' ;;
     --pattern) words='random sequential' ;;
@@ -69,7 +73,7 @@ _migpolicy() {
         ;;
     *)
         if [[ $assigned ]]; then
-            [[ $prev == --allow-* ]] && words='yes no'
+            [[ $prev == --allow-* ]] && words='yes ask no'
         elif [[ $prev =~ ^($values)$ ]]; then
             return
         elif [[ $cur == -* ]]; then
