@@ -84,6 +84,11 @@ static int report_error(const char *error, struct json_object *reply)
         return cli_fail(CLI_NOT_FOUND,
                         "no VM \"%s\"; virsh list --all lists VMs, migpolicy --help commands",
                         text_or(cli_string(reply, "vm"), "?"));
+    if (strcmp(error, "io.migpolicy.NoSuchProposal") == 0)
+        return cli_fail(
+            CLI_NOT_FOUND,
+            "no proposal %.0f waits for an answer; migpolicy pending lists those that do",
+            cli_number(reply, "id"));
     if (strcmp(error, "io.migpolicy.BadValue") == 0)
         return cli_fail(CLI_USAGE, "--%s: \"%s\" is not %s",
                         cli_flag(text_or(cli_string(reply, "field"), "?"), flag),

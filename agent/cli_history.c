@@ -29,13 +29,17 @@ static void describe_actions(struct json_object *events, char *text, size_t size
         struct json_object *e = json_object_array_get_idx(events, i);
         const char *action = cli_string(e, "action");
         const char *result = cli_string(e, "result");
-        bool proposed = result && strcmp(result, "proposed") == 0;
+        bool denied = result && strcmp(result, "denied") == 0;
+        bool proposed = denied || (result && strcmp(result, "proposed") == 0);
         char word[64];
 
-        if (!action || !result || strcmp(action, "release") == 0)
+        if (!action || !result || strcmp(action, "release") == 0 || strcmp(result, "approved") == 0)
             continue;
         snprintf(word, sizeof(word), "%s%.20s%s%s", proposed ? "(" : "", action,
-                 strcmp(result, "failed") == 0 ? " failed" : "", proposed ? ")" : "");
+                 strcmp(result, "failed") == 0 ? " failed"
+                 : denied                      ? " denied"
+                                               : "",
+                 proposed ? ")" : "");
         if (!strstr(text, word) && len < size)
             len += (size_t)snprintf(text + len, size - len, "%s%s", len ? ", " : "", word);
     }

@@ -16,8 +16,9 @@
 
 enum result { RESULT_OK, RESULT_DENIED, RESULT_ERROR };
 
-const char *const control_method_names[] = {"Status",  "Explain",        "Show",  "Set",    "Unset",
-                                            "History", "ChangeMetadata", "Apply", "Reload", NULL};
+const char *const control_method_names[] = {
+    "Status", "Explain", "Show",    "Set",     "Unset", "History", "ChangeMetadata",
+    "Apply",  "Reload",  "Pending", "Approve", "Deny",  NULL};
 const char *const control_result_names[] = {"ok", "denied", "error", NULL};
 
 /* ---- answering ---- */
@@ -242,6 +243,9 @@ static const struct varlink_method methods[] = {
     {"ChangeMetadata", control_change_metadata},
     {"Apply", control_apply},
     {"Reload", control_reload},
+    {"Pending", control_pending},
+    {"Approve", control_approve},
+    {"Deny", control_deny},
     {NULL, NULL},
 };
 

@@ -17,7 +17,10 @@ enum method {
     METHOD_HISTORY,
     METHOD_CHANGE_METADATA,
     METHOD_APPLY,
-    METHOD_RELOAD
+    METHOD_RELOAD,
+    METHOD_PENDING,
+    METHOD_APPROVE,
+    METHOD_DENY,
 };
 
 struct control {
@@ -83,6 +86,11 @@ void control_metadata_end(struct control *c);
 /* control_apply.c: likewise. */
 int control_apply(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_reload(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
+/* control_approval.c: likewise. */
+int control_pending(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_approve(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_deny(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
 /* control_history.c: likewise. */
 int control_history(struct varlink_call *call, struct json_object *parameters, void *userdata);

@@ -22,6 +22,7 @@ int control_answer_policy(struct control *c, struct varlink_call *call, enum met
 
     policies_get_metadata(c->env.policies, domain->uuid, &metadata);
     policies_resolve(c->env.policies, domain->name, domain->uuid, &policy);
+    watchers_overlay(c->env.watchers, domain->uuid, &policy);
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         struct json_object *field = json_object_new_object();
 

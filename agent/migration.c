@@ -9,7 +9,7 @@
 
 const char *event_result_name(enum event_result result)
 {
-    static const char *const names[] = {"applied", "failed", "proposed"};
+    static const char *const names[] = {"applied", "failed", "proposed", "approved", "denied"};
 
     return names[result];
 }
@@ -118,6 +118,8 @@ const char *migration_next_action(const struct migration *m, char *buf, size_t s
             snprintf(buf, size, "last: %s %s (%s)", action_name(e->action),
                      event_result_name(e->result), reason_name(e->reason));
         }
+    } else if (m->proposal.id > 0) {
+        snprintf(buf, size, "asks: %s (migpolicy approve %u)", m->proposal.text, m->proposal.id);
     } else if (m->sample.cpu_share < 1) {
         snprintf(buf, size, "throttled to %.0f%% (%s)", m->sample.cpu_share * 100,
                  reason_name(d->reason));

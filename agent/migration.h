@@ -15,7 +15,7 @@
 
 enum { MIGRATION_EVENTS = 32 };
 
-enum event_result { EVENT_APPLIED, EVENT_FAILED, EVENT_PROPOSED };
+enum event_result { EVENT_APPLIED, EVENT_FAILED, EVENT_PROPOSED, EVENT_APPROVED, EVENT_DENIED };
 
 /* What was known at the decision an event came from. */
 struct migration_evidence {
@@ -26,6 +26,19 @@ struct migration_evidence {
     double dirty_bps;    /* 0: unknown */
     double transfer_bps; /* 0: unknown */
     double forecast_s;   /* to the end if nothing were done; NAN: unknown, or it does not end */
+};
+
+/* What an administrator is being asked. */
+struct proposal {
+    unsigned id; /* 0: nothing; never used again while the daemon runs */
+    struct timespec since;
+    int64_t expires_ns;      /* monotonic clock: the answer is no from then on */
+    uint32_t fields;         /* of the policy, a bit each: those that want to be asked */
+    struct action action;    /* the first that has to be approved */
+    struct forecast outcome; /* !ends: none is promised */
+    double plateau_bytes;    /* NAN: unknown */
+    struct migration_evidence evidence;
+    char text[160]; /* what would be done, and what comes of it */
 };
 
 struct migration_event {
@@ -54,6 +67,7 @@ struct migration {
     struct estimate estimate;
     struct decision decision;
     struct migration_evidence evidence; /* of the last decision, be it carried out or not yet */
+    struct proposal proposal;
     double throttled_s;
     double work_lost_s; /* to throttling; at the end with the blackout */
     unsigned events;    /* ever; the ring holds the last MIGRATION_EVENTS */

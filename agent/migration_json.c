@@ -78,6 +78,35 @@ struct json_object *migration_to_json(const struct migration *m, int64_t now_ns)
     return o;
 }
 
+struct json_object *proposal_to_json(const struct migration *m, int64_t now_ns)
+{
+    const struct proposal *p = &m->proposal;
+    const struct migration_evidence *v = &p->evidence;
+    struct json_object *o = json_object_new_object();
+    bool ends = p->outcome.ends;
+
+    json_add_count(o, "id", p->id);
+    json_add_text(o, "vm", m->domain.name);
+    json_add_text(o, "uuid", m->domain.uuid);
+    json_add_time(o, "since", &p->since);
+    json_add_number(o, "expires_seconds", fmax((double)(p->expires_ns - now_ns) / 1e9, 0));
+    json_add_text(o, "action", action_name(p->action.kind));
+    json_add_text(o, "reason", reason_name(p->action.reason));
+    json_add_text(o, "reason_text", reason_text(p->action.reason));
+    json_add_text(o, "detail", p->text);
+    json_add_number(o, "seconds", ends ? p->outcome.seconds : NAN);
+    json_add_number(o, "downtime_seconds", ends ? p->outcome.downtime_s : NAN);
+    json_add_number(o, "work_lost_seconds", ends ? p->outcome.work_lost_s : NAN);
+    json_add_text(o, "verdict", verdict_name(v->verdict));
+    json_add_count(o, "iteration", v->iteration);
+    json_add_count(o, "memory_remaining_bytes", v->remaining_bytes);
+    json_add_number(o, "plateau_bytes", p->plateau_bytes);
+    json_add_number(o, "dirty_rate_bytes_per_second", known(v->dirty_bps));
+    json_add_number(o, "transfer_rate_bytes_per_second", known(v->transfer_bps));
+    json_add_number(o, "forecast_remaining_seconds", v->forecast_s);
+    return o;
+}
+
 struct json_object *evidence_to_json(const struct estimate *e)
 {
     struct json_object *o = json_object_new_object();

@@ -21,6 +21,9 @@ void json_add_count(struct json_object *object, const char *key, uint64_t value)
 void json_add_time(struct json_object *object, const char *key, const struct timespec *time);
 
 struct json_object *migration_to_json(const struct migration *m, int64_t now_ns);
+/* m->proposal, which is there. */
+struct json_object *proposal_to_json(const struct migration *m, int64_t now_ns);
+
 struct json_object *evidence_to_json(const struct estimate *e);
 struct json_object *alternative_to_json(enum alternative_kind kind, const struct decision *d);
 struct json_object *event_to_json(const struct migration_event *e);

@@ -43,6 +43,7 @@ void phase_export(struct metrics *metrics, const struct migration *m)
         .cpu_limit_ratio = m->sample.cpu_share,
         .throttled_seconds = m->throttled_s,
         .work_lost_so_far_seconds = m->work_lost_s,
+        .pending_proposals = m->proposal.id > 0,
         .last_action_timestamp_seconds = NAN,
     };
 

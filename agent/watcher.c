@@ -115,6 +115,13 @@ void watcher_mark(struct watcher *w, const struct hv_event *event)
     wakeup_signal(&w->wake);
 }
 
+void watcher_overlay(struct watcher *w, struct policy *policy)
+{
+    pthread_mutex_lock(&w->lock);
+    approvals_overlay(&w->approvals, policy);
+    pthread_mutex_unlock(&w->lock);
+}
+
 void watcher_view(struct watcher *w, struct migration *ret)
 {
     pthread_mutex_lock(&w->lock);
@@ -139,9 +146,9 @@ static void record(struct watcher *w, enum action_kind action, enum event_result
                    enum reason reason, const char *approved_by, const char *detail)
 {
     static const enum metrics_action_result metric[] = {
-        [EVENT_APPLIED] = METRICS_ACTION_APPLIED,
-        [EVENT_FAILED] = METRICS_ACTION_FAILED,
-        [EVENT_PROPOSED] = METRICS_ACTION_PROPOSED,
+        [EVENT_APPLIED] = METRICS_ACTION_APPLIED,   [EVENT_FAILED] = METRICS_ACTION_FAILED,
+        [EVENT_PROPOSED] = METRICS_ACTION_PROPOSED, [EVENT_APPROVED] = METRICS_ACTION_APPROVED,
+        [EVENT_DENIED] = METRICS_ACTION_DENIED,
     };
     struct migration_event event = {.action = action, .result = result, .reason = reason};
 
@@ -157,6 +164,49 @@ static void record(struct watcher *w, enum action_kind action, enum event_result
     metrics_count(w->env->metrics, METRIC_ACTIONS,
                   METRICS_AT((unsigned)action, metric[result], (unsigned)reason), 1);
     record_event(w->env->record, &w->domain, &event);
+}
+
+/* ---- questions to an administrator ---- */
+
+bool watcher_asks(struct watcher *w, unsigned id)
+{
+    bool asks;
+
+    pthread_mutex_lock(&w->lock);
+    asks = w->view.proposal.id == id;
+    pthread_mutex_unlock(&w->lock);
+    return asks;
+}
+
+int watcher_answer(struct watcher *w, unsigned id, bool yes, uid_t uid)
+{
+    struct proposal p;
+    char who[32];
+    char source[64];
+    char detail[256];
+    int r;
+
+    snprintf(who, sizeof(who), "uid %u", uid);
+    snprintf(source, sizeof(source), "%s by %s", yes ? "approved" : "denied", who);
+    pthread_mutex_lock(&w->lock);
+    r = approvals_answer(&w->approvals, id, yes, source, &p);
+    w->view.proposal = approvals_pending(&w->approvals);
+    pthread_mutex_unlock(&w->lock);
+    if (r < 0)
+        return r;
+    snprintf(detail, sizeof(detail), "%s%s%s", yes ? "" : source, yes ? "" : ": ", p.text);
+    record(w, p.action.kind, yes ? EVENT_APPROVED : EVENT_DENIED,
+           yes ? p.action.reason : REASON_DENIED, yes ? who : "", detail);
+    wakeup_signal(&w->wake);
+    return 0;
+}
+
+static void withdraw_question(struct watcher *w)
+{
+    pthread_mutex_lock(&w->lock);
+    approvals_withdraw(&w->approvals);
+    w->view.proposal = approvals_pending(&w->approvals);
+    pthread_mutex_unlock(&w->lock);
 }
 
 /* Gives the guest its CPU back; the same code for every occasion and from every thread. */
@@ -546,6 +596,39 @@ static void propose(struct job *j, const struct decision *d)
     record(j->w, action, EVENT_PROPOSED, d->reason, "", text);
 }
 
+/* The policy of the moment, with what was answered about this migration. */
+static void resolve_policy(struct job *j, int64_t elapsed_ns)
+{
+    struct watcher *w = j->w;
+    struct proposal p;
+    bool expired;
+
+    policies_resolve(w->env->policies, w->domain.name, w->domain.uuid, &j->policy);
+    pthread_mutex_lock(&w->lock);
+    if (elapsed_ns < w->view.sample.elapsed_ns)
+        w->approvals = (struct approvals){0}; /* another migration */
+    expired = approvals_expire(&w->approvals, monotonic_ns(), &p);
+    approvals_overlay(&w->approvals, &j->policy);
+    pthread_mutex_unlock(&w->lock);
+    if (expired)
+        record(w, p.action.kind, EVENT_DENIED, REASON_ASK_TIMEOUT, "", p.text);
+}
+
+/* What the policy wants to be asked about is a question until it is answered, see approval.h. */
+static void ask(struct job *j, const struct decision *d, int64_t now)
+{
+    struct watcher *w = j->w;
+    struct proposal p;
+    bool is_new;
+
+    pthread_mutex_lock(&w->lock);
+    is_new = approvals_ask(&w->approvals, &j->policy.values, d, &w->view.evidence, now);
+    p = w->view.proposal = approvals_pending(&w->approvals);
+    pthread_mutex_unlock(&w->lock);
+    if (is_new)
+        record(w, p.action.kind, EVENT_PROPOSED, p.action.reason, "", p.text);
+}
+
 /* ---- the trace ---- */
 
 /* What the controller was told before this sample: policy, latches. */
@@ -716,7 +799,7 @@ static int look(struct job *j)
     read_limit(j, monotonic_ns());
     take_sample(j, &hv, sync_ns, &s);
     check_drift(j, s.now_ns);
-    policies_resolve(j->w->env->policies, j->w->domain.name, j->w->domain.uuid, &j->policy);
+    resolve_policy(j, s.elapsed_ns);
     trace_before(j, &s);
     controller_step(&j->controller, &j->policy.values, &s, &d);
     decided = monotonic_ns();
@@ -730,6 +813,7 @@ static int look(struct job *j)
     }
     trace_decision(j, &s, &d, result);
     propose(j, &d);
+    ask(j, &d, s.now_ns);
     note_post_copy_failure(j, &d);
     publish(j, &s, &d);
     return 0;
@@ -748,6 +832,7 @@ static void finish(struct job *j, enum outcome outcome)
     struct metrics *m = w->env->metrics;
     struct migration ended;
 
+    withdraw_question(w);
     lift(w, outcome == OUTCOME_LOST ? REASON_LIBVIRT_LOST : REASON_ENDED, true);
     if (!w->was_migration)
         return;
@@ -825,6 +910,7 @@ static bool wait_paused(struct job *j)
     bool active = true;
     bool running = false;
 
+    withdraw_question(w);
     pthread_mutex_lock(&w->lock);
     w->view.decision.verdict = VERDICT_SWITCHOVER;
     w->view.decision.reason = REASON_SWITCHOVER;

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/approval.h"
 #include "agent/wakeup.h"
 #include "agent/watchers.h"
 
@@ -43,6 +44,7 @@ struct watcher {
         bool lift; /* the keeper has to lift the quota now */
     } mark;
     struct migration view;
+    struct approvals approvals;
 };
 
 /* Starts the thread. sync_ns: the sync that gave the migration away, or 0. */
@@ -54,7 +56,14 @@ void watcher_release(struct watcher *w);
 void watcher_stop(struct watcher *w);
 bool watcher_has_ended(struct watcher *w);
 void watcher_mark(struct watcher *w, const struct hv_event *event);
+/* What holds for this migration only, over the VM's policy. */
+void watcher_overlay(struct watcher *w, struct policy *policy);
+
 void watcher_view(struct watcher *w, struct migration *ret);
+
+/* Is that what it asks? And the answer, by uid; 0 or -ENOENT. */
+bool watcher_asks(struct watcher *w, unsigned id);
+int watcher_answer(struct watcher *w, unsigned id, bool yes, uid_t uid);
 
 bool watcher_is_throttled(struct watcher *w);
 bool watcher_wants_lift(struct watcher *w, int64_t now_ns);

@@ -36,10 +36,12 @@ static void keep(struct watchers *ws)
     size_t n = 0;
     int64_t now = monotonic_ns();
     size_t throttled = 0;
+    size_t asking = 0;
 
     pthread_mutex_lock(&ws->lock);
     for (struct watcher *w = ws->first; w; w = w->next) {
         throttled += watcher_is_throttled(w);
+        asking += !watcher_asks(w, 0);
         if (n < sizeof(held) / sizeof(held[0]) && watcher_wants_lift(w, now)) {
             watcher_hold(w);
             held[n++] = w;
@@ -53,6 +55,7 @@ static void keep(struct watchers *ws)
         watcher_release(held[i]);
     }
     metrics_set(ws->env.metrics, METRIC_THROTTLED_DOMAINS, METRICS_SINGLE, (double)throttled);
+    metrics_set(ws->env.metrics, METRIC_PENDING_PROPOSALS, METRICS_SINGLE, (double)asking);
 }
 
 static void *keeper_main(void *arg)
@@ -227,6 +230,35 @@ void watchers_poke(struct watchers *ws, const char *uuid)
     if (w)
         wakeup_signal(&w->wake);
     pthread_mutex_unlock(&ws->lock);
+}
+
+void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *policy)
+{
+    struct watcher *w;
+
+    pthread_mutex_lock(&ws->lock);
+    w = find(ws, uuid);
+    if (w)
+        watcher_overlay(w, policy);
+    pthread_mutex_unlock(&ws->lock);
+}
+
+int watchers_answer(struct watchers *ws, unsigned id, bool yes, uid_t uid)
+{
+    struct watcher *w;
+    int r = -ENOENT;
+
+    pthread_mutex_lock(&ws->lock);
+    for (w = ws->first; w && !watcher_asks(w, id);)
+        w = w->next;
+    if (w)
+        watcher_hold(w);
+    pthread_mutex_unlock(&ws->lock);
+    if (w) {
+        r = watcher_answer(w, id, yes, uid);
+        watcher_release(w);
+    }
+    return r;
 }
 
 int watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count)

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "agent/hypervisor.h"
 #include "agent/migration.h"
@@ -63,6 +64,15 @@ void watchers_start(struct watchers *ws, const struct hv_domain *domain);
 
 /* The policy of a VM has changed: decide anew. */
 void watchers_poke(struct watchers *ws, const char *uuid);
+
+/* Lays what holds for the VM's present migration only over its policy. */
+void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *policy);
+
+/*
+ * Answers what a watcher asks, in the name of a uid; it takes effect at its next look, which is at
+ * once. Returns 0, or -ENOENT when nothing of that number is being asked.
+ */
+int watchers_answer(struct watchers *ws, unsigned id, bool yes, uid_t uid);
 
 /* Collects threads that have ended. To be called about once a second, from one thread. */
 void watchers_reap(struct watchers *ws);

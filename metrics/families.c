@@ -29,11 +29,9 @@ static const char *const failures[] = {
     NULL,
 };
 static const char *const action_results[] = {
-    [METRICS_ACTION_APPLIED] = "applied",
-    [METRICS_ACTION_FAILED] = "failed",
-    [METRICS_ACTION_DENIED] = "denied",
-    [METRICS_ACTION_PROPOSED] = "proposed",
-    NULL,
+    [METRICS_ACTION_APPLIED] = "applied",   [METRICS_ACTION_FAILED] = "failed",
+    [METRICS_ACTION_DENIED] = "denied",     [METRICS_ACTION_PROPOSED] = "proposed",
+    [METRICS_ACTION_APPROVED] = "approved", NULL,
 };
 static const char *const outcomes[] = {
     [METRICS_OUTCOME_COMPLETED] = "completed",
@@ -136,6 +134,8 @@ const struct metrics_family metrics_families[] = {
                      .labels = {{"action", METRICS_SET_ACTION},
                                 {"result", METRICS_SET_ACTION_RESULT},
                                 {"reason", METRICS_SET_REASON}}),
+    [METRIC_PENDING_PROPOSALS] = HOST_GAUGE("migpolicy_pending_proposals", NULL,
+                                            "Migrations that wait for an administrator's answer."),
     [METRIC_THROTTLED_DOMAINS] = HOST_GAUGE("migpolicy_throttled_domains", NULL,
                                             "VMs whose vCPUs are limited by migpolicy now."),
     [METRIC_THROTTLE_RESTORES] =
@@ -188,6 +188,7 @@ const struct metrics_family metrics_families[] = {
     VM_GAUGE(cpu_limit_ratio, "ratio", "Share of its CPU time the guest may use; 1 = no limit."),
     VM_GAUGE(throttled_seconds, "seconds", "Time under a CPU limit in this migration."),
     VM_GAUGE(work_lost_so_far_seconds, "seconds", "Guest work lost so far in this migration."),
+    VM_GAUGE(pending_proposals, NULL, "1 while an administrator is asked about it, else 0."),
     VM_GAUGE(last_action_timestamp_seconds, "seconds", "Unix time of the last action on it."),
 
     LAST_GAUGE(duration_seconds, "Length of the last migration."),

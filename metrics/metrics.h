@@ -33,6 +33,7 @@ enum metric {
     METRIC_MIGRATION_DOWNTIME,
     METRIC_MIGRATION_WORK_LOST,
     METRIC_ACTIONS, /* labels->actions, enum metrics_action_result, labels->reasons */
+    METRIC_PENDING_PROPOSALS,
     METRIC_THROTTLED_DOMAINS,
     METRIC_THROTTLE_RESTORES,
     METRIC_THROTTLE_RESTORE_FAILURES,
@@ -78,6 +79,7 @@ enum metrics_action_result {
     METRICS_ACTION_FAILED,
     METRICS_ACTION_DENIED,
     METRICS_ACTION_PROPOSED,
+    METRICS_ACTION_APPROVED,
 };
 
 enum metrics_outcome {
@@ -125,6 +127,7 @@ struct metrics_vm {
     double cpu_limit_ratio;            /* 1 = not limited */
     double throttled_seconds;
     double work_lost_so_far_seconds;
+    double pending_proposals;             /* 0 or 1 */
     double last_action_timestamp_seconds; /* Unix time */
 };
 

@@ -39,6 +39,7 @@ const struct metrics_vm METRICS_VM_UNKNOWN = {
     .cpu_limit_ratio = NAN,
     .throttled_seconds = NAN,
     .work_lost_so_far_seconds = NAN,
+    .pending_proposals = NAN,
     .last_action_timestamp_seconds = NAN,
 };
 

@@ -746,6 +746,7 @@ static void take(struct controller *c, const struct outlook *o, struct decision 
 static void propose(const struct outlook *o, struct decision *d, enum alternative_kind kind)
 {
     d->n_proposed = steps_to(o, kind, &d->alternative[kind], d->proposed);
+    d->asked = kind;
     d->chosen = ALTERNATIVES;
     d->verdict = VERDICT_NEEDS_HELP;
     d->reason = REASON_ASKED;
@@ -773,6 +774,18 @@ static bool choose(struct controller *c, const struct outlook *o, struct decisio
         }
     }
     return false;
+}
+
+/*
+ * Has an administrator answered what was proposed? A long pass is not waited out then, except for a
+ * throttle, which would be wasted on the rest of it.
+ */
+static bool is_answered(const struct controller *c, const struct outlook *o)
+{
+    enum action_kind asked = c->last.proposed[0].kind;
+
+    return c->last.n_proposed > 0 && asked != ACTION_THROTTLE && asked != ACTION_DOWNTIME &&
+           action_allowance(o->policy, asked) != ALLOW_ASK;
 }
 
 /* Post-copy or a pause, whichever the policy allows, or wants to be asked about. */
@@ -850,6 +863,7 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
     if (allow == ALLOW_ASK) {
         d->n_proposed = 1;
         d->proposed[0] = cancel;
+        d->asked = ALTERNATIVES;
         return;
     }
     c->cancel_ns = s->now_ns;
@@ -890,7 +904,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         d->reason = REASON_PATIENCE;
         return;
     }
-    if (!s->at_sync && c->last.alternatives_known && d->n_actions == 0) {
+    if (!s->at_sync && c->last.alternatives_known && d->n_actions == 0 && !is_answered(c, o)) {
         /* The last word stands. */
         d->verdict = c->last.verdict == VERDICT_STARTING ? VERDICT_PLATEAU : c->last.verdict;
         d->reason = c->last.reason;
@@ -900,6 +914,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         }
         d->n_proposed = c->last.n_proposed;
         memcpy(d->proposed, c->last.proposed, sizeof(d->proposed));
+        d->asked = c->last.asked;
         return;
     }
     if (choose(c, o, d)) {
@@ -936,7 +951,7 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
 
     show_course(o, d);
     /* Between syncs there is no new evidence for anything else. */
-    if (s->at_sync || !c->last.alternatives_known) {
+    if (s->at_sync || !c->last.alternatives_known || is_answered(c, o)) {
         c->sure = !ends_with_less(o, limit_s);
         try_all(c, o, d);
     } else {

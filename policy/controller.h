@@ -85,8 +85,9 @@ struct decision {
     struct action action[DECISION_ACTIONS_MAX];
     unsigned n_proposed; /* what an administrator is to be asked about */
     struct action proposed[DECISION_ACTIONS_MAX];
-    struct forecast course; /* on the present course */
-    double earliest_s;      /* the spread of course.seconds; INFINITY: not at all */
+    enum alternative_kind asked; /* what these carry out; ALTERNATIVES: a cancel */
+    struct forecast course;      /* on the present course */
+    double earliest_s;           /* the spread of course.seconds; INFINITY: not at all */
     double latest_s;
     bool alternatives_known;
     enum alternative_kind chosen; /* ALTERNATIVES: none */

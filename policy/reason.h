@@ -29,6 +29,8 @@ enum verdict {
     X(PATIENCE, "patience", "a plateau; the policy's patience is not over") \
     X(NOT_APPROVED, "not-approved", "no action that would help is approved") \
     X(ASKED, "asked", "an administrator has been asked") \
+    X(DENIED, "denied", "an administrator has said no") \
+    X(ASK_TIMEOUT, "ask-timeout", "nobody has answered within ask_timeout") \
     X(BANDWIDTH_SUFFICES, "bandwidth-suffices", "a higher speed limit alone ends it") \
     X(BANDWIDTH_WORTH_A_TRY, "bandwidth-worth-a-try", "the speed limit may be what slows the migration") \
     X(BANDWIDTH_NOT_LIMITING, "bandwidth-not-limiting", "the speed limit is not what slows the migration") \

@@ -18,7 +18,7 @@ _migpolicy_files() {
 
 _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='status set unset apply show explain history watch wait check reload replay simulate version'
+    local verbs='status set unset apply show explain history watch wait pending approve deny check reload replay simulate version'
     local options='--output --json --socket --quiet --no-legend --help --version'
     local values='-o|-f|--file|--output|--socket|--policy|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-bandwidth
@@ -91,10 +91,13 @@ _migpolicy() {
             words=$verbs
         elif [[ $verb == unset && -n $vm ]]; then
             words=${fields[*]}
+        elif [[ $verb == approve || $verb == deny ]]; then
+            words=$(migpolicy "${socket[@]}" pending --json 2>/dev/null |
+                sed -n 's/^ *"id": *\([0-9]*\),\{0,1\}$/\1/p')
         elif [[ $verb == check || $verb == replay ]]; then
             _migpolicy_files "$cur"
             return
-        elif [[ $verb == status || (! $verb =~ ^(version|simulate|apply|reload)$ && -z $vm) ]]; then
+        elif [[ $verb == status || (! $verb =~ ^(version|simulate|apply|reload|pending)$ && -z $vm) ]]; then
             _migpolicy_vms "$cur"
             return
         fi

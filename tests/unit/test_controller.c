@@ -778,6 +778,24 @@ static void nobody_is_asked_while_something_approved_works(void **state)
     assert_int_equal(sim.count[ACTION_SUSPEND], 1);
 }
 
+static void approve_post_copy(struct sim *s, struct sample *sample)
+{
+    if (s->last.n_proposed > 0 && !sample->at_sync)
+        s->policy.values.v[POLICY_ALLOW_POST_COPY] = ALLOW_YES;
+}
+
+static void an_answer_is_not_kept_waiting_for_the_next_pass(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_post_copy", "ask", NULL);
+    sim.meddle = approve_post_copy;
+    sim_run(&sim, 20);
+    assert_int_equal(sim.count[ACTION_POST_COPY], 1);
+    assert_false(sim.controller.estimator.last.at_sync);
+}
+
 static void a_cancel_is_asked_for_at_the_deadline(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -935,6 +953,7 @@ int main(void)
         cmocka_unit_test(what_comes_after_an_approved_cancel_is_never_done),
         cmocka_unit_test(what_is_to_be_asked_about_is_proposed_and_not_done),
         cmocka_unit_test(nobody_is_asked_while_something_approved_works),
+        cmocka_unit_test(an_answer_is_not_kept_waiting_for_the_next_pass),
         cmocka_unit_test(a_cancel_is_asked_for_at_the_deadline),
         cmocka_unit_test(the_deadline_forces_an_end_if_that_is_allowed),
         cmocka_unit_test(the_deadline_grows_with_the_guest),

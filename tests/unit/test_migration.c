@@ -73,6 +73,8 @@ static void each_result_and_outcome_has_a_name(void **state)
     assert_string_equal(event_result_name(EVENT_APPLIED), "applied");
     assert_string_equal(event_result_name(EVENT_FAILED), "failed");
     assert_string_equal(event_result_name(EVENT_PROPOSED), "proposed");
+    assert_string_equal(event_result_name(EVENT_APPROVED), "approved");
+    assert_string_equal(event_result_name(EVENT_DENIED), "denied");
     assert_string_equal(outcome_name(OUTCOME_COMPLETED), "completed");
     assert_string_equal(outcome_name(OUTCOME_CANCELLED), "cancelled");
     assert_string_equal(outcome_name(OUTCOME_FAILED), "failed");
