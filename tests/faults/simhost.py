@@ -34,11 +34,16 @@ def calm(name, **more):
 
 
 class Host:
-    """migpolicyd, watching a scenario. `rules` and `config` are its configuration."""
+    """migpolicyd, watching a scenario. `rules` and `config` are its configuration.
 
-    def __init__(self, domains, rules, time_factor=10, state_dir=None, config=None, **scenario):
+    `wrapper` is put before its command.
+    """
+
+    def __init__(self, domains, rules, time_factor=10, state_dir=None, config=None, wrapper=(),
+                 **scenario):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="migpolicy-"))
         self.time_factor = time_factor
+        self.wrapper = wrapper
         self.record = self.dir / "record"
         self.state_dir = state_dir or self.dir / "state"
         self.names = {f"51310000-0000-4000-8000-{i:012x}": d["name"]
@@ -51,7 +56,7 @@ class Host:
 
     def __enter__(self):
         self.process = subprocess.Popen(
-            [MIGPOLICYD, "--connect", f"sim:{self.dir}/scenario.json",
+            [*self.wrapper, MIGPOLICYD, "--connect", f"sim:{self.dir}/scenario.json",
              "--config", self.dir / "migpolicyd.json", "--state-dir", self.state_dir,
              "--run-dir", self.dir / "run", "--metrics-listen", "127.0.0.1:0"],
             stderr=self.log_file)

@@ -3,6 +3,7 @@
 
 import json
 import os
+import socket
 import subprocess
 
 import pytest
@@ -46,6 +47,31 @@ def test_actions_are_on_record_with_evidence_and_who_approved(tmp_path):
         assert json.loads(host.command("explain", "vm", "--json"))["events"] == \
             [{k: v for k, v in e.items() if k not in ("vm", "uuid", "schema_version")}
              for e in audit(host)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes a mount namespace")
+def test_the_journal_gets_fields_where_stderr_is_the_journal(tmp_path):
+    # A /run of its own, in which the journal's socket is ours.
+    script = (f"mount -t tmpfs none /run && mkdir /run/systemd && ln -s {tmp_path} "
+              "/run/systemd/journal && "
+              'JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec "$@"')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "socket"))
+        journal.settimeout(20)
+        with Host([domain("vm\n1")], RULES, wrapper=["unshare", "-m", "sh", "-c", script, "sh"],
+                  state_dir=tmp_path) as host:
+            entry = b""
+            while b"MIGPOLICY_ACTION=throttle\n" not in entry:
+                entry = journal.recv(65536)
+            assert "throttle applied" not in host.log() and "<6>connected" in host.log()
+    fields = dict(f.split(b"=", 1) for f in entry.split(b"\n") if b"=" in f)
+    assert fields[b"MIGPOLICY_RESULT"] == b"applied" and fields[b"PRIORITY"] == b"6"
+    assert fields[b"MIGPOLICY_REASON"] == b"throttle-suffices"
+    assert fields[b"MIGPOLICY_UUID"].startswith(b"51310000-")
+    assert fields[b"MIGPOLICY_APPROVED_BY"].endswith(b"/rules/0")
+    assert fields[b"MESSAGE"].startswith(b"vm?1: throttle applied")
+    # A value of several lines is sent with its length before it.
+    assert b"MIGPOLICY_VM\n" + (4).to_bytes(8, "little") + b"vm\n1\n" in entry
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may set policies here")
