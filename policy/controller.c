@@ -12,6 +12,8 @@
 #define DOWNTIME_MARGIN      1.04
 #define DOWNTIME_MARGIN_STEP 1.06
 #define DOWNTIME_SLACK       1.05
+/* A step raises the limit by so much at least. */
+#define DOWNTIME_STEP_MIN 1.1
 /* Changes smaller than these are not worth a write. */
 #define DOWNTIME_DEADBAND 0.05
 #define SHARE_DEADBAND    0.05
@@ -238,6 +240,11 @@ static void show_first_guess(const struct outlook *o, struct decision *d)
     d->course.downtime_s = downtime_s;
 }
 
+static bool half_time_over(const struct outlook *o)
+{
+    return o->deadline_ns != POLICY_NONE && o->s->elapsed_ns > o->deadline_ns / 2;
+}
+
 /* The least downtime limit up to `max_s` with which it ends on that curve; 0 when none does. */
 static double least_downtime(const struct outlook *o, const struct dirty_curve *curve, double speed,
                              double max_s)
@@ -404,6 +411,21 @@ static struct alternative try_suspend(const struct controller *c, const struct o
     return a;
 }
 
+/*
+ * A limit costs the guest nothing until it ends the migration. So while time is plentiful it is
+ * raised towards what is likely needed half of the way at a time, from what the most favourable
+ * curve needs: shorter passes show what really is.
+ */
+static double step_towards(const struct outlook *o, double needed)
+{
+    double limit_s = seconds(o->s->downtime_limit_ns);
+    double hoped = least_downtime(o, &o->e->slow, 1, needed);
+
+    if (needed <= DOWNTIME_STEP_MIN * limit_s || half_time_over(o))
+        return needed;
+    return sqrt(fmax(hoped, DOWNTIME_STEP_MIN * limit_s) * needed);
+}
+
 static struct alternative try_downtime(const struct controller *c, const struct outlook *o)
 {
     struct alternative a = may(o, ACTION_DOWNTIME);
@@ -416,15 +438,26 @@ static struct alternative try_downtime(const struct controller *c, const struct 
         a.reason = REASON_DOWNTIME_INSUFFICIENT;
         return a;
     }
+    a.reason = REASON_DOWNTIME_SUFFICES;
     if (needed > seconds(o->s->downtime_limit_ns)) {
         double margined = needed * c->downtime_margin;
 
         needed = needed <= usable_ceiling(o) ? fmin(margined, usable_ceiling(o)) : margined;
     }
-    a.downtime_ns = (int64_t)(needed * 100) * (NS_PER_S / 100);
     a.forecast = forecast_at(o, &o->e->curve, 1, needed);
+    if (a.approved) {
+        double step = step_towards(o, fmin(needed, usable_ceiling(o)));
+        struct forecast hoped = forecast_at(o, &o->e->slow, 1, step);
+
+        if (step < needed && hoped.ends &&
+            step > (1 + DOWNTIME_DEADBAND) * seconds(o->s->downtime_limit_ns)) {
+            a.reason = REASON_DOWNTIME_WORTH_A_TRY;
+            a.forecast = hoped;
+            needed = step;
+        }
+    }
+    a.downtime_ns = (int64_t)(needed * 100) * (NS_PER_S / 100);
     a.works = a.forecast.ends;
-    a.reason = REASON_DOWNTIME_SUFFICES;
     if (a.approved && needed > usable_ceiling(o)) {
         a.approved = false;
         a.reason = REASON_DOWNTIME_OVER_CEILING;
@@ -871,16 +904,27 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
     add_action(d, cancel);
 }
 
+/* Is something of ours in force? */
+static bool has_acted(const struct controller *c, const struct sample *s)
+{
+    return s->cpu_share < 1 ||
+           (c->downtime_set_ns != 0 && s->downtime_limit_ns == c->downtime_set_ns);
+}
+
 /* It would not end by itself, as far as we know. */
 static void step_doubtful(struct controller *c, const struct outlook *o, struct decision *d)
 {
     const struct sample *s = o->s;
     const int64_t *p = o->policy->v;
     const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
-    /* Passes that end as they began are a plateau, whatever a curve through them would allow. */
-    bool flat = o->e->passes >= 2 && o->e->last_x_bytes > FLAT * o->e->prev_x_bytes;
+    double enough = o->e->transfer_bps * seconds(s->downtime_limit_ns);
+    /* Passes that end as they began, as far above the switchover, are a plateau, whatever a curve
+       through them would allow. */
+    bool flat =
+        o->e->passes >= 2 && o->e->last_x_bytes - enough > FLAT * (o->e->prev_x_bytes - enough);
     bool sure = flat || c->sure;
-    bool pressed = throttle->works && o->left_s < PRESSED * throttle->forecast.seconds;
+    bool late = has_acted(c, s) && half_time_over(o);
+    bool pressed = late || (throttle->works && o->left_s < PRESSED * throttle->forecast.seconds);
 
     if (s->at_sync) {
         /* Each time it has shrunk, doubt starts over. */
@@ -908,7 +952,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         /* The last word stands. */
         d->verdict = c->last.verdict == VERDICT_STARTING ? VERDICT_PLATEAU : c->last.verdict;
         d->reason = c->last.reason;
-        if (s->cpu_share < 1 && d->verdict == VERDICT_NEEDS_HELP) {
+        if (has_acted(c, s) && d->verdict == VERDICT_NEEDS_HELP) {
             d->verdict = VERDICT_HELPED;
             d->reason = REASON_IN_FORCE;
         }
@@ -941,8 +985,6 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
     const struct estimate *e = o->e;
     const struct sample *s = o->s;
     double limit_s = seconds(s->downtime_limit_ns);
-    bool acted =
-        s->cpu_share < 1 || (c->downtime_set_ns != 0 && s->downtime_limit_ns == c->downtime_set_ns);
 
     /* What a slower link made pointless is worth another try on a faster one. */
     if (c->latched[ACTION_THROTTLE] == REASON_THROTTLE_INEFFECTIVE &&
@@ -967,9 +1009,9 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
         return;
     }
     if (d->alternative[ALT_WAIT].works && s->cpu_share >= 1) {
-        d->verdict = acted ? VERDICT_HELPED : VERDICT_CONVERGING;
+        d->verdict = has_acted(c, s) ? VERDICT_HELPED : VERDICT_CONVERGING;
         d->chosen = ALT_WAIT;
-        d->reason = acted ? REASON_IN_FORCE : REASON_CONVERGES;
+        d->reason = has_acted(c, s) ? REASON_IN_FORCE : REASON_CONVERGES;
         c->doubtful_syncs = 0;
         c->plateau_since_ns = 0;
         c->hopeless_since_ns = 0;

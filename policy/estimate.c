@@ -14,7 +14,8 @@
 /* The speed shown is smoothed over this much time. */
 #define SPEED_SMOOTH_S 0.25
 #define BURST_S        0.05
-/* The largest set seen dirty is forgotten by this much a pass. */
+/* The largest set seen dirty is forgotten by this much after as long a pass as the longest known.
+ */
 #define HOT_KEEP 0.98
 /* A point counts this much less after as long a pass as the longest known. */
 #define POINT_FADE 0.6
@@ -128,6 +129,14 @@ static double longest_tau(const struct estimator *e)
     return tau;
 }
 
+/* What a pass of that length makes older ones count less: 1 for the longest known. */
+static double fade(const struct estimator *e, double tau_s)
+{
+    double longest = fmax(longest_tau(e), tau_s);
+
+    return longest > 0 ? tau_s / longest : 1;
+}
+
 /* The hot set that goes best with that kappa, and the weighted squares of what it misses by. */
 static double fit_hot(const struct estimator *e, double kappa, double *ret_squares)
 {
@@ -201,13 +210,13 @@ static void fit(struct estimator *e)
  */
 static void add_point(struct estimator *e, double tau_s, double unique_bytes, double weight)
 {
-    double fade = pow(POINT_FADE, fmin(tau_s / fmax(longest_tau(e), tau_s), 1));
+    double keep = pow(POINT_FADE, fade(e, tau_s));
     struct estimate_point *slot = &e->point[0];
 
     for (unsigned i = 0; i < e->points; i++) {
         struct estimate_point *p = &e->point[i];
 
-        p->weight *= fade;
+        p->weight *= keep;
         if (p->weight < slot->weight)
             slot = p;
     }
@@ -245,7 +254,7 @@ static void end_pass(struct estimator *e, double seconds, double x_bytes, double
     if (seconds <= 0.01)
         return;
     e->now.passes++;
-    e->now.hot_bytes = fmax(x_bytes, e->now.hot_bytes * HOT_KEEP);
+    e->now.hot_bytes = fmax(x_bytes, e->now.hot_bytes * pow(HOT_KEEP, fade(e, e->now.pass_tau_s)));
     e->now.dirty_bps = unique / seconds;
     if (e->pass_is_first) {
         if (e->now.pass_tau_s > 0) {

@@ -45,7 +45,7 @@ def test_another_policy_is_followed_until_its_first_difference(traces, tmp_path)
     policy.write_text('{"max_downtime": "3s"}')
     code, out, _ = replay(traces["vm"], "--policy", policy)
     assert code == 0
-    assert "downtime-suffices" in out
+    assert "downtime-worth-a-try" in out
     assert "no evidence" in out
     steps = json.loads(replay(traces["vm"], "--policy", policy, "--json")[1])["steps"]
     assert [s["differs"] for s in steps].index(True) == len(steps) - 1
