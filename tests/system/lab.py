@@ -253,8 +253,7 @@ class Guest:
 
     def __enter__(self):
         self.lab.run("guest", "a", self.name, *self.options)
-        pid = (self.lab.directory / "a/run/libvirt/qemu" / f"{self.name}.pid").read_text().strip()
-        for task in Path(f"/proc/{pid}/task").iterdir():
+        for task in Path(f"/proc/{self.pid('a')}/task").iterdir():
             if (task / "comm").read_text().startswith("CPU 0/"):
                 lines = [x.split(":", 2) for x in (task / "cgroup").read_text().splitlines()]
         path = next((p for _, c, p in lines if "cpu" in c.split(",")), lines[-1][2])
@@ -267,6 +266,10 @@ class Guest:
             self.lab.virsh(host, "destroy", self.name, check=False)
         for client in self.clients:
             client.wait(30)
+
+    def pid(self, host):
+        path = self.lab.directory / host / "run/libvirt/qemu" / f"{self.name}.pid"
+        return int(path.read_text())
 
     def migrate(self, *options):
         """Starts a migration from a to b; returns the client's process."""

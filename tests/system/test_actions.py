@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The actions beside downtime and throttle, each approved on its own."""
 
+import os
 import re
+import signal
 
 from lab import UNLIMITED, Guest, wait_until
 
@@ -46,6 +48,19 @@ def test_a_switch_to_post_copy_that_is_not_possible_is_reported_and_not_tried_ag
     assert switch["result"] == "failed"
     assert guest.is_migrating()
     guest.wait_full_speed("a")
+
+
+def test_a_post_copy_that_loses_its_destination_is_reported(lab, agent):
+    with Guest(lab, "hot=400M cpu=1500", "512M") as guest:
+        agent.set(guest, "--allow-post-copy", "--allow-cancel", "--stall-timeout", "5s")
+        guest.migrate("--postcopy")
+        wait_until(lambda: agent.find("already runs on the destination"), 40, "post-copy")
+        os.kill(guest.pid("b"), signal.SIGKILL)
+        wait_until(lambda: agent.events(guest, "post-copy", "failed"), 30, "it is on record")
+        status = agent.status(guest)
+        assert (status["verdict"], status["reason"]) == ("post-copy", "post-copy-failed")
+        assert "stopped until it is recovered" in agent.cli("explain", guest.name).stdout
+        assert agent.events(guest, "cancel") == []
 
 
 def test_an_approved_pause_ends_the_migration_and_the_guest_runs_on_the_destination(agent, guest):
