@@ -255,8 +255,8 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
 
     if (!is_object(
             r, object,
-            " name start metadata link guest speed_limit compression_cache post_copy hang_after"
-            " fail_after "))
+            " name start metadata link guest speed_limit compression_cache post_copy switchover"
+            " hang_after fail_after "))
         return;
     name = string(r, object, "name");
     if (!name || (size_t)snprintf(ret->name, sizeof(ret->name), "%s", name) >= sizeof(ret->name))
@@ -266,6 +266,7 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
     ret->start_s = quantity(r, object, "start", UNIT_DURATION, 0);
     ret->hang_s = quantity(r, object, "hang_after", UNIT_DURATION, INFINITY);
     ret->fail_s = quantity(r, object, "fail_after", UNIT_DURATION, INFINITY);
+    ret->switchover_s = quantity(r, object, "switchover", UNIT_DURATION, 0);
     ret->speed_limit_bps = quantity(r, object, "speed_limit", UNIT_RATE, 0);
     ret->compression_cache_bytes = quantity(r, object, "compression_cache", UNIT_SIZE, 0);
     ret->post_copy = boolean(r, object, "post_copy");

@@ -17,6 +17,7 @@
  *      "speed_limit": "100MB/s",             of the migration; none if absent
  *      "compression_cache": "64MiB",         it is compressed, which has no effect here
  *      "post_copy": true,                    it was started with post-copy; false if absent
+ *      "switchover": "30s",                  it takes this much longer than it should
  *      "hang_after": "8s",                   calls about it return no more, from then on
  *      "fail_after": "8s"}]}                 they fail
  *
@@ -41,6 +42,7 @@ struct scenario_domain {
     double start_s;
     double hang_s; /* INFINITY: never */
     double fail_s; /* likewise */
+    double switchover_s;
     double speed_limit_bps;
     double compression_cache_bytes;
     bool post_copy;

@@ -175,7 +175,7 @@ static void advance(struct sim_domain *d)
             break;
     }
     /* The model runs through the blackout at once; the world has to wait for it. */
-    if ((d->state == PAUSED || d->state == POST_COPY) && t >= m->time_s &&
+    if ((d->state == PAUSED || d->state == POST_COPY) && t >= m->time_s + d->script->switchover_s &&
         d->n_pending < PENDING_MAX - 1)
         end_migration(d);
 }
@@ -556,12 +556,17 @@ static int watch_suspend(struct hv_watch *watch)
     return leave(d, 0);
 }
 
+/* In the switchover as well, from which the guest comes back. */
 static int watch_cancel(struct hv_watch *watch)
 {
-    int r = enter_migration(watch);
+    int r = enter(watch->domain, watch->opened_s);
 
     if (r < 0)
         return r;
+    if (watch->domain->state == PAUSED)
+        push(watch->domain, HV_RESUMED);
+    else if (watch->domain->state != MIGRATING)
+        return leave(watch->domain, failure(-EINVAL, "the domain is not migrating"));
     model_cancel(&watch->domain->model);
     watch->domain->state = CANCELLED;
     note(watch->domain, "cancelled", watch->domain->model.time_s);

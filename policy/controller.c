@@ -22,6 +22,9 @@
 #define SPEED_LIMITING 0.85
 /* A speed limit that would just do is raised by this much more. */
 #define SPEED_MARGIN 1.1
+/* Where the policy names no limit, no more than so many times what the link carries is asked for.
+ */
+#define SPEED_RAISE_MAX 16.0
 /* The cache is made larger than what the guest writes to: it is a hash without chains. */
 #define CACHE_MARGIN 1.25
 /* The guest's speed while its memory is fetched after the switch to post-copy: a guess. */
@@ -310,7 +313,8 @@ static struct alternative try_bandwidth(const struct controller *c, const struct
     double limit = (double)o->s->speed_limit_bps;
     double max = (double)o->policy->v[POLICY_MAX_BANDWIDTH]; /* negative: none */
     double low = 1;
-    double high = max / carried;
+    double most = max >= 0 ? max / carried : SPEED_RAISE_MAX;
+    double high = most;
 
     a.reason = c->latched[ACTION_BANDWIDTH];
     if (a.reason != REASON_NONE)
@@ -330,22 +334,21 @@ static struct alternative try_bandwidth(const struct controller *c, const struct
     }
     a.works = true;
     a.reason = REASON_BANDWIDTH_WORTH_A_TRY;
-    if (max < 0)
+    a.speed_limit_bps = max >= 0 ? (int64_t)max : 0;
+    a.forecast = forecast_faster(o, most);
+    if (!a.forecast.ends || limit <= 0)
         return a;
-    a.forecast = forecast_faster(o, high);
-    if (a.forecast.ends && limit > 0) {
-        a.reason = REASON_BANDWIDTH_SUFFICES;
-        while (high / low > 1.02) {
-            double middle = sqrt(low * high);
+    while (high / low > 1.02) {
+        double middle = sqrt(low * high);
 
-            if (forecast_faster(o, middle).ends)
-                high = middle;
-            else
-                low = middle;
-        }
-        high = fmin(high * SPEED_MARGIN, max / carried);
-        a.forecast = forecast_faster(o, high);
+        if (forecast_faster(o, middle).ends)
+            high = middle;
+        else
+            low = middle;
     }
+    high = fmin(high * SPEED_MARGIN, most);
+    a.reason = REASON_BANDWIDTH_SUFFICES;
+    a.forecast = forecast_faster(o, high);
     a.speed_limit_bps = (int64_t)(high * carried);
     return a;
 }

@@ -54,6 +54,19 @@ def test_a_throttle_that_does_not_lower_the_dirtying_is_released(lab, agent):
         assert "throttling does not lower" in agent.cli("explain", guest.name).stdout
 
 
+def test_a_guest_that_auto_converge_throttles_is_not_throttled_twice(lab, agent):
+    with Guest(lab, "hot=200M", "512M") as guest:
+        agent.set(guest, "--allow-throttle")
+        watch = QuotaWatch(guest.group)
+        # From the first sync on, so that QEMU comes first.
+        client = guest.migrate("--auto-converge", "--auto-converge-initial", "40")
+        wait_until(lambda: "auto-converge" in reasons(agent, guest), 40, "it is noticed")
+        mark = len(watch.seen["vcpu0"])
+        wait_until(lambda: guest.quota() == UNLIMITED, 10, "what was there is released")
+        assert client.wait(120) == 0
+        assert all(q == UNLIMITED for q in watch.stop()["vcpu0"][mark + 1 :])
+
+
 def reasons(agent, guest):
     if not agent.status(guest):
         return set()
