@@ -29,7 +29,7 @@ static int read_vms(const char *path, struct json_object **ret_vms)
 {
     AUTO_FREE char *text = NULL;
     struct config_error err;
-    size_t len;
+    size_t len = 0;
     bool is_stdin = strcmp(path, "-") == 0;
     int code =
         is_stdin ? read_stdin(&text, &len) : cli_read_file(path, APPLY_BYTES_MAX, &text, &len);

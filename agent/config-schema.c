@@ -67,7 +67,7 @@ static struct json_object *field_schema(const struct policy_field_info *info)
 
         for (unsigned i = 0; info->choices[i]; i++)
             json_object_array_add(values, text(info->choices[i]));
-        if (strcmp(info->choices[0], "no") == 0) {
+        if (info->choices[0] && strcmp(info->choices[0], "no") == 0) {
             json_object_array_add(values, json_object_new_boolean(true));
             json_object_array_add(values, json_object_new_boolean(false));
         }

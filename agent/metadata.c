@@ -60,6 +60,16 @@ int metadata_set_labels(struct metadata *metadata, const char *text)
     return 0;
 }
 
+bool metadata_equal(const struct metadata *a, const struct metadata *b)
+{
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        if (a->layer.set & (1u << i) && a->layer.values.v[i] != b->layer.values.v[i])
+            return false;
+    }
+    return a->layer.set == b->layer.set && strcmp(a->labels, b->labels) == 0 &&
+           strcmp(a->error, b->error) == 0;
+}
+
 bool metadata_has_label(const struct metadata *metadata, const char *label)
 {
     size_t len = strlen(label);

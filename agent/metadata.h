@@ -39,6 +39,8 @@ int metadata_format(const struct metadata *metadata, char **ret);
 /* Replaces the labels by the words of a text. -EINVAL, and nothing changes, if one is no label. */
 int metadata_set_labels(struct metadata *metadata, const char *text);
 
+bool metadata_equal(const struct metadata *a, const struct metadata *b);
+
 bool metadata_has_label(const struct metadata *metadata, const char *label);
 
 #endif

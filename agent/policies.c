@@ -397,8 +397,8 @@ bool policies_set_metadata(struct policies *p, const char *uuid, const struct me
 
     if (!metadata)
         metadata = &none;
-    is_news = memcmp(before, metadata, sizeof(*before)) != 0;
-    if (memcmp(metadata, &none, sizeof(none)) == 0) {
+    is_news = !metadata_equal(before, metadata);
+    if (metadata_equal(metadata, &none)) {
         if (d)
             tdelete(d, &p->metadata, compare_uuid);
         free(d);

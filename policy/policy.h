@@ -80,12 +80,12 @@ enum policy_narrower {
 struct policy_field_info {
     const char *name; /* JSON key; the flag is the same with '-' for '_' */
     enum policy_kind kind;
+    enum policy_narrower narrower;
     const char *const *choices; /* KIND_CHOICE, KIND_ORDER: names, NULL-terminated */
     int64_t min, max;           /* the values accepted; not of KIND_CHOICE and KIND_ORDER */
     int64_t initial;            /* built-in default; where it is POLICY_NONE, "none" is accepted */
     const char *accepts;        /* in words, for error lines and the manual */
     const char *help;
-    enum policy_narrower narrower;
 };
 
 /* Unset quantities that mean "no limit". */

@@ -87,10 +87,11 @@ class Output(threading.Thread):
 
 
 class Agent:
-    """migpolicyd on host a, with directories of its own. `wrapper` is put before its command."""
+    """migpolicyd with directories of its own. `wrapper` is put before its command."""
 
-    def __init__(self, lab, config=None, wrapper=()):
+    def __init__(self, lab, config=None, wrapper=(), host="a"):
         self.lab = lab
+        self.host = host
         self.wrapper = wrapper
         self.directory = lab.new_directory()
         self.config = self.directory / "config.json"
@@ -119,7 +120,7 @@ class Agent:
     def command(self, *options):
         directory = self.directory
         return [
-            *("exec", "a", *self.wrapper, MIGPOLICYD, "--config", self.config),
+            *("exec", self.host, *self.wrapper, MIGPOLICYD, "--config", self.config),
             *("--state-dir", directory / "state", "--run-dir", directory / "run", *options),
         ]
 

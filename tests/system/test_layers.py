@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The policy in a domain's own metadata, with a real libvirt; overrides that end by themselves."""
+
+import time
+
+from lab import UNLIMITED, Agent, Guest, wait_until
+from test_input import check_refused
+
+URI = "urn:migpolicy:policy:1"
+THROTTLE = {"policy": {"allow_throttle": "yes", "max_downtime": "2s"}}
+
+
+def fields(agent, guest):
+    return {
+        f["name"]: (f["value"], f["source"]) for f in agent.query("show", guest.name)["fields"]
+    }
+
+
+def test_metadata_is_written_when_idle_and_read_from_libvirt(lab, agent, guest):
+    done = agent.cli(
+        "set", guest.name, "--scope=metadata", "--mode", "observe", "--label", "db web"
+    )
+    assert done.returncode == 0, done.stderr
+    written = lab.virsh("a", "metadata", guest.name, "--uri", URI)
+    assert 'mode="observe"' in written and 'label="db web"' in written
+    assert f'<migpolicy:policy xmlns:migpolicy="{URI}"' in lab.virsh("a", "dumpxml", guest.name)
+    done = agent.cli("unset", guest.name, "--scope=metadata", "--all")
+    assert done.returncode == 0, done.stderr
+    assert URI not in lab.virsh("a", "dumpxml", guest.name)
+
+
+def test_metadata_that_somebody_else_sets_is_noticed(lab, guest):
+    rules = [{"label": "db", "policy": {"patience": "7s"}}]
+    with Agent(lab, {**THROTTLE, "rules": rules}) as agent:
+        for text, name, value in (
+            ("<policy label='db'/>", "patience", "7s"),
+            ("<policy min_cpu='60%'/>", "min_cpu", "60%"),
+            ("<policy nonsense='1'/>", "mode", "observe"),
+        ):
+            lab.virsh("a", "metadata", guest.name, "--uri", URI, "--key", "x", "--set", text)
+            wait_until(lambda: fields(agent, guest)[name][0] == value, 5, text)
+        assert "nonsense" in agent.query("show", guest.name)["metadata_error"]
+        assert len(agent.find("nonsense: unknown attribute")) == 1
+
+
+def test_metadata_is_refused_during_a_migration_and_forbids_there_what_it_forbids(lab, guest):
+    with Agent(lab, THROTTLE) as agent:
+        assert agent.cli(
+            "set", guest.name, "--scope=metadata", "--allow-throttle=no", "--max-downtime=none"
+        ).returncode == 0
+        guest.migrate()
+        wait_until(lambda: agent.status(guest), 10, "the migration is seen")
+        started = time.monotonic()
+        done = agent.cli("set", guest.name, "--scope=metadata", "--mode=observe")
+        assert time.monotonic() - started < 5
+        check_refused(done, 6, "migration")
+        wait_until(
+            lambda: agent.status(guest)["verdict"] in ("needs-help", "hopeless"), 60, "a verdict"
+        )
+        assert guest.quota() == UNLIMITED
+        guest.abort()
+
+
+def test_metadata_travels_and_narrows_on_the_next_host(lab):
+    with Guest(lab, "hot=1M", "64M") as guest, Agent(lab) as agent, Agent(
+        lab, THROTTLE, host="b"
+    ) as other:
+        agent.cli("set", guest.name, "--scope=metadata", "--min-cpu=70%", "--max-downtime=10s")
+        assert guest.migrate().wait(30) == 0
+        wait_until(
+            lambda: other.cli("show", guest.name).returncode == 0, 10, "it is known over there"
+        )
+        wait_until(
+            lambda: fields(other, guest)["min_cpu"] == ("70%", "domain metadata"), 10, "narrowed"
+        )
+        assert fields(other, guest)["max_downtime"][0] == "2s"
+
+
+def test_an_override_expires_during_a_migration(lab, guest):
+    with Agent(lab, {"policy": {"allow_throttle": "yes"}}) as agent:
+        agent.set(guest, "--mode", "observe", "--expires", "15s")
+        started = time.monotonic()
+        guest.migrate()
+        agent.wait_throttled(guest)
+        assert time.monotonic() - started > 14
