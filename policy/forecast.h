@@ -8,8 +8,8 @@
  * no state, pure, thread-safe.
  *
  * QEMU decides the switchover from wire bytes per second times the downtime limit, and syncs as
- * soon as the remainder is below that; it sends in bursts of up to 50 ms, so a pass overshoots the
- * threshold by half a burst on average.
+ * soon as the remainder is below that. It sends in bursts of up to 50 ms and looks between them: a
+ * pass is a whole number of bursts.
  */
 #ifndef MIGPOLICY_FORECAST_H
 #define MIGPOLICY_FORECAST_H

@@ -199,6 +199,7 @@ enum better board_better(const struct board *b, unsigned peer, unsigned contende
                          double *ret_peer_s, double *ret_own_s)
 {
     bool own_kept = row_lost(b, contender, row, ret_own_s);
+    unsigned small = 0;
 
     if (!row_lost(b, peer, row, ret_peer_s))
         return BETTER_NO;
@@ -208,8 +209,9 @@ enum better board_better(const struct board *b, unsigned peer, unsigned contende
     }
     if (*ret_peer_s >= *ret_own_s * (1 - BETTER_PART) - BETTER_S)
         return BETTER_NO;
-    return board_outcome(b, peer, row, 0)->limit_s < DEFAULT_LIMIT_S - 0.001 ? BETTER_BY_LIMIT
-                                                                             : BETTER_YES;
+    for (unsigned k = 0; k < b->seeds; k++)
+        small += board_outcome(b, peer, row, k)->limit_s < DEFAULT_LIMIT_S - 0.001;
+    return 2 * small > b->seeds ? BETTER_BY_LIMIT : BETTER_YES;
 }
 
 static int run_board(struct board *b)
