@@ -118,7 +118,9 @@ int control_set(struct varlink_call *call, struct json_object *parameters, void 
     enum policies_kind kind;
     int64_t expires_s;
     char who[64];
+    const char *expires = control_text(parameters, "expires");
     char detail[1024];
+    size_t len;
     int r;
 
     if (control_check_admin(c, call, METHOD_SET, parameters) < 0 ||
@@ -129,6 +131,9 @@ int control_set(struct varlink_call *call, struct json_object *parameters, void 
     snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);
     r = policies_set(c->env.policies, kind, domain.name, domain.uuid, &layer, expires_s, who);
     control_describe_fields(&layer, detail, sizeof(detail));
+    len = strlen(detail);
+    snprintf(detail + len, sizeof(detail) - len, "%s%s%s", expires ? " for " : "",
+             expires ? expires : "", kind == POLICIES_RUNTIME ? " until the agent stops" : "");
     control_record(c, call, METHOD_SET, &domain, r, detail);
     if (r < 0)
         return control_refuse_why(c, call, METHOD_SET, "io.migpolicy.Failed", "why", strerror(-r));

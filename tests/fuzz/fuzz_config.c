@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,18 @@ static bool parse(const char *text, size_t len, struct config *config)
     return r == 0;
 }
 
+static void parse_vms(const char *text, size_t len)
+{
+    struct json_object *vms = NULL;
+    struct config_error err;
+    int r = config_parse_vms(text, len, "FILE", &vms, &err);
+
+    check((r == 0) == (vms != NULL));
+    if (r < 0)
+        check(strncmp(err.text, "FILE:", 5) == 0 && atoi(err.text + 5) > 0);
+    json_object_put(vms);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *text = (const char *)data;
@@ -40,7 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (parse(text, first, &config) && nul)
         parse(nul + 1, size - first - 1, &config);
     for (size_t i = 0; i < config.rules; i++)
-        check(config.rule[i].name || config.rule[i].uuid);
+        check(config.rule[i].name || config.rule[i].uuid || config.rule[i].label);
     config_clear(&config);
+    parse_vms(text, size);
     return 0;
 }
