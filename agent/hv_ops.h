@@ -32,6 +32,9 @@ struct hv_ops {
     int (*watch_flush)(struct hv_watch *watch, int64_t *ret_ns);
     int (*watch_metadata)(struct hv_watch *watch, char **ret_xml);
     int (*watch_set_metadata)(struct hv_watch *watch, const char *xml);
+    int (*watch_facts)(struct hv_watch *watch, struct hv_facts *ret);
+    int (*watch_start_dirty_rate)(struct hv_watch *watch, int seconds);
+    int (*watch_dirty_rate)(struct hv_watch *watch, bool *ret_measured, int64_t *ret_bps);
     int (*watch_state)(struct hv_watch *watch, bool *ret_active, bool *ret_running);
 };
 

@@ -120,6 +120,21 @@ int hv_watch_set_metadata(struct hv_watch *watch, const char *xml)
     return ops->watch_set_metadata(watch, xml);
 }
 
+int hv_watch_facts(struct hv_watch *watch, struct hv_facts *ret)
+{
+    return ops->watch_facts(watch, ret);
+}
+
+int hv_watch_start_dirty_rate(struct hv_watch *watch, int seconds)
+{
+    return ops->watch_start_dirty_rate(watch, seconds);
+}
+
+int hv_watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t *ret_bps)
+{
+    return ops->watch_dirty_rate(watch, ret_measured, ret_bps);
+}
+
 int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 {
     return ops->watch_state(watch, ret_active, ret_running);

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HV_NAME_MAX = 256, HV_UUID_MAX = 37 };
+enum { HV_NAME_MAX = 256, HV_UUID_MAX = 37, HV_VCPUS_MAX = 256 };
 
 struct hv_domain {
     char name[HV_NAME_MAX]; /* cut if longer; never trusted */
@@ -71,6 +71,14 @@ struct hv_job {
     unsigned auto_converge_percent;
     uint64_t compression_cache_bytes; /* 0: not compressed by XBZRLE */
     bool post_copy;
+};
+
+/* What a domain has and uses. */
+struct hv_facts {
+    uint64_t memory_bytes;
+    uint64_t resident_bytes; /* what its process holds in memory, as much at most; 0: unknown */
+    unsigned vcpus;          /* in use, HV_VCPUS_MAX at most */
+    int64_t vcpu_time_ns[HV_VCPUS_MAX]; /* CPU time each has used so far */
 };
 
 /* Once, after loop_init() and before all else, with the URI that all is to be opened with. */
@@ -143,6 +151,16 @@ int hv_watch_metadata(struct hv_watch *watch, char **ret_xml);
  * while the domain has a job such as a migration, for which it waits at most a moment.
  */
 int hv_watch_set_metadata(struct hv_watch *watch, const char *xml);
+
+int hv_watch_facts(struct hv_watch *watch, struct hv_facts *ret);
+
+/*
+ * Has the hypervisor measure, for 1 to 60 whole seconds, how much of its memory a running domain
+ * dirties; not during a migration. It compares samples of the memory, which costs the guest next to
+ * nothing. The result is the unique bytes dirtied in that time, per second, in whole MiB.
+ */
+int hv_watch_start_dirty_rate(struct hv_watch *watch, int seconds);
+int hv_watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t *ret_bps);
 
 /* Does the domain still exist on this host, and does it run? Takes no job, waits for no monitor. */
 int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running);

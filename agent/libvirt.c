@@ -523,6 +523,75 @@ static int watch_set_metadata(struct hv_watch *watch, const char *xml)
     return virGetLastErrorCode() == VIR_ERR_OPERATION_TIMEOUT ? -EBUSY : last_errno(watch->conn);
 }
 
+/* The statistics of the domain alone; virDomainStatsRecordListFree() frees them. */
+static int read_stats(struct hv_watch *watch, unsigned kinds, virDomainStatsRecordPtr **ret)
+{
+    virDomainPtr doms[] = {watch->dom, NULL};
+    int n = virDomainListGetStats(doms, kinds, ret, 0);
+
+    if (n < 0)
+        return last_errno(watch->conn);
+    if (n == 1)
+        return 0;
+    virDomainStatsRecordListFree(*ret);
+    return -ENOENT;
+}
+
+static int watch_facts(struct hv_watch *watch, struct hv_facts *ret)
+{
+    struct hv_facts facts = {0};
+    virDomainStatsRecordPtr *stats;
+    virTypedParameterPtr params;
+    unsigned count = 0;
+    int r = read_stats(watch, VIR_DOMAIN_STATS_BALLOON | VIR_DOMAIN_STATS_VCPU, &stats);
+
+    if (r < 0)
+        return r;
+    params = stats[0]->params;
+    r = stats[0]->nparams;
+    facts.memory_bytes = (uint64_t)param(params, r, "balloon.maximum", 0) * 1024;
+    facts.resident_bytes = (uint64_t)param(params, r, "balloon.rss", 0) * 1024;
+    virTypedParamsGetUInt(params, r, "vcpu.maximum", &count);
+    for (unsigned i = 0; i < count && facts.vcpus < HV_VCPUS_MAX; i++) {
+        char name[32];
+        int64_t ns;
+
+        /* A vCPU that is not plugged in has none. */
+        snprintf(name, sizeof(name), "vcpu.%u.time", i);
+        ns = param(params, r, name, -1);
+        if (ns >= 0)
+            facts.vcpu_time_ns[facts.vcpus++] = ns;
+    }
+    virDomainStatsRecordListFree(stats);
+    *ret = facts;
+    return 0;
+}
+
+static int watch_start_dirty_rate(struct hv_watch *watch, int seconds)
+{
+    if (virDomainStartDirtyRateCalc(watch->dom, seconds, 0) < 0)
+        return last_errno(watch->conn);
+    return 0;
+}
+
+static int watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t *ret_bps)
+{
+    virDomainStatsRecordPtr *stats;
+    long long mib = 0;
+    int status = VIR_DOMAIN_DIRTYRATE_UNSTARTED;
+    int r = read_stats(watch, VIR_DOMAIN_STATS_DIRTYRATE, &stats);
+
+    if (r < 0)
+        return r;
+    virTypedParamsGetInt(stats[0]->params, stats[0]->nparams, "dirtyrate.calc_status", &status);
+    virTypedParamsGetLLong(stats[0]->params, stats[0]->nparams, "dirtyrate.megabytes_per_second",
+                           &mib);
+    virDomainStatsRecordListFree(stats);
+    *ret_measured = status == VIR_DOMAIN_DIRTYRATE_MEASURED;
+    *ret_bps = mib > 0 ? mib * MIB_BYTES : 0;
+    return 0;
+}
+
 static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 {
     int state;
@@ -564,6 +633,9 @@ const struct hv_ops hv_libvirt = {
     .watch_flush = watch_flush,
     .watch_metadata = watch_metadata,
     .watch_set_metadata = watch_set_metadata,
+    .watch_facts = watch_facts,
+    .watch_start_dirty_rate = watch_start_dirty_rate,
+    .watch_dirty_rate = watch_dirty_rate,
     .watch_state = watch_state,
 };
 

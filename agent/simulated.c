@@ -52,6 +52,8 @@ struct sim_domain {
     pthread_mutex_t lock; /* guards the rest */
     enum domain_state state;
     char *metadata; /* NULL: none */
+    int measure_s;  /* how long the dirty rate is measured, and from when; 0: not yet */
+    double measured_from_s;
     struct model model;
     double cache_bytes;
     unsigned n_pending;
@@ -153,8 +155,6 @@ static void advance(struct sim_domain *d)
     struct model *m = &d->model;
 
     if (d->state == IDLE && t >= 0) {
-        model_start(m, &d->script->guest, &d->script->link, d->seed);
-        model_limit_speed(m, d->script->speed_limit_bps);
         d->cache_bytes = d->script->compression_cache_bytes;
         d->state = MIGRATING;
         push(d, HV_SYNC);
@@ -259,6 +259,8 @@ static int init(const char *uri)
         snprintf(d->id.uuid, sizeof(d->id.uuid), "51310000-0000-4000-8000-%012x", (unsigned)i + 1);
         d->id.id = (int)i + 1;
         pthread_mutex_init(&d->lock, NULL);
+        model_start(&d->model, &d->script->guest, &d->script->link, d->seed);
+        model_limit_speed(&d->model, d->script->speed_limit_bps);
     }
     monotonic_set_speed(host.scenario.time_factor);
     host.start_ns = monotonic_ns();
@@ -583,6 +585,54 @@ static int watch_flush(struct hv_watch *watch, int64_t *ret_ns)
     return leave(watch->domain, 0);
 }
 
+/* Before its migration a guest uses what it states, at a steady rate. */
+static int watch_facts(struct hv_watch *watch, struct hv_facts *ret)
+{
+    const struct model_guest *g = &watch->domain->script->guest;
+    int r = enter(watch->domain, watch->opened_s);
+
+    if (r < 0)
+        return r;
+    *ret = (struct hv_facts){
+        .memory_bytes = (uint64_t)g->ram_bytes,
+        .resident_bytes = (uint64_t)(g->ram_bytes - g->zero_bytes),
+        .vcpus = g->vcpus,
+    };
+    for (unsigned i = 0; i < g->vcpus; i++)
+        ret->vcpu_time_ns[i] = (int64_t)(g->vcpu_busy[i] * now_s() * 1e9);
+    return leave(watch->domain, 0);
+}
+
+static int watch_start_dirty_rate(struct hv_watch *watch, int seconds)
+{
+    struct sim_domain *d = watch->domain;
+    int r = enter(d, watch->opened_s);
+
+    if (r < 0)
+        return r;
+    if (d->state != IDLE)
+        return leave(d, failure(-EINVAL, "the domain is migrating"));
+    d->measure_s = seconds;
+    d->measured_from_s = now_s();
+    return leave(d, 0);
+}
+
+static int watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t *ret_bps)
+{
+    struct sim_domain *d = watch->domain;
+    const struct model_guest *g = &d->script->guest;
+    double bytes = 0;
+    int r = enter(d, watch->opened_s);
+
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; i < g->regions; i++)
+        bytes += model_unique_bytes(&g->region[i], d->measure_s);
+    *ret_measured = d->measure_s > 0 && now_s() >= d->measured_from_s + d->measure_s;
+    *ret_bps = *ret_measured ? (int64_t)(bytes / d->measure_s) / MIB_BYTES * MIB_BYTES : 0;
+    return leave(d, 0);
+}
+
 static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 {
     struct sim_domain *d = watch->domain;
@@ -698,5 +748,8 @@ const struct hv_ops hv_simulated = {
     .watch_flush = watch_flush,
     .watch_metadata = watch_metadata,
     .watch_set_metadata = watch_set_metadata,
+    .watch_facts = watch_facts,
+    .watch_start_dirty_rate = watch_start_dirty_rate,
+    .watch_dirty_rate = watch_dirty_rate,
     .watch_state = watch_state,
 };
