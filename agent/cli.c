@@ -14,7 +14,7 @@ static const struct verb {
     int (*function)(const struct cli *cli);
     const char *synopsis, *help;
     bool takes_all, takes_fields, takes_policy, takes_simulate, takes_override, takes_scope,
-        takes_file, takes_timeout, takes_jsonl, takes_color;
+        takes_file, takes_timeout, takes_jsonl, takes_color, takes_bandwidth;
 } verbs[] = {
     {"status", cli_status, "[VM...]", "migrations under way; -a: and those that have ended",
      .takes_all = true},
@@ -32,6 +32,8 @@ static const struct verb {
      .takes_jsonl = true, .takes_color = true},
     {"wait", cli_wait, "VM", "wait until its migration has ended; --timeout: so long at most",
      .takes_timeout = true},
+    {"predict", cli_predict, "VM [FLAG...]", "what migrating it would be like; measures it first",
+     .takes_fields = true, .takes_policy = true, .takes_bandwidth = true},
     {"pending", cli_pending, "", "what waits for an administrator's answer"},
     {"approve", cli_approve, "ID", "say yes to it, for this migration"},
     {"deny", cli_deny, "ID", "say no to it, for this migration"},
@@ -48,6 +50,7 @@ enum { N_VERBS = sizeof(verbs) / sizeof(verbs[0]) };
 enum {
     OPT_JSON = 256,
     OPT_POLICY,
+    OPT_BANDWIDTH,
     OPT_EXPIRES,
     OPT_SCOPE,
     OPT_DRY_RUN,
@@ -69,6 +72,7 @@ static const struct option common_options[] = {
     {"output", required_argument, NULL, 'o'},
     {"socket", required_argument, NULL, OPT_SOCKET},
     {"policy", required_argument, NULL, OPT_POLICY},
+    {"bandwidth", required_argument, NULL, OPT_BANDWIDTH},
     {"expires", required_argument, NULL, OPT_EXPIRES},
     {"file", required_argument, NULL, 'f'},
     {"dry-run", no_argument, NULL, OPT_DRY_RUN},
@@ -103,7 +107,8 @@ static void print_help(void)
            "      --json          the same as -o json\n"
            "      --socket=PATH   the daemon's socket (default $MIGPOLICY_SOCKET or\n"
            "                      " DEFAULT_SOCKET ")\n"
-           "      --policy=FILE   replay, simulate: under this policy, a JSON object\n"
+           "      --policy=FILE   replay, simulate, predict: under this policy, a JSON object\n"
+           "      --bandwidth=RATE  predict: what the link carries\n"
            "      --expires=DURATION  set: for so long only\n"
            "      --color=WHEN    watch: auto, always or never\n"
            "      --timeout=DURATION  wait: for so long at most\n"
@@ -116,7 +121,7 @@ static void print_help(void)
            "      --no-legend     no headings above tables\n"
            "  -h, --help          this text\n"
            "      --version       version of this command\n\n"
-           "Policy flags of set and simulate:\n");
+           "Policy flags of set, simulate and predict:\n");
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         const struct policy_field_info *info = policy_field_info((enum policy_field)i);
         char flag[CLI_FLAG_MAX];
@@ -208,6 +213,9 @@ static int read_options(struct cli *cli, int argc, char **argv, bool *ret_stop)
         case OPT_POLICY:
             cli->policy = optarg;
             break;
+        case OPT_BANDWIDTH:
+            cli->bandwidth = optarg;
+            break;
         case OPT_EXPIRES:
             cli->expires = optarg;
             break;
@@ -286,6 +294,9 @@ static int check_flags(const struct cli *cli, const struct verb *verb)
 
     if (cli->all && !verb->takes_all)
         return cli_fail(CLI_USAGE, "%s has no option --all; see migpolicy --help", verb->name);
+    if (cli->bandwidth && !verb->takes_bandwidth)
+        return cli_fail(CLI_USAGE, "%s has no option --bandwidth; see migpolicy --help",
+                        verb->name);
     if (cli->policy && !verb->takes_policy)
         return cli_fail(CLI_USAGE, "%s has no option --policy; see migpolicy --help", verb->name);
     if ((cli->file || cli->dry_run) && !verb->takes_file)

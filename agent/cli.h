@@ -61,12 +61,14 @@ extern const struct cli_simulate_option cli_simulate_options[SIMULATE_OPTIONS];
 struct cli {
     enum { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER } color;
     const char *socket;
-    const char *policy;  /* --policy; NULL if it was not given */
-    const char *timeout; /* --timeout; NULL if it was not given */
-    const char *expires; /* --expires; NULL if it was not given */
-    const char *scope;   /* --scope, likewise */
-    const char *file;    /* --file, likewise */
-    const char *label;   /* --label, likewise */
+    const char *policy;    /* --policy; NULL if it was not given */
+    const char *timeout;   /* --timeout; NULL if it was not given */
+    const char *expires;   /* --expires; NULL if it was not given */
+    const char *scope;     /* --scope, likewise */
+    const char *file;      /* --file, likewise */
+    const char *label;     /* --label, likewise */
+    const char *bandwidth; /* --bandwidth, likewise */
+    int answer_ms;         /* how long the daemon may take to answer; 0: as it should */
     bool json, jsonl /* with json */, quiet, no_legend, all, runtime, dry_run;
     const char *field_text[POLICY_FIELDS]; /* value of a policy flag, NULL if it was not given */
     const char *simulate_text[SIMULATE_OPTIONS]; /* likewise; "" for an option without a value */
@@ -85,6 +87,7 @@ int cli_explain(const struct cli *cli);
 int cli_history(const struct cli *cli);
 int cli_watch(const struct cli *cli);
 int cli_wait(const struct cli *cli);
+int cli_predict(const struct cli *cli);
 int cli_pending(const struct cli *cli);
 int cli_approve(const struct cli *cli);
 int cli_deny(const struct cli *cli);

@@ -9,7 +9,7 @@
 #include "agent/varlink_client.h"
 #include "policy/json_strict.h"
 
-/* The daemon answers from memory; one that takes this long is stuck. */
+/* The daemon answers from memory, mostly; one that takes this long is stuck. */
 #define TIMEOUT_MS 10000
 
 static void cleanup_client(struct varlink_client **client)
@@ -38,7 +38,8 @@ int cli_try_call(const struct cli *cli, const char *method, struct json_object *
     r = varlink_client_connect(cli->socket, TIMEOUT_MS, &client);
     if (r < 0)
         return r;
-    return varlink_client_call(client, method, owned, TIMEOUT_MS, ret_error, ret_reply);
+    return varlink_client_call(client, method, owned, cli->answer_ms ? cli->answer_ms : TIMEOUT_MS,
+                               ret_error, ret_reply);
 }
 
 static int report_failure(const struct cli *cli, int error)

@@ -18,7 +18,7 @@ enum result { RESULT_OK, RESULT_DENIED, RESULT_ERROR };
 
 const char *const control_method_names[] = {
     "Status", "Explain", "Show",    "Set",     "Unset", "History", "ChangeMetadata",
-    "Apply",  "Reload",  "Pending", "Approve", "Deny",  NULL};
+    "Apply",  "Reload",  "Pending", "Approve", "Deny",  "Predict", NULL};
 const char *const control_result_names[] = {"ok", "denied", "error", NULL};
 
 /* ---- answering ---- */
@@ -246,6 +246,7 @@ static const struct varlink_method methods[] = {
     {"Pending", control_pending},
     {"Approve", control_approve},
     {"Deny", control_deny},
+    {"Predict", control_predict},
     {NULL, NULL},
 };
 
@@ -292,7 +293,7 @@ int control_new(const struct control_env *env, struct control **ret)
     c->done[0] = c->done[1] = c->done_watch = -1;
     r = varlink_server_new(&config, &loop, &c->server);
     if (r == 0)
-        r = control_metadata_init(c);
+        r = control_work_init(c);
     if (r == 0)
         r = varlink_listen(env->socket_path, env->socket_gid,
                            env->socket_gid == (gid_t)-1 ? 0600 : 0660, &fd);
@@ -301,7 +302,7 @@ int control_new(const struct control_env *env, struct control **ret)
     if (r < 0) {
         if (fd >= 0)
             close(fd);
-        control_metadata_end(c);
+        control_work_end(c);
         varlink_server_free(c->server);
         free(c);
         return r;
@@ -314,7 +315,7 @@ void control_free(struct control *c)
 {
     if (!c)
         return;
-    control_metadata_end(c);
+    control_work_end(c);
     varlink_server_free(c->server);
     unlink(c->env.socket_path);
     free(c);

@@ -21,15 +21,36 @@ enum method {
     METHOD_PENDING,
     METHOD_APPROVE,
     METHOD_DENY,
+    METHOD_PREDICT
 };
 
 struct control {
     struct control_env env;
     struct varlink_server *server;
-    int done[2]; /* a pipe: changes of metadata that are done */
+    int done[2]; /* a pipe: pointers to works that are done */
     int done_watch;
-    unsigned changes; /* of metadata, under way */
+    unsigned works;            /* under way */
+    unsigned changes;          /* of metadata, under way */
+    struct inquiry *inquiries; /* predictions under way, a list */
 };
+
+/*
+ * Something that takes its time, in a thread of its own: control_work.c. `run` is called in it, and
+ * must touch nothing but what belongs to the work, so that a thread that hangs can be left behind
+ * at the end of the process. `done` is called afterwards from the event loop, unless the process
+ * ends before.
+ */
+struct control_work {
+    void (*run)(struct control_work *work);
+    void (*done)(struct control_work *work);
+    int done_fd;
+};
+
+int control_work_start(struct control *c, struct control_work *work);
+
+/* First and last thing. */
+int control_work_init(struct control *c);
+void control_work_end(struct control *c);
 
 /*
  * The ways to answer a call; each counts it. They take over the parameters, release the call and
@@ -68,6 +89,16 @@ void control_describe_fields(const struct policy_layer *layer, char *text, size_
 int control_refuse_value(struct control *c, struct varlink_call *call, enum method method,
                          const char *field, const char *value, const char *expected);
 
+/*
+ * Reads the parameter "fields", a text for each policy field it names: all or none. When that fails
+ * the call has been answered, and -errno is returned.
+ */
+int control_take_fields(struct control *c, struct varlink_call *call, enum method method,
+                        struct json_object *parameters, struct policy_layer *ret);
+
+/* A policy as an array of the type Field. */
+struct json_object *control_fields(const struct policy *policy);
+
 /* Answers with the effective policy. */
 int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
                           const struct hv_domain *domain);
@@ -77,11 +108,12 @@ int control_show(struct varlink_call *call, struct json_object *parameters, void
 int control_set(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_unset(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
-/* control_metadata.c: likewise; first and last thing. */
+/* control_metadata.c: likewise. */
 int control_change_metadata(struct varlink_call *call, struct json_object *parameters,
                             void *userdata);
-int control_metadata_init(struct control *c);
-void control_metadata_end(struct control *c);
+
+/* control_predict.c: likewise. */
+int control_predict(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
 /* control_apply.c: likewise. */
 int control_apply(struct varlink_call *call, struct json_object *parameters, void *userdata);

@@ -1,32 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Changing the policy in a domain's own metadata. The hypervisor may take its time for that, so
- * each change has a thread and a connection of its own; the loop answers the call when it is done.
- * A few at most are under way. The thread touches nothing but its change, so that one that hangs
- * can be left behind at the end of the process.
+ * each change has a thread and a connection of its own. A few at most are under way.
  */
 #include "agent/control_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <json-c/json.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/loop.h"
 #include "agent/migration_json.h"
 #include "policy/cleanup.h"
 
 enum { CHANGES_MAX = 8 };
 
 struct change {
+    struct control_work work; /* first */
     struct control *control;
     struct varlink_call *call;
     struct hv_domain domain;
     char *uri;
-    int done_fd;
     struct metadata set; /* its fields, and its labels if sets_labels */
     bool sets_labels;
     uint32_t unset;
@@ -80,9 +74,9 @@ static int apply(struct change *ch, struct hv_watch *watch)
     return r;
 }
 
-static void *change_main(void *arg)
+static void run_change(struct control_work *work)
 {
-    struct change *ch = arg;
+    struct change *ch = (struct change *)work;
     struct hv_watch *watch;
 
     ch->result = hv_watch_open(ch->uri, ch->domain.uuid, &watch);
@@ -92,9 +86,6 @@ static void *change_main(void *arg)
         ch->result = apply(ch, watch);
         hv_watch_close(watch);
     }
-    if (write(ch->done_fd, &ch, sizeof(ch)) != sizeof(ch))
-        return NULL; /* the daemon is ending */
-    return NULL;
 }
 
 static int finish(struct change *ch)
@@ -129,15 +120,11 @@ static int finish(struct change *ch)
     }
 }
 
-static void on_done(int fd, unsigned events, void *opaque)
+static void end_change(struct control_work *work)
 {
-    struct control *c = opaque;
-    struct change *ch;
+    struct change *ch = (struct change *)work;
 
-    (void)events;
-    if (read(fd, &ch, sizeof(ch)) != sizeof(ch))
-        return;
-    c->changes--;
+    ch->control->changes--;
     finish(ch);
     free_change(ch);
 }
@@ -190,19 +177,16 @@ static int take_change(struct change *ch, struct json_object *parameters)
 static int start(struct change *ch)
 {
     struct control *c = ch->control;
-    pthread_t thread;
     int r;
 
     ch->uri = strdup(c->env.uri);
     if (!ch->uri)
         return -ENOMEM;
-    ch->done_fd = c->done[1];
-    r = pthread_create(&thread, NULL, change_main, ch);
-    if (r != 0)
-        return -r;
-    pthread_detach(thread);
-    c->changes++;
-    return 0;
+    ch->work = (struct control_work){.run = run_change, .done = end_change};
+    r = control_work_start(c, &ch->work);
+    if (r == 0)
+        c->changes++;
+    return r;
 }
 
 int control_change_metadata(struct varlink_call *call, struct json_object *parameters,
@@ -233,23 +217,4 @@ int control_change_metadata(struct varlink_call *call, struct json_object *param
     if (r < 0)
         free_change(ch);
     return r;
-}
-
-int control_metadata_init(struct control *c)
-{
-    if (pipe2(c->done, O_CLOEXEC) < 0)
-        return -errno;
-    c->done_watch = loop_add_fd(c->done[0], POLLIN, on_done, c);
-    return c->done_watch < 0 ? c->done_watch : 0;
-}
-
-void control_metadata_end(struct control *c)
-{
-    if (c->done_watch >= 0)
-        loop_remove_fd(c->done_watch);
-    /* A thread that still hangs will write to it. */
-    for (unsigned i = 0; i < 2 && c->changes == 0; i++) {
-        if (c->done[i] >= 0)
-            close(c->done[i]);
-    }
 }

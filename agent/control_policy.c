@@ -11,30 +11,36 @@
 #include "agent/migration_json.h"
 #include "policy/units.h"
 
+struct json_object *control_fields(const struct policy *policy)
+{
+    struct json_object *fields = json_object_new_array();
+    char value[64];
+
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        struct json_object *field = json_object_new_object();
+
+        policy_value_format((enum policy_field)i, policy->values.v[i], value, sizeof(value));
+        json_add_text(field, "name", policy_field_info((enum policy_field)i)->name);
+        json_add_text(field, "value", value);
+        json_add_text(field, "source", policy->source[i]);
+        json_object_array_add(fields, field);
+    }
+    return fields;
+}
+
 int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
                           const struct hv_domain *domain)
 {
     struct json_object *o = json_object_new_object();
-    struct json_object *fields = json_object_new_array();
     struct metadata metadata;
     struct policy policy;
-    char value[64];
 
     policies_get_metadata(c->env.policies, domain->uuid, &metadata);
     policies_resolve(c->env.policies, domain->name, domain->uuid, &policy);
     watchers_overlay(c->env.watchers, domain->uuid, &policy);
-    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
-        struct json_object *field = json_object_new_object();
-
-        policy_value_format((enum policy_field)i, policy.values.v[i], value, sizeof(value));
-        json_add_text(field, "name", policy_field_info((enum policy_field)i)->name);
-        json_add_text(field, "value", value);
-        json_add_text(field, "source", policy.source[i]);
-        json_object_array_add(fields, field);
-    }
     json_add_text(o, "vm", domain->name);
     json_add_text(o, "uuid", domain->uuid);
-    json_add(o, "fields", fields);
+    json_add(o, "fields", control_fields(&policy));
     json_add_text(o, "labels", metadata.labels[0] ? metadata.labels : NULL);
     json_add_text(o, "metadata_error", metadata.error[0] ? metadata.error : NULL);
     return control_answer(c, call, method, o);
@@ -62,9 +68,8 @@ int control_refuse_value(struct control *c, struct varlink_call *call, enum meth
     return -EINVAL;
 }
 
-/* Reads all fields before anything is stored. When that fails the call has been answered. */
-static int take_fields(struct control *c, struct varlink_call *call, struct json_object *parameters,
-                       struct policy_layer *ret)
+int control_take_fields(struct control *c, struct varlink_call *call, enum method method,
+                        struct json_object *parameters, struct policy_layer *ret)
 {
     struct json_object *fields;
 
@@ -82,12 +87,12 @@ static int take_fields(struct control *c, struct varlink_call *call, struct json
         if (json_object_is_type(value, json_type_string) && policy_field_find(name, &field) == 0 &&
             policy_layer_set(ret, field, text, &expected) == 0)
             continue;
-        return control_refuse_value(c, call, METHOD_SET, name, text, expected);
+        return control_refuse_value(c, call, method, name, text, expected);
     }
     return 0;
 }
 
-/* Where an override goes, and its end on the wall clock, 0: none. As take_fields(). */
+/* Where an override goes, and its end on the wall clock, 0: none. As control_take_fields(). */
 static int take_kind(struct control *c, struct varlink_call *call, struct json_object *parameters,
                      enum policies_kind *ret_kind, int64_t *ret_expires_s)
 {
@@ -125,7 +130,7 @@ int control_set(struct varlink_call *call, struct json_object *parameters, void 
 
     if (control_check_admin(c, call, METHOD_SET, parameters) < 0 ||
         control_take_vm(c, call, METHOD_SET, parameters, &domain) < 0 ||
-        take_fields(c, call, parameters, &layer) < 0 ||
+        control_take_fields(c, call, METHOD_SET, parameters, &layer) < 0 ||
         take_kind(c, call, parameters, &kind, &expires_s) < 0)
         return 0;
     snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);

@@ -244,6 +244,12 @@ static struct dirty_curve first_curve(double tau_s, double x_bytes, double kappa
                                 .kappa = kappa_tau / tau_s};
 }
 
+void estimator_add_point(struct estimator *e, double tau_s, double unique_bytes)
+{
+    add_point(e, tau_s, fmax(unique_bytes, 4096), 1);
+    fit(e);
+}
+
 /* A sync ended a pass: turn it into a point of the dirty curve. */
 static void end_pass(struct estimator *e, double seconds, double x_bytes, double left_bytes)
 {

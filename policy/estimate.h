@@ -105,6 +105,12 @@ void estimator_init(struct estimator *e);
  */
 bool estimator_add(struct estimator *e, const struct sample *s);
 
+/*
+ * Takes a point of the dirty curve that was measured otherwise, before a migration; the curves of
+ * e->now follow. The longest first: what is added later counts more.
+ */
+void estimator_add_point(struct estimator *e, double tau_s, double unique_bytes);
+
 /* Unique bytes dirtied in `tau_s` seconds of guest CPU time from a clean bitmap. */
 double dirty_curve_at(const struct dirty_curve *curve, double tau_s);
 

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a migration would be like, before it is started.
+ *
+ * Theory of operation
+ *
+ * The hypervisor measures the unique bytes the guest dirties in 1, 2, 4 ... seconds: points of the
+ * curve that estimate.h fits to the passes of a migration. They are fitted likewise. From them a
+ * model of the guest is made (policy/model.h), on which migrations are run in virtual time: with
+ * nobody acting, with a longer downtime alone, with a throttle alone, and under a policy, by the
+ * controller that would decide about the real one.
+ *
+ * Between the measured points the modelled curve is straight. Below the shortest one, where nothing
+ * can be measured and where a throttled guest works, it is as the fit has it. Each migration is run
+ * a few times, of which the middle one is told, and on the slow and the fast curve of the estimate
+ * too, for a spread.
+ *
+ * Pure but for predict_measure(); thread-safe.
+ */
+#ifndef MIGPOLICY_PREDICT_H
+#define MIGPOLICY_PREDICT_H
+
+#include "agent/wakeup.h"
+#include "policy/controller.h"
+#include "policy/model.h"
+
+enum { PREDICT_POINTS = 6, PREDICT_ACTIONS_MAX = 16, PREDICT_WHY_MAX = 256 };
+
+/* What was measured, and what it is to be sent over. */
+struct predict_facts {
+    double memory_bytes;
+    double used_bytes; /* of it not zero, at most */
+    unsigned vcpus;
+    double vcpu_busy[MODEL_VCPUS_MAX]; /* CPUs used by each: 0..1 */
+    double downtime_limit_s;
+    double flush_s;
+    double speed_limit_bps; /* of the migration; 0: none */
+    double bandwidth_bps;
+    unsigned points; /* by length */
+    struct model_point point[PREDICT_POINTS];
+};
+
+struct predict_action {
+    double at_s;
+    bool applied; /* false: the policy only observes */
+    struct action action;
+};
+
+enum predict_kind {
+    PREDICT_POLICY,
+    PREDICT_WAIT,
+    PREDICT_DOWNTIME,
+    PREDICT_THROTTLE,
+    PREDICT_KINDS,
+};
+
+/* One migration, as it would go. */
+struct predict_course {
+    enum model_state state; /* MODEL_RUNNING: it does not end */
+    double seconds;         /* until its end, or for so long it was run */
+    double earliest_s;      /* the spread; INFINITY: it may not end */
+    double latest_s;
+    double downtime_s;
+    double work_lost_s;
+    double throttled_s;
+    double least_share; /* of a CPU that a vCPU was left, 1: none was throttled */
+    double downtime_limit_s;
+    unsigned actions;
+    struct predict_action action[PREDICT_ACTIONS_MAX];
+};
+
+struct prediction {
+    struct estimate estimate; /* its curves */
+    double plateau_bytes;     /* where passes stop shrinking */
+    struct predict_course course[PREDICT_KINDS];
+};
+
+const char *predict_kind_name(enum predict_kind kind);
+
+/*
+ * Is another period to be measured, twice as long as the last one? The plateau lies where the guest
+ * dirties in a period what the link carries in it: as long as it dirties more.
+ */
+bool predict_wants_more(const struct predict_facts *facts);
+
+/* `policy` must be finished. Takes up to a second of CPU time. */
+void predict(const struct predict_facts *facts, const struct policy_values *policy,
+             struct prediction *ret);
+
+/*
+ * Measures a running domain that does not migrate, which takes 7 to 63 seconds; wakeup_end() on
+ * `wake` cuts it short. `bandwidth_bps` is what the link carries, 0: the migration speed limit, if
+ * there is one, else `otherwise_bps`, which may be 0 too. *ret_source names which it was.
+ * Returns 0; -EPERM (not now, or not without a bandwidth), -ECANCELED, or as of hypervisor.h, with
+ * the reason in `why`.
+ */
+int predict_measure(const char *uri, const char *uuid, struct wakeup *wake, double bandwidth_bps,
+                    double otherwise_bps, struct predict_facts *ret, const char **ret_source,
+                    char why[PREDICT_WHY_MAX]);
+
+#endif

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What migrating would be like, measured and told before; and then it is."""
+
+import json
+import subprocess
+import threading
+import time
+
+import pytest
+from simhost import MIGPOLICY, Host, calm, domain
+
+LINK = "--bandwidth=800Mbit/s"
+RULES = [{"name": "raised", "policy": {"max_downtime": "4s"}},
+         {"name": "slowed", "policy": {"allow_throttle": "yes"}}]
+
+
+def predict(host, *args):
+    return subprocess.run([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", "--json",
+                           "predict", *args], capture_output=True, text=True, timeout=60)
+
+
+def course(reply, kind):
+    return next(c for c in reply["courses"] if c["kind"] == kind)
+
+
+def wait_listed(host):
+    host.wait(lambda: "connected" in host.log(), 10)
+
+
+@pytest.fixture(scope="module")
+def told():
+    """Three predictions at once, and what came of it."""
+    vms = [calm("calm", start="30s"), domain("raised", start="30s"),
+           domain("slowed", start="30s", ram="1GiB", hot="600MiB", rate="250MB/s")]
+    with Host(vms, RULES) as host:
+        wait_listed(host)
+        replies = {}
+        threads = [threading.Thread(target=lambda n=n: replies.update({n: predict(host, n, LINK)}))
+                   for n in ("calm", "raised", "slowed")]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not host.events("completed"), "the predictions took until the migrations ended"
+        host.wait(lambda: len(host.completed()) == 3, 60)
+        yield ({n: json.loads(r.stdout) for n, r in replies.items()},
+               {(e["name"], e["what"]): e["value"] for e in host.events()})
+
+
+@pytest.mark.parametrize("name", ["calm", "raised", "slowed"])
+def test_total_time_and_downtime_come_within_a_quarter(told, name):
+    replies, happened = told
+    policy = course(replies[name], "policy")
+    assert policy["outcome"] == "completed"
+    for key, what in (("elapsed_seconds", "completed"), ("downtime_seconds", "downtime")):
+        assert policy[key] == pytest.approx(happened[name, what], rel=0.25), what
+
+
+def test_what_would_help_is_told(told):
+    replies, _ = told
+    assert course(replies["calm"], "wait")["outcome"] == "completed"
+    assert course(replies["slowed"], "wait")["outcome"] == "running"
+    assert course(replies["slowed"], "throttle")["cpu_limit_ratio"] < 1
+    assert course(replies["raised"], "downtime")["downtime_limit_seconds"] > 1
+    assert [a["action"] for a in course(replies["slowed"], "policy")["actions"]][0] == "throttle"
+
+
+def test_longer_periods_are_measured_while_it_dirties_more_than_is_sent(told):
+    replies, _ = told
+    assert [p["seconds"] for p in replies["calm"]["measured"]] == [1, 2, 4]
+    assert [p["seconds"] for p in replies["slowed"]["measured"]] == [1, 2, 4, 8]
+
+
+def test_flags_and_a_file_change_the_policy(tmp_path):
+    (tmp_path / "policy.json").write_text('{"max_downtime": "3s"}')
+    with Host([domain("vm", start="1h")], [{"name": "*", "policy": {"allow_throttle": "yes"}}],
+              time_factor=50) as host:
+        wait_listed(host)
+        fields = [{f["name"]: f["value"] for f in json.loads(r.stdout)["fields"]} for r in (
+            predict(host, "vm", LINK, "--min-cpu=40%"),
+            predict(host, "vm", LINK, "--policy", tmp_path / "policy.json"))]
+        assert (fields[0]["allow_throttle"], fields[0]["min_cpu"]) == ("yes", "40%")
+        assert (fields[1]["allow_throttle"], fields[1]["max_downtime"]) == ("no", "3s")
+
+
+def test_the_speed_limit_and_then_the_last_migration_stand_in_for_a_bandwidth():
+    vms = [calm("first"), calm("limited", start="1h", speed_limit="50MiB/s"),
+           calm("next", start="1h")]
+    with Host(vms, [], time_factor=50) as host:
+        wait_listed(host)
+        limited = json.loads(predict(host, "limited").stdout)
+        assert limited["bandwidth_source"] == "speed-limit"
+        assert limited["bandwidth_bytes_per_second"] == 50 * 2**20
+        host.wait(host.completed, 30)
+        host.wait(lambda: host.status("--all"), 10)
+        after = json.loads(predict(host, "next").stdout)
+        assert after["bandwidth_source"] == "last-migration"
+        assert after["bandwidth_bytes_per_second"] == pytest.approx(100e6, rel=0.1)
+
+
+def test_refused_with_the_reason():
+    vms = [domain("migrating", start="0s"), calm("idle", start="1h"), calm("soon", start="4s")]
+    with Host(vms, [], time_factor=2) as host:
+        wait_listed(host)
+        host.wait(lambda: host.status(), 10)
+        unknown = predict(host, "no-such-vm", LINK)
+        assert (unknown.returncode, "no VM" in unknown.stderr) == (4, True)
+        migrating = predict(host, "migrating", LINK)
+        assert (migrating.returncode, "is migrating" in migrating.stderr) == (6, True)
+        bad = predict(host, "idle", "--bandwidth=fast")
+        assert (bad.returncode, "--bandwidth" in bad.stderr) == (2, True)
+        caught = predict(host, "soon", LINK)  # its migration starts while it is measured
+        assert (caught.returncode, "migrating" in caught.stderr) == (6, True)
+
+
+def test_one_at_a_time_and_the_daemon_goes_on_meanwhile():
+    with Host([calm("vm", start="1h")], [], time_factor=2) as host:
+        wait_listed(host)
+        first = subprocess.Popen([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy",
+                                  "predict", "vm", LINK], stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        began = time.monotonic()
+        second = predict(host, "vm", LINK)
+        host.status()
+        assert time.monotonic() - began < 2
+        assert (second.returncode, "under way" in second.stderr) == (6, True)
+        assert first.wait(20) == 0
+        # One who leaves gives up what he asked for.
+        third = subprocess.Popen(first.args, stdout=subprocess.DEVNULL)
+        time.sleep(0.5)
+        third.kill()
+        third.wait()
+        time.sleep(0.5)
+        assert predict(host, "vm", LINK).returncode == 0
+
+
+def test_stopping_does_not_wait_for_it():
+    with Host([calm("vm", start="1h")], []) as host:
+        wait_listed(host)
+        client = subprocess.Popen([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", "predict",
+                                   "vm", LINK], stderr=subprocess.PIPE, text=True)
+        time.sleep(0.3)
+        began = time.monotonic()
+        assert host.stop() == 0
+        assert time.monotonic() - began < 2
+        assert client.wait(5) != 0
