@@ -62,7 +62,8 @@
 #define OVERHEAD_SPARE_S 0.1
 /* What a guest dirties may fall by this much any time. */
 #define MAY_CHANGE 0.1
-/* Syncs in a row, and the time, for which the likeliest forecast must fail. */
+/* Syncs in a row, and the time, for which the likeliest forecast must fail, or the remainder be
+   flat whatever is forecast. */
 #define DOUBT_SYNCS 3
 #define DOUBT_S     2.0
 
@@ -77,6 +78,7 @@ struct outlook {
     int64_t deadline_ns; /* since the start; POLICY_NONE: none */
     double left_s;       /* until the deadline; INFINITY: none, or it has passed */
     double ceiling_s;
+    double flat_speed; /* the remainder has been flat at this speed, and at the limit in force */
 };
 
 const char *alternative_name(enum alternative_kind kind)
@@ -157,9 +159,15 @@ static double overhead_s(const struct outlook *o)
     return CONTROLLER_OVERHEAD_S + seconds(o->s->flush_ns);
 }
 
+/* What has been seen not to end is not forecast to end, whatever the curve says. */
 static struct forecast forecast_at(const struct outlook *o, const struct dirty_curve *curve,
                                    double speed, double limit_s)
 {
+    if (speed >= o->flat_speed && limit_s <= seconds(o->s->downtime_limit_ns))
+        return (struct forecast){
+            .plateau_bytes = o->e->last_x_bytes,
+            .downtime_s = o->e->last_x_bytes / o->e->drain_bps + overhead_s(o),
+        };
     return forecast_run(o->e, &(struct forecast_case){
                                   .curve = curve,
                                   .speed = speed,
@@ -606,6 +614,7 @@ static void add_release(struct decision *d, enum reason reason)
 struct before {
     int64_t now_ns; /* 0: nothing */
     double cpu_share;
+    int64_t downtime_limit_ns;
     uint64_t processed_bytes;
     unsigned passes;
     double lost_s;
@@ -627,6 +636,11 @@ static void account(struct controller *c, const struct sample *s, const struct b
         c->throttled_passes = 0;
     }
     c->passes_since_downtime += new_pass;
+    if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||
+        (new_pass && e->last_x_bytes < FLAT * e->prev_x_bytes))
+        c->flat_syncs = 0;
+    else if (new_pass && c->flat_syncs++ == 0)
+        c->flat_ns = s->now_ns;
     /* Before the RAM phase nothing remains, and nothing is stalled: storage is being copied. */
     if (s->total_bytes == 0)
         return;
@@ -1109,14 +1123,21 @@ void controller_step(struct controller *c, const struct policy_values *policy,
 {
     const struct estimate *e = &c->estimator.now;
     const struct sample *last = &c->estimator.last;
-    struct before before = {last->now_ns, last->cpu_share, last->processed_bytes, e->passes,
-                            e->lost_s};
+    struct before before = {
+        .now_ns = last->now_ns,
+        .cpu_share = last->cpu_share,
+        .downtime_limit_ns = last->downtime_limit_ns,
+        .processed_bytes = last->processed_bytes,
+        .passes = e->passes,
+        .lost_s = e->lost_s,
+    };
     struct decision d = {.course.downtime_s = NAN,
                          .earliest_s = INFINITY,
                          .latest_s = INFINITY,
                          .chosen = c->last.chosen,
                          .apply = policy->v[POLICY_MODE] == MODE_ENFORCE};
-    struct outlook o = {.e = e, .policy = policy, .s = s, .left_s = INFINITY};
+    struct outlook o = {
+        .e = e, .policy = policy, .s = s, .left_s = INFINITY, .flat_speed = INFINITY};
 
     if (estimator_add(&c->estimator, s)) {
         controller_init(c);
@@ -1132,6 +1153,9 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         o.left_s = seconds(o.deadline_ns - s->elapsed_ns);
     if (policy->v[POLICY_MAX_DOWNTIME] != POLICY_NONE)
         o.ceiling_s = seconds(policy->v[POLICY_MAX_DOWNTIME]);
+
+    if (c->flat_syncs >= DOUBT_SYNCS && seconds(s->now_ns - c->flat_ns) >= DOUBT_S)
+        o.flat_speed = fmin(e->speed, estimate_speed_at(e, s->cpu_share));
 
     if (step_final(c, &o, &d)) {
         c->last = *ret = d;

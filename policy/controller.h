@@ -119,6 +119,8 @@ struct controller {
     double doubt_bytes;        /* remaining after the sync the doubt began with, and when */
     int64_t doubt_ns;
     unsigned doubtful_syncs; /* in a row that say it would not end */
+    int64_t flat_ns;         /* since when the remainder has been flat, and for how many syncs */
+    unsigned flat_syncs;
     unsigned hopeless_syncs;
     unsigned throttled_passes;    /* whole passes under the present throttle */
     enum reason latched[ACTIONS]; /* why never to do it (again), REASON_NONE: no such reason */
