@@ -8,6 +8,7 @@
 
 /* libvirt's own bound on the downtime limit. */
 #define DOWNTIME_LIMIT_MAX_S 2000.0
+#define DOWNTIME_LIMIT_MIN_S 0.001
 /* QEMU measures the link over 100 ms; its threshold swings by about this much around ours. */
 #define DOWNTIME_MARGIN      1.04
 #define DOWNTIME_MARGIN_STEP 1.06
@@ -75,6 +76,7 @@ struct outlook {
     const struct estimate *e;
     const struct policy_values *policy;
     const struct sample *s;
+    bool new_policy;     /* not the one the last decision was made by */
     int64_t deadline_ns; /* since the start; POLICY_NONE: none */
     double left_s;       /* until the deadline; INFINITY: none, or it has passed */
     double ceiling_s;
@@ -156,7 +158,7 @@ static double seconds(int64_t ns)
 /* The part of the blackout that no downtime limit knows of. */
 static double overhead_s(const struct outlook *o)
 {
-    return CONTROLLER_OVERHEAD_S + seconds(o->s->flush_ns);
+    return CONTROLLER_OVERHEAD_S + fmax(seconds(o->s->flush_ns), 0);
 }
 
 /* What has been seen not to end is not forecast to end, whatever the curve says. */
@@ -260,7 +262,8 @@ static bool half_time_over(const struct outlook *o)
 static double least_downtime(const struct outlook *o, const struct dirty_curve *curve, double speed,
                              double max_s)
 {
-    double low = seconds(o->s->downtime_limit_ns);
+    /* A search by ratios does not get away from 0. */
+    double low = fmax(seconds(o->s->downtime_limit_ns), DOWNTIME_LIMIT_MIN_S);
     double high = max_s;
 
     if (forecast_at(o, curve, speed, low).ends)
@@ -365,7 +368,8 @@ static struct alternative try_compression_cache(const struct controller *c, cons
 {
     struct alternative a = may(o, ACTION_COMPRESSION_CACHE);
     int64_t now = (int64_t)o->s->compression_cache_bytes;
-    int64_t max = o->policy->v[POLICY_MAX_COMPRESSION_CACHE];
+    int64_t ceiling = o->policy->v[POLICY_MAX_COMPRESSION_CACHE];
+    int64_t max = ceiling == POLICY_NONE ? INT64_MAX : ceiling;
     double wanted = o->e->hot_bytes * CACHE_MARGIN;
 
     a.reason = c->latched[ACTION_COMPRESSION_CACHE];
@@ -376,7 +380,7 @@ static struct alternative try_compression_cache(const struct controller *c, cons
         return a;
     /* QEMU takes powers of two only. */
     a.cache_bytes = now;
-    while ((double)a.cache_bytes < wanted && (max == POLICY_NONE || a.cache_bytes <= max / 2))
+    while ((double)a.cache_bytes < wanted && a.cache_bytes <= max / 2)
         a.cache_bytes *= 2;
     a.works = a.cache_bytes > now;
     a.reason = a.works ? REASON_CACHE_WORTH_A_TRY : REASON_CACHE_LARGE_ENOUGH;
@@ -437,6 +441,12 @@ static double step_towards(const struct outlook *o, double needed)
     return sqrt(fmax(hoped, DOWNTIME_STEP_MIN * limit_s) * needed);
 }
 
+/* In hundredths of a second; none at all would never end a migration. */
+static int64_t limit_ns(double limit_s)
+{
+    return (int64_t)fmax(limit_s * 100, 1) * (NS_PER_S / 100);
+}
+
 static struct alternative try_downtime(const struct controller *c, const struct outlook *o)
 {
     struct alternative a = may(o, ACTION_DOWNTIME);
@@ -467,7 +477,7 @@ static struct alternative try_downtime(const struct controller *c, const struct 
             needed = step;
         }
     }
-    a.downtime_ns = (int64_t)(needed * 100) * (NS_PER_S / 100);
+    a.downtime_ns = limit_ns(needed);
     a.works = a.forecast.ends;
     if (a.approved && needed > usable_ceiling(o)) {
         a.approved = false;
@@ -489,15 +499,15 @@ static void hope_for_downtime(const struct controller *c, const struct outlook *
     double limit_s = usable_ceiling(o);
     struct forecast hoped = forecast_at(o, &o->e->slow, 1, limit_s);
 
-    if (a->approved || o->ceiling_s <= 0 || !hoped.ends ||
-        c->latched[ACTION_DOWNTIME] != REASON_NONE)
+    if (a->approved || limit_s <= fmax(seconds(o->s->downtime_limit_ns), DOWNTIME_LIMIT_MIN_S) ||
+        !hoped.ends || c->latched[ACTION_DOWNTIME] != REASON_NONE)
         return;
     *a = (struct alternative){
         .approved = true,
         .works = true,
         .reason = REASON_DOWNTIME_WORTH_A_TRY,
         .share = 1,
-        .downtime_ns = (int64_t)(limit_s * 100) * (NS_PER_S / 100),
+        .downtime_ns = limit_ns(limit_s),
         .forecast = hoped,
     };
 }
@@ -549,7 +559,7 @@ static struct alternative try_throttle(const struct controller *c, const struct 
 
             if (needed > limit_s)
                 limit_s = fmin(needed * c->downtime_margin, max_s);
-            a.downtime_ns = (int64_t)(limit_s * 100) * (NS_PER_S / 100);
+            a.downtime_ns = limit_ns(limit_s);
         }
         spread = spread_at(o, speed, limit_s);
         /* A throttle is worth a try until throttled passes have shown what it does. */
@@ -677,7 +687,9 @@ static unsigned steps_to(const struct outlook *o, enum alternative_kind kind,
         out[n++] = (struct action){.kind = ACTION_SUSPEND};
         break;
     default:
-        if (fabs((double)a->downtime_ns - limit) > DOWNTIME_DEADBAND * limit)
+        /* What others set above the ceiling may be left, but is not set by us. */
+        if (kind != ALT_THROTTLE && a->downtime_ns <= o->policy->v[POLICY_MAX_DOWNTIME] &&
+            fabs((double)a->downtime_ns - limit) > DOWNTIME_DEADBAND * limit)
             out[n++] = (struct action){.kind = ACTION_DOWNTIME, .downtime_ns = a->downtime_ns};
         if (a->share < s->cpu_share - SHARE_DEADBAND ||
             (gentle && a->share < 1 && a->share > s->cpu_share + SHARE_DEADBAND))
@@ -864,14 +876,15 @@ static void step_precopy_limit(struct controller *c, const struct outlook *o, st
     static const enum alternative_kind ways[] = {ALT_DOWNTIME, ALT_SUSPEND};
     int64_t passes = o->policy->v[POLICY_PRECOPY_ITERATIONS];
     int64_t bytes = o->policy->v[POLICY_PRECOPY_THRESHOLD];
-    double limit_s = o->e->last_x_bytes / o->e->transfer_bps * SPEED_MARGIN;
+    double limit_s =
+        fmax(o->e->last_x_bytes / o->e->transfer_bps * SPEED_MARGIN, DOWNTIME_LIMIT_MIN_S);
     struct alternative *a = &d->alternative[ALT_DOWNTIME];
 
     if (!o->s->at_sync || !((passes != POLICY_NONE && o->e->passes >= (unsigned)passes) ||
                             (bytes != POLICY_NONE && o->e->last_x_bytes <= (double)bytes)))
         return;
     *a = may(o, ACTION_DOWNTIME);
-    a->approved = limit_s <= usable_ceiling(o);
+    a->approved = a->approved && limit_s <= usable_ceiling(o);
     a->reason = c->latched[ACTION_DOWNTIME];
     a->works = a->reason == REASON_NONE;
     a->downtime_ns = (int64_t)fmax(limit_s * 1e9, (double)o->s->downtime_limit_ns);
@@ -973,9 +986,12 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
             d->verdict = VERDICT_HELPED;
             d->reason = REASON_IN_FORCE;
         }
-        d->n_proposed = c->last.n_proposed;
-        memcpy(d->proposed, c->last.proposed, sizeof(d->proposed));
-        d->asked = c->last.asked;
+        /* But a question is withdrawn when the policy it came from is not in force any more. */
+        if (!o->new_policy) {
+            d->n_proposed = c->last.n_proposed;
+            memcpy(d->proposed, c->last.proposed, sizeof(d->proposed));
+            d->asked = c->last.asked;
+        }
         return;
     }
     if (choose(c, o, d)) {
@@ -1010,7 +1026,7 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
 
     show_course(o, d);
     /* Between syncs there is no new evidence for anything else. */
-    if (s->at_sync || !c->last.alternatives_known || is_answered(c, o)) {
+    if (s->at_sync || !c->last.alternatives_known || is_answered(c, o) || o->new_policy) {
         c->sure = !ends_with_less(o, limit_s);
         try_all(c, o, d);
     } else {
@@ -1137,7 +1153,13 @@ void controller_step(struct controller *c, const struct policy_values *policy,
                          .chosen = c->last.chosen,
                          .apply = policy->v[POLICY_MODE] == MODE_ENFORCE};
     struct outlook o = {
-        .e = e, .policy = policy, .s = s, .left_s = INFINITY, .flat_speed = INFINITY};
+        .e = e,
+        .policy = policy,
+        .s = s,
+        .new_policy = memcmp(policy, &c->last_policy, sizeof(*policy)) != 0,
+        .left_s = INFINITY,
+        .flat_speed = INFINITY,
+    };
 
     if (estimator_add(&c->estimator, s)) {
         controller_init(c);
@@ -1178,4 +1200,5 @@ void controller_step(struct controller *c, const struct policy_values *policy,
     for (unsigned i = 0; d.apply && i < d.n_actions; i++)
         remember(c, &d.action[i], s);
     c->last = *ret = d;
+    c->last_policy = *policy;
 }

@@ -113,6 +113,7 @@ static inline bool decision_applies(const struct decision *d, unsigned action)
 struct controller {
     struct estimator estimator;
     struct decision last;
+    struct policy_values last_policy; /* which that was made by */
     int64_t job_started_ns;    /* monotonic clock */
     int64_t plateau_since_ns;  /* 0: none */
     int64_t hopeless_since_ns; /* 0: not */
