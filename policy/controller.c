@@ -620,6 +620,15 @@ static void add_release(struct decision *d, enum reason reason)
     add_action(d, (struct action){.kind = ACTION_RELEASE, .reason = reason, .share = 1});
 }
 
+/* Passes that end as they began, as far above the switchover, are a plateau, whatever a curve
+   through them would allow. */
+static bool is_flat(const struct estimate *e, const struct sample *s)
+{
+    double enough = e->transfer_bps * seconds(s->downtime_limit_ns);
+
+    return e->last_x_bytes - enough > FLAT * (e->prev_x_bytes - enough);
+}
+
 /* What was known before the present sample. */
 struct before {
     int64_t now_ns; /* 0: nothing */
@@ -647,7 +656,7 @@ static void account(struct controller *c, const struct sample *s, const struct b
     }
     c->passes_since_downtime += new_pass;
     if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||
-        (new_pass && e->last_x_bytes < FLAT * e->prev_x_bytes))
+        (new_pass && !is_flat(e, s)))
         c->flat_syncs = 0;
     else if (new_pass && c->flat_syncs++ == 0)
         c->flat_ns = s->now_ns;
@@ -947,12 +956,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     const struct sample *s = o->s;
     const int64_t *p = o->policy->v;
     const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
-    double enough = o->e->transfer_bps * seconds(s->downtime_limit_ns);
-    /* Passes that end as they began, as far above the switchover, are a plateau, whatever a curve
-       through them would allow. */
-    bool flat =
-        o->e->passes >= 2 && o->e->last_x_bytes - enough > FLAT * (o->e->prev_x_bytes - enough);
-    bool sure = flat || c->sure;
+    bool sure = (o->e->passes >= 2 && is_flat(o->e, s)) || c->sure;
     bool late = has_acted(c, s) && half_time_over(o);
     bool pressed = late || (throttle->works && o->left_s < PRESSED * throttle->forecast.seconds);
 
