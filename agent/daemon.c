@@ -317,7 +317,7 @@ static int reload(void *opaque, struct config_error *ret_err)
         log_error("%s; the configuration in force is kept", ret_err->text);
     } else {
         policies_reload(d->policies, &config);
-        log_info("configuration reloaded (rules only; other settings need a restart)");
+        log_info("configuration reloaded (policies only; other settings need a restart)");
     }
     sd_notify(0, "READY=1");
     return r;

@@ -210,7 +210,9 @@ static int serve(struct monitor *m, struct hv_link *link)
     int r = 0;
 
     /* What changed while there was no connection nobody told. */
-    m->n_read = 0;
+    pthread_mutex_lock(&m->lock);
+    m->n_stale = STALE_MAX + 1;
+    pthread_mutex_unlock(&m->lock);
     if (read_list(m, link) == 0) {
         find_running(m, link);
         read_metadata(m, link);
