@@ -128,6 +128,9 @@ int cli_status(const struct cli *cli)
         cli_table_print(cli_status_table(cli, migrations));
     else if (!cli->quiet)
         cli_line(cli->all ? "no migrations" : "no migrations (-a lists those that have ended)");
+    if (cli_string(reply, "host_paused_by") && !cli->quiet)
+        cli_fail(CLI_OK, "the host is paused by %s, so nothing is done; migpolicy resume ends it",
+                 cli_string(reply, "host_paused_by"));
     if (cli_is(reply, "libvirt_connected", false) && !cli->quiet)
         cli_fail(CLI_OK, "migpolicyd has no connection to libvirt, so this may be incomplete; is "
                          "libvirtd running?");

@@ -17,8 +17,9 @@
 enum result { RESULT_OK, RESULT_DENIED, RESULT_ERROR };
 
 const char *const control_method_names[] = {
-    "Status", "Explain", "Show",    "Set",     "Unset", "History", "ChangeMetadata",
-    "Apply",  "Reload",  "Pending", "Approve", "Deny",  "Predict", NULL};
+    "Status",         "Explain", "Show",   "Set",     "Unset",   "History",
+    "ChangeMetadata", "Apply",   "Reload", "Pending", "Approve", "Deny",
+    "Predict",        "Pause",   "Resume", "Release", NULL};
 const char *const control_result_names[] = {"ok", "denied", "error", NULL};
 
 /* ---- answering ---- */
@@ -177,6 +178,7 @@ static int on_status(struct varlink_call *call, struct json_object *parameters, 
     struct json_object *ended = NULL;
     struct hv_domain domain;
     const char *vm = control_text(parameters, "vm");
+    char who[PAUSED_WHO_MAX];
     int64_t now = monotonic_ns();
     size_t count = 0;
 
@@ -193,6 +195,8 @@ static int on_status(struct varlink_call *call, struct json_object *parameters, 
             json_object_array_add(migrations, migration_to_json(&list[i], now));
     }
     json_add(o, "libvirt_connected", json_object_new_boolean(monitor_connected(c->env.monitor)));
+    json_add_text(o, "host_paused_by", paused_is(c->env.paused, NULL, who) ? who : NULL);
+    json_add_count(o, "paused_vms", paused_count(c->env.paused));
     json_add(o, "migrations", migrations);
     return control_answer(c, call, METHOD_STATUS, o);
 }
@@ -247,6 +251,9 @@ static const struct varlink_method methods[] = {
     {"Approve", control_approve},
     {"Deny", control_deny},
     {"Predict", control_predict},
+    {"Pause", control_pause},
+    {"Resume", control_resume},
+    {"Release", control_release},
     {NULL, NULL},
 };
 

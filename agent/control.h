@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "agent/monitor.h"
+#include "agent/paused.h"
 #include "agent/policies.h"
 #include "agent/record.h"
 #include "agent/watchers.h"
@@ -25,6 +26,7 @@ struct control_env {
     gid_t socket_gid; /* (gid_t)-1: the socket is for root alone */
     gid_t admin_gid;  /* (gid_t)-1: root alone changes policies */
     struct policies *policies;
+    struct paused *paused;
     struct watchers *watchers;
     struct monitor *monitor;
     struct metrics *metrics;

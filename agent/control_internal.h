@@ -21,7 +21,10 @@ enum method {
     METHOD_PENDING,
     METHOD_APPROVE,
     METHOD_DENY,
-    METHOD_PREDICT
+    METHOD_PREDICT,
+    METHOD_PAUSE,
+    METHOD_RESUME,
+    METHOD_RELEASE
 };
 
 struct control {
@@ -123,6 +126,11 @@ int control_reload(struct varlink_call *call, struct json_object *parameters, vo
 int control_pending(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_approve(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_deny(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
+/* control_pause.c: likewise. */
+int control_pause(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_resume(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_release(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
 /* control_history.c: likewise. */
 int control_history(struct varlink_call *call, struct json_object *parameters, void *userdata);

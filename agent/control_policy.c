@@ -38,6 +38,7 @@ int control_answer_policy(struct control *c, struct varlink_call *call, enum met
     policies_get_metadata(c->env.policies, domain->uuid, &metadata);
     policies_resolve(c->env.policies, domain->name, domain->uuid, &policy);
     watchers_overlay(c->env.watchers, domain->uuid, &policy);
+    paused_overlay(c->env.paused, domain->uuid, &policy);
     json_add_text(o, "vm", domain->name);
     json_add_text(o, "uuid", domain->uuid);
     json_add(o, "fields", control_fields(&policy));

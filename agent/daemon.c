@@ -28,6 +28,7 @@
 #include "agent/log.h"
 #include "agent/loop.h"
 #include "agent/monitor.h"
+#include "agent/paused.h"
 #include "agent/phase.h"
 #include "agent/policies.h"
 #include "agent/record.h"
@@ -63,6 +64,7 @@ struct daemon {
     char *socket;
     char *listen;
     struct policies *policies;
+    struct paused *paused;
     struct metrics *metrics;
     struct metrics_http *http;
     struct traces *traces;
@@ -287,6 +289,8 @@ static void export_counts(struct daemon *d)
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_CONFIG), (double)rules);
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_OVERRIDE),
                 (double)overrides);
+    metrics_set(d->metrics, METRIC_PAUSED, METRICS_SINGLE, paused_is(d->paused, NULL, NULL));
+    metrics_set(d->metrics, METRIC_PAUSED_VMS, METRICS_SINGLE, (double)paused_count(d->paused));
 }
 
 static void on_tick(void *opaque)
@@ -383,6 +387,20 @@ static int start_policies(struct daemon *d)
     return r;
 }
 
+static int start_paused(struct daemon *d)
+{
+    struct config_error warning;
+    int r = paused_new(d->opt.state_dir, &d->paused, &warning);
+
+    if (r < 0)
+        log_error("%s: %s", d->opt.state_dir, strerror(-r));
+    else if (warning.text[0])
+        log_error("%s", warning.text);
+    else if (paused_is(d->paused, NULL, NULL))
+        log_warning("the host is paused: nothing is done until migpolicy resume");
+    return r;
+}
+
 static int start_metrics(struct daemon *d)
 {
     static const struct metrics_labels labels = {
@@ -419,6 +437,7 @@ static int start_control(struct daemon *d, gid_t admin_gid)
         .socket_gid = (gid_t)-1,
         .admin_gid = admin_gid,
         .policies = d->policies,
+        .paused = d->paused,
         .watchers = d->watchers,
         .monitor = d->monitor,
         .metrics = d->metrics,
@@ -493,6 +512,8 @@ static int start(struct daemon *d)
 
     r = start_policies(d);
     if (r == 0)
+        r = start_paused(d);
+    if (r == 0)
         r = start_http(d);
     if (r == 0)
         start_traces(d);
@@ -504,6 +525,7 @@ static int start(struct daemon *d)
                 .place = {.roots = roots, .qemu_run_dir = d->opt.qemu_run_dir},
                 .poll_ns = poll_ns,
                 .policies = d->policies,
+                .paused = d->paused,
                 .metrics = d->metrics,
                 .traces = d->traces,
                 .record = d->record,
@@ -532,6 +554,7 @@ static void stop(struct daemon *d, int status)
         _exit(status); /* a thread that hangs in the hypervisor still uses the rest */
     metrics_http_stop(d->http);
     policies_free(d->policies);
+    paused_free(d->paused);
     record_free(d->record);
     metrics_free(d->metrics);
     config_clear(&d->config);

@@ -105,7 +105,7 @@ static void describe_wish(const struct migration *m, char *buf, size_t size)
     }
 }
 
-const char *migration_next_action(const struct migration *m, char *buf, size_t size)
+static void describe_next(const struct migration *m, char *buf, size_t size)
 {
     const struct decision *d = &m->decision;
     char wish[200];
@@ -133,5 +133,17 @@ const char *migration_next_action(const struct migration *m, char *buf, size_t s
     } else {
         snprintf(buf, size, "%s", reason_name(d->reason));
     }
+}
+
+const char *migration_next_action(const struct migration *m, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    buf[0] = '\0';
+    if (m->active && m->paused[0]) {
+        append(buf, size, &len, "", m->paused);
+        append(buf, size, &len, "; ", "");
+    }
+    describe_next(m, buf + len, size - len);
     return buf;
 }

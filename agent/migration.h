@@ -63,7 +63,8 @@ struct migration {
     double duration_s;    /* !active; NAN: unknown */
     double downtime_s;    /* !active; NAN: unknown */
     bool enforce;
-    struct sample sample; /* the last one */
+    char paused[POLICY_SOURCE_MAX]; /* "paused by uid 0"; "" if it is not */
+    struct sample sample;           /* the last one */
     struct estimate estimate;
     struct decision decision;
     struct migration_evidence evidence; /* of the last decision, be it carried out or not yet */

@@ -51,6 +51,7 @@ struct json_object *migration_to_json(const struct migration *m, int64_t now_ns)
     json_add_text(o, "reason", reason_name(d->reason));
     json_add_text(o, "reason_text", reason_text(d->reason));
     json_add_text(o, "mode", m->enforce ? "enforce" : "observe");
+    json_add_text(o, "paused", m->active && m->paused[0] ? m->paused : NULL);
     migration_next_action(m, next, sizeof(next));
     json_add_text(o, "next_action", next[0] ? next : NULL);
     json_add_count(o, "iteration", m->sample.iteration);

@@ -28,6 +28,7 @@ struct job {
     struct hv_watch *hv;
     struct controller controller;
     struct policy policy;
+    bool paused;  /* by an administrator */
     double share; /* quota of ours in force; 1: none */
     int64_t downtime_limit_ns;
     bool limit_known;
@@ -129,6 +130,20 @@ void watcher_view(struct watcher *w, struct migration *ret)
     pthread_mutex_unlock(&w->lock);
 }
 
+int watcher_unthrottle(struct watcher *w, uid_t uid)
+{
+    if (!atomic_load(&w->was_migration))
+        return -ESRCH;
+    if (!watcher_is_throttled(w))
+        return -EALREADY;
+    pthread_mutex_lock(&w->lock);
+    w->mark.release = true;
+    w->mark.released_by = uid;
+    pthread_mutex_unlock(&w->lock);
+    wakeup_signal(&w->wake);
+    return 0;
+}
+
 bool watcher_wants_lift(struct watcher *w, int64_t now_ns)
 {
     bool lift;
@@ -210,7 +225,7 @@ static void withdraw_question(struct watcher *w)
 }
 
 /* Gives the guest its CPU back; the same code for every occasion and from every thread. */
-static void lift(struct watcher *w, enum reason reason, bool final)
+static void lift_for(struct watcher *w, enum reason reason, bool final, const char *by)
 {
     struct throttle_result result = {0};
     bool was = atomic_exchange(&w->throttled, false);
@@ -230,7 +245,7 @@ static void lift(struct watcher *w, enum reason reason, bool final)
         atomic_store(&w->throttled, was);
         metrics_count(w->env->metrics, METRIC_THROTTLE_RESTORE_FAILURES, METRICS_SINGLE, 1);
         snprintf(detail, sizeof(detail), "vCPU quotas could not be restored: %s", strerror(-r));
-        record(w, ACTION_RELEASE, EVENT_FAILED, reason, "", detail);
+        record(w, ACTION_RELEASE, EVENT_FAILED, reason, by, detail);
         return;
     }
     if (!was)
@@ -242,7 +257,13 @@ static void lift(struct watcher *w, enum reason reason, bool final)
     snprintf(detail, sizeof(detail),
              "%zu vCPU quotas restored, %zu gone, %zu left to another writer", result.restored,
              result.gone, result.drifted);
-    record(w, ACTION_RELEASE, EVENT_APPLIED, reason, "", detail);
+    record(w, ACTION_RELEASE, EVENT_APPLIED, reason, by, detail);
+}
+
+/* When nobody in particular wants it. */
+static void lift(struct watcher *w, enum reason reason, bool final)
+{
+    lift_for(w, reason, final, "");
 }
 
 void watcher_lift(struct watcher *w)
@@ -514,6 +535,23 @@ static int apply_cancel(struct job *j, char *detail, size_t size)
     return r;
 }
 
+/* What the controller takes for a change of the policy may be a pause. */
+static void release(struct job *j, enum reason reason)
+{
+    char by[POLICY_SOURCE_MAX] = "";
+
+    if (reason == REASON_RELEASED) {
+        pthread_mutex_lock(&j->w->lock);
+        snprintf(by, sizeof(by), "uid %u", j->w->mark.released_by);
+        pthread_mutex_unlock(&j->w->lock);
+    } else if (reason == REASON_POLICY_CHANGED && j->paused) {
+        reason = REASON_PAUSED;
+        snprintf(by, sizeof(by), "%s", j->policy.source[POLICY_MODE]);
+    }
+    lift_for(j->w, reason, false, by);
+    j->share = 1;
+}
+
 static int apply(struct job *j, const struct action *a, int64_t decided_ns)
 {
     char detail[160] = "";
@@ -542,8 +580,7 @@ static int apply(struct job *j, const struct action *a, int64_t decided_ns)
         r = apply_cancel(j, detail, sizeof(detail));
         break;
     default:
-        lift(j->w, a->reason, false);
-        j->share = 1;
+        release(j, a->reason);
         return 0;
     }
     record(j->w, a->kind, r == 0 ? EVENT_APPLIED : EVENT_FAILED, a->reason,
@@ -610,6 +647,7 @@ static void resolve_policy(struct job *j, int64_t elapsed_ns)
     expired = approvals_expire(&w->approvals, monotonic_ns(), &p);
     approvals_overlay(&w->approvals, &j->policy);
     pthread_mutex_unlock(&w->lock);
+    j->paused = paused_overlay(w->env->paused, w->domain.uuid, &j->policy);
     if (expired)
         record(w, p.action.kind, EVENT_DENIED, REASON_ASK_TIMEOUT, "", p.text);
 }
@@ -690,6 +728,8 @@ static void publish(struct job *j, const struct sample *s, const struct decision
     pthread_mutex_lock(&w->lock);
     before = w->view.decision.verdict;
     w->view.enforce = d->apply;
+    snprintf(w->view.paused, sizeof(w->view.paused), "%s",
+             j->paused ? j->policy.source[POLICY_MODE] : "");
     w->view.sample = *s;
     w->view.sample.cpu_share = j->share;
     w->view.sample.downtime_limit_ns = j->downtime_limit_ns;
@@ -717,6 +757,18 @@ static int64_t take_sync(struct watcher *w)
     w->mark.sync_ns = 0;
     pthread_mutex_unlock(&w->lock);
     return sync_ns;
+}
+
+static void take_release(struct job *j)
+{
+    bool wanted;
+
+    pthread_mutex_lock(&j->w->lock);
+    wanted = j->w->mark.release;
+    j->w->mark.release = false;
+    pthread_mutex_unlock(&j->w->lock);
+    if (wanted)
+        latch(j, ACTION_THROTTLE, REASON_RELEASED);
 }
 
 /* Nothing can be decided then but by an administrator, who has to know. */
@@ -799,6 +851,7 @@ static int look(struct job *j)
     read_limit(j, monotonic_ns());
     take_sample(j, &hv, sync_ns, &s);
     check_drift(j, s.now_ns);
+    take_release(j);
     resolve_policy(j, s.elapsed_ns);
     trace_before(j, &s);
     controller_step(&j->controller, &j->policy.values, &s, &d);
@@ -892,6 +945,7 @@ static void watch_switchover(struct job *j, int64_t paused_ns, bool *told)
     phase_export(j->w->env->metrics, &j->w->view);
     pthread_mutex_unlock(&j->w->lock);
     log_warning("%s: the switchover has not ended within stall_timeout", j->w->domain.name);
+    resolve_policy(j, INT64_MAX); /* it may have been paused meanwhile */
     if (p[POLICY_MODE] == MODE_ENFORCE &&
         action_allowance(&j->policy.values, ACTION_CANCEL) == ALLOW_YES)
         apply(j, &cancel, monotonic_ns());

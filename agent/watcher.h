@@ -41,7 +41,9 @@ struct watcher {
         bool migrated;
         bool completed;
         struct hv_result result;
-        bool lift; /* the keeper has to lift the quota now */
+        bool lift;    /* the keeper has to lift the quota now */
+        bool release; /* an administrator wants it lifted for good */
+        uid_t released_by;
     } mark;
     struct migration view;
     struct approvals approvals;
@@ -64,6 +66,9 @@ void watcher_view(struct watcher *w, struct migration *ret);
 /* Is that what it asks? And the answer, by uid; 0 or -ENOENT. */
 bool watcher_asks(struct watcher *w, unsigned id);
 int watcher_answer(struct watcher *w, unsigned id, bool yes, uid_t uid);
+
+/* As watchers_unthrottle(). */
+int watcher_unthrottle(struct watcher *w, uid_t uid);
 
 bool watcher_is_throttled(struct watcher *w);
 bool watcher_wants_lift(struct watcher *w, int64_t now_ns);

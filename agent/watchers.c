@@ -226,10 +226,24 @@ void watchers_poke(struct watchers *ws, const char *uuid)
     struct watcher *w;
 
     pthread_mutex_lock(&ws->lock);
+    for (w = ws->first; w; w = w->next) {
+        if (!uuid || strcmp(w->domain.uuid, uuid) == 0)
+            wakeup_signal(&w->wake);
+    }
+    pthread_mutex_unlock(&ws->lock);
+}
+
+int watchers_unthrottle(struct watchers *ws, const char *uuid, uid_t uid)
+{
+    struct watcher *w;
+    int r = -ESRCH;
+
+    pthread_mutex_lock(&ws->lock);
     w = find(ws, uuid);
     if (w)
-        wakeup_signal(&w->wake);
+        r = watcher_unthrottle(w, uid);
     pthread_mutex_unlock(&ws->lock);
+    return r;
 }
 
 void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *policy)

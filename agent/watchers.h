@@ -25,6 +25,7 @@
 
 #include "agent/hypervisor.h"
 #include "agent/migration.h"
+#include "agent/paused.h"
 #include "agent/policies.h"
 #include "agent/record.h"
 #include "agent/throttle_ops.h"
@@ -41,6 +42,7 @@ struct watchers_env {
     struct throttle_place place;
     int64_t poll_ns;
     struct policies *policies;
+    struct paused *paused;
     struct metrics *metrics;
     struct traces *traces; /* NULL: migrations are not traced */
     struct record *record;
@@ -62,7 +64,7 @@ void watchers_event(struct watchers *ws, const struct hv_event *event);
 /* Starts a watcher for a domain that may be migrating, unless it has one. Never blocks. */
 void watchers_start(struct watchers *ws, const struct hv_domain *domain);
 
-/* The policy of a VM has changed: decide anew. */
+/* The policy of a VM, or of all (uuid NULL), has changed: decide anew. */
 void watchers_poke(struct watchers *ws, const char *uuid);
 
 /* Lays what holds for the VM's present migration only over its policy. */
@@ -73,6 +75,12 @@ void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *poli
  * once. Returns 0, or -ENOENT when nothing of that number is being asked.
  */
 int watchers_answer(struct watchers *ws, unsigned id, bool yes, uid_t uid);
+
+/*
+ * Gives a guest its CPU back, in the name of a uid: it is not throttled again in this migration.
+ * Returns 0, -ESRCH when it is not migrating, or -EALREADY when it is not throttled.
+ */
+int watchers_unthrottle(struct watchers *ws, const char *uuid, uid_t uid);
 
 /* Collects threads that have ended. To be called about once a second, from one thread. */
 void watchers_reap(struct watchers *ws);

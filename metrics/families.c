@@ -136,6 +136,10 @@ const struct metrics_family metrics_families[] = {
                                 {"reason", METRICS_SET_REASON}}),
     [METRIC_PENDING_PROPOSALS] = HOST_GAUGE("migpolicy_pending_proposals", NULL,
                                             "Migrations that wait for an administrator's answer."),
+    [METRIC_PAUSED] = HOST_GAUGE("migpolicy_paused", NULL,
+                                 "1 while an administrator has paused the whole host, else 0."),
+    [METRIC_PAUSED_VMS] =
+        HOST_GAUGE("migpolicy_paused_vms", NULL, "VMs that are paused by themselves."),
     [METRIC_THROTTLED_DOMAINS] = HOST_GAUGE("migpolicy_throttled_domains", NULL,
                                             "VMs whose vCPUs are limited by migpolicy now."),
     [METRIC_THROTTLE_RESTORES] =

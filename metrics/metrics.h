@@ -34,6 +34,8 @@ enum metric {
     METRIC_MIGRATION_WORK_LOST,
     METRIC_ACTIONS, /* labels->actions, enum metrics_action_result, labels->reasons */
     METRIC_PENDING_PROPOSALS,
+    METRIC_PAUSED,
+    METRIC_PAUSED_VMS,
     METRIC_THROTTLED_DOMAINS,
     METRIC_THROTTLE_RESTORES,
     METRIC_THROTTLE_RESTORE_FAILURES,

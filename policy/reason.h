@@ -66,6 +66,8 @@ enum verdict {
     X(POST_COPY, "post-copy", "the guest already runs on the destination") \
     X(SWITCHOVER, "switchover", "the guest is paused for the switchover") \
     X(ENDED, "ended", "the migration has ended") \
+    X(RELEASED, "released", "an administrator has given the guest its CPU back") \
+    X(PAUSED, "paused", "an administrator has paused the agent") \
     X(POLICY_CHANGED, "policy-changed", "the policy no longer allows it") \
     X(AGENT_STOP, "agent-stop", "migpolicyd is stopping") \
     X(LIBVIRT_LOST, "libvirt-lost", "libvirt cannot be reached") \

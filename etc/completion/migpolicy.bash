@@ -18,7 +18,7 @@ _migpolicy_files() {
 
 _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='status set unset apply show explain history watch wait predict pending approve deny check reload replay simulate version'
+    local verbs='status set unset apply show explain history watch wait predict pending approve deny release pause resume check reload replay simulate version'
     local options='--output --json --socket --quiet --no-legend --help --version'
     local values='-o|-f|--file|--output|--socket|--policy|--bandwidth|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-bandwidth

@@ -145,3 +145,112 @@ def test_a_wrong_number_is_one_clear_error(code, args):
         assert "nothing waits" in host.command("pending")
         got, out, err = run(host, *args)
         assert (got, out) == (code, "") and err.count("\n") == 1, err
+
+
+THROTTLE = [{"name": "*", "policy": {"allow_throttle": True, "min_cpu": "10%"}}]
+
+
+def throttled(host, vm="vm"):
+    """Whether it is now, by the simulated host's own record."""
+    shares = host.events("cpu_share", vm)
+    return bool(shares) and shares[-1]["value"] < 1
+
+
+def slow(name, **more):
+    """Throttled for long enough to meddle with it."""
+    return domain(name, ram="1GiB", hot="400MiB", rate="450MB/s", link="400Mbit/s", **more)
+
+
+def test_release_gives_the_cpu_back_and_it_is_not_throttled_again():
+    with Host([slow("vm"), domain("later", start="1h")], THROTTLE) as host:
+        assert run(host, "release", "later")[0] == 6
+        host.wait(lambda: host.status("vm"), 10)
+        code, _, err = run(host, "release", "vm")
+        assert code == 6 and "not throttled" in err and err.count("\n") == 1
+        host.wait(lambda: throttled(host), 60)
+        assert "has its CPU back" in host.command("release", "vm")
+        host.wait(lambda: not throttled(host), 1)
+        count = len(host.events("cpu_share"))
+        host.wait(lambda: ("release", "applied", "released") in events(host), 2)
+        passes = host.status("vm")[0]["iteration"]
+        host.wait(lambda: host.status("vm")[0]["iteration"] >= passes + 2, 60)
+        assert len(host.events("cpu_share")) == count
+        assert json.loads(host.command("explain", "vm", "--json"))["events"][-1]["approved_by"]
+        assert [e["by"] for e in audit(host, "applied") if e["action"] == "release" and "by" in e] \
+            == ["uid 0"]
+        assert run(host, "release", "vm")[0] == 6
+        assert run(host, "release", "nobody")[0] == 4 and run(host, "release")[0] == 2
+
+
+@pytest.mark.parametrize("target, source", [([], "host paused by uid 0"),
+                                            (["vm"], "paused by uid 0")])
+def test_pause_gives_the_cpu_back_at_once_and_survives_a_restart(tmp_path, target, source):
+    with Host([slow("vm")], THROTTLE, state_dir=tmp_path) as host:
+        host.wait(lambda: throttled(host), 60)
+        assert "is paused" in host.command("pause", *target)
+        host.wait(lambda: not throttled(host), 1)
+        host.wait(lambda: ("release", "applied", "paused") in events(host), 2)
+        assert host.status()[0]["next_action"].startswith(source + "; ")
+        assert host.status()[0]["mode"] == "observe"
+        shown = json.loads(host.command("show", "vm", "--json"))["fields"]
+        assert next((f["value"], f["source"]) for f in shown if f["name"] == "mode") == \
+            ("observe", source)
+        gauge = "migpolicy_paused_vms" if target else "migpolicy_paused"
+        host.wait(lambda: host.metric(gauge) == 1, 5)
+    with Host([slow("vm")], THROTTLE, state_dir=tmp_path) as host:
+        host.wait(lambda: host.status() and host.status()[0]["verdict"] == "needs-help", 60)
+        assert not host.events("cpu_share")
+        assert run(host, "pause", *target)[0] == 0
+        assert "no longer paused" in host.command("resume", *target)
+        host.wait(lambda: throttled(host), 60)
+        assert run(host, "resume", *target)[0] == 0
+
+
+def test_a_vm_stays_paused_while_its_host_is():
+    with Host([domain("vm", start="1h")], THROTTLE) as host:
+        host.command("pause")
+        assert "the host is paused by uid 0" in run(host, "status")[2]
+        host.command("pause", "vm")
+        assert "the host is, by uid 0" in host.command("resume", "vm")
+        host.command("pause", "vm")
+        assert "but 1 VM is" in host.command("resume")
+        assert json.loads(host.command("status", "--json"))["paused_vms"] == 1
+        uuid = json.loads(host.command("show", "vm", "--json"))["uuid"]
+        host.command("resume", f"uuid:{uuid}")
+        assert json.loads(host.command("status", "--json"))["paused_vms"] == 0
+        assert run(host, "pause", "nobody")[0] == 4
+        assert run(host, "resume", "vm", "vm")[0] == 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"paused_by":{"x":"uid 0"}}',
+                                  '{"paused_by":{"host":1}}', '{"paused_by":{"host":"a","host":"b"}}'])
+def test_what_is_paused_is_not_known_so_all_is(tmp_path, text):
+    (tmp_path / "paused.json").write_text(text)
+    for _ in "twice":
+        with Host([domain("vm")], THROTTLE, state_dir=tmp_path) as host:
+            host.wait(lambda: host.status() and host.status()[0]["verdict"] == "needs-help", 20)
+            assert not host.events("cpu_share")
+            assert "could not be read" in host.status()[0]["paused"]
+    assert (tmp_path / "paused.json.bad").read_text() == text
+
+
+def test_a_pause_that_cannot_be_stored_pauses_all_the_same(tmp_path):
+    with Host([domain("vm", start="3s")], THROTTLE, state_dir=tmp_path) as host:
+        (tmp_path / "paused.json.tmp").mkdir()
+        code, _, err = run(host, "pause")
+        assert code == 1 and "only until migpolicyd is restarted" in err
+        host.wait(lambda: host.status() and host.status()[0]["verdict"] == "needs-help", 20)
+        assert not host.events("cpu_share")
+        (tmp_path / "paused.json.tmp").rmdir()
+        host.command("resume")
+        host.wait(lambda: throttled(host), 20)
+
+
+def test_only_administrators_take_the_agent_s_hands_off():
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+    with Host([domain("vm", start="1h")], THROTTLE) as host:
+        host.dir.chmod(0o711)
+        (host.dir / "run/io.migpolicy").chmod(0o666)
+        for args in ["pause"], ["pause", "vm"], ["resume"], ["release", "vm"]:
+            assert run(host, *args, **nobody)[0] == 5
+        assert json.loads(host.command("status", "--json"))["host_paused_by"] is None

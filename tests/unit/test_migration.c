@@ -81,6 +81,20 @@ static void each_result_and_outcome_has_a_name(void **state)
     assert_string_equal(outcome_name(OUTCOME_LOST), "lost");
 }
 
+static void a_question_and_a_pause_are_told_before_all_else(void **state)
+{
+    struct migration *m = new_migration();
+
+    (void)state;
+    strcpy(m->paused, "paused by uid 7");
+    expect_next(m, "paused by uid 7; none");
+    m->paused[0] = '\0';
+    m->proposal.id = 3;
+    strcpy(m->proposal.text, "suspend: ends in 1.0 s");
+    expect_next(m, "asks: suspend: ends in 1.0 s (migpolicy approve 3)");
+    free(m);
+}
+
 static void ring_keeps_the_last_events(void **state)
 {
     struct migration *m = new_migration();
@@ -359,6 +373,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_result_and_outcome_has_a_name),
+        cmocka_unit_test(a_question_and_a_pause_are_told_before_all_else),
         cmocka_unit_test(ring_keeps_the_last_events),
         cmocka_unit_test(alternatives_are_told_with_their_price),
         cmocka_unit_test(ended_migration_tells_its_last_event),
