@@ -160,7 +160,8 @@ static void print_forecast(FILE *f, const struct board *b, unsigned own, enum co
 
     board_forecasts(b, own, 0, b->rows, course, fraction, &all);
     wrong = percent(all.wrong, all.said);
-    verdict(f, !(all.sure_p90 > 0.12) && wrong <= 3, "forecast");
+    /* Without a sure date there is nothing that could pass. */
+    verdict(f, all.sure_p90 <= 0.12 && wrong <= 3, "forecast");
     fprintf(f,
             "%s, at %s: p90 error %.1f%% of %u (<= 12; %.1f%% of %u with those not sure), wrong "
             "verdicts %.1f%% of %u (<= 3), not said %.0f%%\n",
