@@ -19,14 +19,11 @@ static void check(bool ok)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *xml = malloc(size + 1);
+    char *xml = size > 0 ? strndup((const char *)data, size) : strdup("");
     struct metadata metadata, again;
     char *written;
 
     check(xml);
-    if (size > 0)
-        memcpy(xml, data, size);
-    xml[size] = '\0';
     metadata_parse(xml, &metadata);
     for (const char *c = metadata.error; *c; c++)
         check(isprint((unsigned char)*c));
