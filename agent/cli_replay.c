@@ -88,6 +88,9 @@ static void add_step(struct replay *r, const struct trace_step *step, const stru
     cli_add(object, "iteration", json_object_new_int64((int64_t)step->sample.iteration));
     cli_add(object, "memory_remaining_bytes",
             json_object_new_int64((int64_t)step->sample.remaining_bytes));
+    cli_add_number(object, "forecast_remaining_seconds", d->course.ends ? d->course.seconds : NAN);
+    cli_add_number(object, "earliest_seconds", isfinite(d->earliest_s) ? d->earliest_s : NAN);
+    cli_add_number(object, "latest_seconds", isfinite(d->latest_s) ? d->latest_s : NAN);
     cli_add(object, "decision", cli_decision_to_json(d->verdict, d->reason, now));
     cli_add(object, "recorded", cli_decision_to_json(step->verdict, step->reason, then));
     cli_add(object, "differs", json_object_new_boolean(differs));

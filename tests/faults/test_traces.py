@@ -38,6 +38,9 @@ def test_a_replay_decides_just_what_was_decided(traces):
         assert report["differing"] == 0
         assert report["diverged_seconds"] is None
         assert report["outcome"] == "completed"
+        last = report["steps"][-1]
+        assert last["forecast_remaining_seconds"] < 5
+        assert last["earliest_seconds"] <= last["forecast_remaining_seconds"]
 
 
 def test_another_policy_is_followed_until_its_first_difference(traces, tmp_path):
