@@ -114,10 +114,10 @@ struct controller {
     struct estimator estimator;
     struct decision last;
     struct policy_values last_policy; /* which that was made by */
-    int64_t job_started_ns;    /* monotonic clock */
-    int64_t plateau_since_ns;  /* 0: none */
-    int64_t hopeless_since_ns; /* 0: not */
-    double doubt_bytes;        /* remaining after the sync the doubt began with, and when */
+    int64_t job_started_ns;           /* monotonic clock */
+    int64_t plateau_since_ns;         /* 0: none */
+    int64_t hopeless_since_ns;        /* 0: not */
+    double doubt_bytes;               /* remaining after the sync the doubt began with, and when */
     int64_t doubt_ns;
     unsigned doubtful_syncs; /* in a row that say it would not end */
     int64_t flat_ns;         /* since when the remainder has been flat, and for how many syncs */

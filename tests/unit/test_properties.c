@@ -267,7 +267,7 @@ static void cases_that_once_failed_do_so_no_more(void **state)
 /* Any value the field accepts. */
 static int64_t random_value(uint64_t *seed, const struct policy_field_info *info)
 {
-    int64_t n = 0;
+    int64_t n = 1;
 
     switch (info->kind) {
     case KIND_ORDER:
