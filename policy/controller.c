@@ -4,40 +4,20 @@
 #include <math.h>
 #include <string.h>
 
+#include "policy/outlook.h"
 #include "policy/units.h"
 
-/* libvirt's own bound on the downtime limit. */
-#define DOWNTIME_LIMIT_MAX_S 2000.0
-#define DOWNTIME_LIMIT_MIN_S 0.001
 /* QEMU measures the link over 100 ms; its threshold swings by about this much around ours. */
 #define DOWNTIME_MARGIN      1.04
 #define DOWNTIME_MARGIN_STEP 1.06
-#define DOWNTIME_SLACK       1.05
-/* A step raises the limit by so much at least. */
-#define DOWNTIME_STEP_MIN 1.1
-/* Changes smaller than these are not worth a write. */
-#define DOWNTIME_DEADBAND 0.05
-#define SHARE_DEADBAND    0.05
-#define SPEED_DEADBAND    0.1
-/* A speed limit is what slows a link that carries more than this part of it. */
-#define SPEED_LIMITING 0.85
-/* A speed limit that would just do is raised by this much more. */
-#define SPEED_MARGIN 1.1
-/* Where the policy names no limit, no more than so many times what the link carries is asked for.
- */
-#define SPEED_RAISE_MAX 16.0
-/* The cache is made larger than what the guest writes to: it is a hash without chains. */
-#define CACHE_MARGIN 1.25
-/* The guest's speed while its memory is fetched after the switch to post-copy: a guess. */
-#define POST_COPY_SPEED 0.5
+/* Shares that differ by less than this are not worth a write. */
+#define SHARE_DEADBAND 0.05
 /* Asked for and not there after this long, post-copy has failed. */
 #define POST_COPY_WAIT_S 10.0
 /* Downtime limits are the same when they differ by less than what libvirt counts in. */
 #define DOWNTIME_SAME_NS NS_PER_MS
-/* A quota that leaves the guest more than this much of its speed does nothing. */
-#define USELESS_SPEED 0.95
-/* The gentle objective aims at this part of the time left. */
-#define GENTLE_PART 0.8
+/* The limit that stops and copies covers this much more than what a pass began with. */
+#define PRECOPY_MARGIN 1.1
 /* Nothing is started any more when the migration ends within this time. */
 #define ABOUT_TO_END_S 1.0
 /* A migration past its deadline is left alone when it ends within a tenth of it, at most this. */
@@ -49,8 +29,6 @@
 #define STALL_PASSES 3
 /* A cancel that had no effect is asked for again after this long. */
 #define CANCEL_RETRY_S 10.0
-/* Whole passes under a throttle before the likeliest curve is believed, not the most favourable. */
-#define JUDGE_PASSES 2
 /* The remainder still shrinks when it falls by more than this. */
 #define NOT_SHRINKING 0.97
 /* Doubt ends when no more than this many times of what throttling would take is left. */
@@ -59,38 +37,10 @@
 #define FASTER 1.5
 /* The remainder is flat when it is at least this much of what it was a pass before. */
 #define FLAT 0.99
-/* Of the overhead that ceilings are kept with, so much is seldom needed. */
-#define OVERHEAD_SPARE_S 0.1
-/* What a guest dirties may fall by this much any time. */
-#define MAY_CHANGE 0.1
 /* Syncs in a row, and the time, for which the likeliest forecast must fail, or the remainder be
    flat whatever is forecast. */
 #define DOUBT_SYNCS 3
 #define DOUBT_S     2.0
-
-static const double share_steps[] = {1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4, 4.5};
-enum { SHARE_STEPS = sizeof(share_steps) / sizeof(share_steps[0]) };
-
-/* What the alternatives of one step are worked out from. */
-struct outlook {
-    const struct estimate *e;
-    const struct policy_values *policy;
-    const struct sample *s;
-    bool new_policy;     /* not the one the last decision was made by */
-    int64_t deadline_ns; /* since the start; POLICY_NONE: none */
-    double left_s;       /* until the deadline; INFINITY: none, or it has passed */
-    double ceiling_s;
-    double flat_speed; /* the remainder has been flat at this speed, and at the limit in force */
-};
-
-const char *alternative_name(enum alternative_kind kind)
-{
-    static const char *const names[ALTERNATIVES] = {"wait",      "bandwidth", "compression-cache",
-                                                    "downtime",  "throttle",  "downtime+throttle",
-                                                    "post-copy", "suspend"};
-
-    return names[kind];
-}
 
 enum end decision_end(const struct decision *d)
 {
@@ -150,465 +100,6 @@ enum policy_allow action_allowance(const struct policy_values *policy, enum acti
     return (enum policy_allow)policy->v[field];
 }
 
-static double seconds(int64_t ns)
-{
-    return (double)ns / 1e9;
-}
-
-/* The part of the blackout that no downtime limit knows of. */
-static double overhead_s(const struct outlook *o)
-{
-    return CONTROLLER_OVERHEAD_S + fmax(seconds(o->s->flush_ns), 0);
-}
-
-/* What has been seen not to end is not forecast to end, whatever the curve says. */
-static struct forecast forecast_at(const struct outlook *o, const struct dirty_curve *curve,
-                                   double speed, double limit_s)
-{
-    if (speed >= o->flat_speed && limit_s <= seconds(o->s->downtime_limit_ns))
-        return (struct forecast){
-            .plateau_bytes = o->e->last_x_bytes,
-            .downtime_s = o->e->last_x_bytes / o->e->drain_bps + overhead_s(o),
-        };
-    return forecast_run(o->e, &(struct forecast_case){
-                                  .curve = curve,
-                                  .speed = speed,
-                                  .downtime_limit_s = limit_s,
-                                  .overhead_s = overhead_s(o),
-                                  .horizon_s = o->left_s,
-                              });
-}
-
-/* The same future on each of the curves the evidence allows. */
-struct spread {
-    struct forecast likely; /* on the best fit */
-    bool all_end;
-    bool any_ends;
-    struct forecast first; /* the soonest and the latest end; of use when any, or all, end */
-    struct forecast last;
-};
-
-static struct spread spread_at(const struct outlook *o, double speed, double limit_s)
-{
-    struct spread r = {.likely = forecast_at(o, &o->e->curve, speed, limit_s)};
-    struct forecast slow = forecast_at(o, &o->e->slow, speed, limit_s);
-    struct forecast fast = forecast_at(o, &o->e->fast, speed, limit_s);
-
-    r.all_end = r.likely.ends && slow.ends && fast.ends;
-    r.any_ends = r.likely.ends || slow.ends || fast.ends;
-    r.first = r.last = r.likely;
-    if (slow.ends && (!r.first.ends || slow.seconds < r.first.seconds))
-        r.first = slow;
-    if (fast.ends && (!r.first.ends || fast.seconds < r.first.seconds))
-        r.first = fast;
-    if (slow.seconds > r.last.seconds)
-        r.last = slow;
-    if (fast.seconds > r.last.seconds)
-        r.last = fast;
-    return r;
-}
-
-/* Would it end at full speed, on any curve, if the guest dirtied somewhat less than it has shown?
- */
-static bool ends_with_less(const struct outlook *o, double limit_s)
-{
-    struct dirty_curve slow = o->e->slow;
-
-    slow.hot_bytes *= 1 - MAY_CHANGE;
-    return spread_at(o, 1, limit_s).any_ends || forecast_at(o, &slow, 1, limit_s).ends;
-}
-
-/* The present course, as it is shown. */
-static void show_course(const struct outlook *o, struct decision *d)
-{
-    struct spread course = spread_at(o, o->e->speed, seconds(o->s->downtime_limit_ns));
-
-    d->course = course.likely;
-    d->course.seconds -= OVERHEAD_SPARE_S;
-    d->course.downtime_s -= OVERHEAD_SPARE_S;
-    d->earliest_s = course.first.ends ? course.first.seconds - OVERHEAD_SPARE_S : INFINITY;
-    d->latest_s = course.all_end ? course.last.seconds : INFINITY;
-}
-
-/*
- * Before there is evidence to decide by, when could it end? In the first pass: if nothing were
- * dirtied. Then: on the curves that go with what the first pass left. To be shown only.
- */
-static void show_first_guess(const struct outlook *o, struct decision *d)
-{
-    static const struct dirty_curve none = {0};
-    struct outlook open = *o;
-    double downtime_s = d->course.downtime_s;
-
-    open.left_s = INFINITY;
-    if (o->s->total_bytes == 0 || o->e->drain_bps <= 0)
-        return;
-    if (o->e->passes > 0) {
-        show_course(&open, d);
-    } else {
-        d->course = forecast_at(&open, &none, 1, seconds(o->s->downtime_limit_ns));
-        d->course.seconds -= OVERHEAD_SPARE_S;
-        d->earliest_s = d->course.seconds;
-    }
-    d->course.downtime_s = downtime_s;
-}
-
-static bool half_time_over(const struct outlook *o)
-{
-    return o->deadline_ns != POLICY_NONE && o->s->elapsed_ns > o->deadline_ns / 2;
-}
-
-/* The least downtime limit up to `max_s` with which it ends on that curve; 0 when none does. */
-static double least_downtime(const struct outlook *o, const struct dirty_curve *curve, double speed,
-                             double max_s)
-{
-    /* A search by ratios does not get away from 0. */
-    double low = fmax(seconds(o->s->downtime_limit_ns), DOWNTIME_LIMIT_MIN_S);
-    double high = max_s;
-
-    if (forecast_at(o, curve, speed, low).ends)
-        return low;
-    if (high <= low || !forecast_at(o, curve, speed, high).ends)
-        return 0;
-    while (high / low > 1.01) {
-        double middle = sqrt(low * high);
-
-        if (forecast_at(o, curve, speed, middle).ends)
-            high = middle;
-        else
-            low = middle;
-    }
-    return high;
-}
-
-/* The largest limit with which the blackout still stays within the ceiling. */
-static double usable_ceiling(const struct outlook *o)
-{
-    return fmax((o->ceiling_s - overhead_s(o)) / DOWNTIME_SLACK, 0);
-}
-
-/* The alternative of doing one thing, before it is known what it would do. */
-static struct alternative may(const struct outlook *o, enum action_kind action)
-{
-    enum policy_allow allow = action_allowance(o->policy, action);
-
-    return (struct alternative){
-        .approved = allow == ALLOW_YES,
-        .ask = allow == ALLOW_ASK,
-        .share = 1,
-        .downtime_ns = o->s->downtime_limit_ns,
-    };
-}
-
-static struct forecast forecast_faster(const struct outlook *o, double bandwidth)
-{
-    return forecast_run(o->e, &(struct forecast_case){
-                                  .curve = &o->e->curve,
-                                  .speed = 1,
-                                  .bandwidth = bandwidth,
-                                  .downtime_limit_s = seconds(o->s->downtime_limit_ns),
-                                  .overhead_s = overhead_s(o),
-                                  .horizon_s = o->left_s,
-                              });
-}
-
-/*
- * A higher speed limit costs the guest nothing. How much faster the link would be without the
- * present limit nobody knows, nor always whether there is one: where the forecast promises nothing,
- * it is worth a try.
- */
-static struct alternative try_bandwidth(const struct controller *c, const struct outlook *o)
-{
-    struct alternative a = may(o, ACTION_BANDWIDTH);
-    double carried = o->e->transfer_bps;
-    double limit = (double)o->s->speed_limit_bps;
-    double max = (double)o->policy->v[POLICY_MAX_BANDWIDTH]; /* negative: none */
-    double low = 1;
-    double most = max >= 0 ? max / carried : SPEED_RAISE_MAX;
-    double high = most;
-
-    a.reason = c->latched[ACTION_BANDWIDTH];
-    if (a.reason != REASON_NONE)
-        return a;
-    if (limit > 0 && carried < SPEED_LIMITING * limit) {
-        a.reason = REASON_BANDWIDTH_NOT_LIMITING;
-        return a;
-    }
-    if (max >= 0 && max <= fmax(limit, carried) * (1 + SPEED_DEADBAND)) {
-        a.reason = REASON_BANDWIDTH_OVER_CEILING;
-        return a;
-    }
-    /* Without any limit there is none to raise; one that libvirt does not know may be set once. */
-    if (limit <= 0 && c->speed_set_bps != 0) {
-        a.reason = REASON_BANDWIDTH_NOT_LIMITING;
-        return a;
-    }
-    a.works = true;
-    a.reason = REASON_BANDWIDTH_WORTH_A_TRY;
-    a.speed_limit_bps = max >= 0 ? (int64_t)max : 0;
-    a.forecast = forecast_faster(o, most);
-    if (!a.forecast.ends || limit <= 0)
-        return a;
-    while (high / low > 1.02) {
-        double middle = sqrt(low * high);
-
-        if (forecast_faster(o, middle).ends)
-            high = middle;
-        else
-            low = middle;
-    }
-    high = fmin(high * SPEED_MARGIN, most);
-    a.reason = REASON_BANDWIDTH_SUFFICES;
-    a.forecast = forecast_faster(o, high);
-    a.speed_limit_bps = (int64_t)(high * carried);
-    return a;
-}
-
-static struct alternative try_compression_cache(const struct controller *c, const struct outlook *o)
-{
-    struct alternative a = may(o, ACTION_COMPRESSION_CACHE);
-    int64_t now = (int64_t)o->s->compression_cache_bytes;
-    int64_t ceiling = o->policy->v[POLICY_MAX_COMPRESSION_CACHE];
-    int64_t max = ceiling == POLICY_NONE ? INT64_MAX : ceiling;
-    double wanted = o->e->hot_bytes * CACHE_MARGIN;
-
-    a.reason = c->latched[ACTION_COMPRESSION_CACHE];
-    if (a.reason != REASON_NONE)
-        return a;
-    a.reason = REASON_NOT_COMPRESSED;
-    if (now <= 0)
-        return a;
-    /* QEMU takes powers of two only. */
-    a.cache_bytes = now;
-    while ((double)a.cache_bytes < wanted && a.cache_bytes <= max / 2)
-        a.cache_bytes *= 2;
-    a.works = a.cache_bytes > now;
-    a.reason = a.works ? REASON_CACHE_WORTH_A_TRY : REASON_CACHE_LARGE_ENOUGH;
-    return a;
-}
-
-/* What remains is sent while the guest stands still, or runs elsewhere without it. */
-static struct forecast send_rest(const struct outlook *o, double downtime_s, double speed)
-{
-    double send_s = o->e->remaining_bytes / o->e->drain_bps;
-
-    return (struct forecast){
-        .ends = true,
-        .seconds = send_s + overhead_s(o),
-        .downtime_s = downtime_s + overhead_s(o),
-        .work_lost_s = send_s * (1 - speed) + overhead_s(o),
-    };
-}
-
-static struct alternative try_post_copy(const struct controller *c, const struct outlook *o)
-{
-    struct alternative a = may(o, ACTION_POST_COPY);
-
-    a.reason = c->latched[ACTION_POST_COPY];
-    a.works = a.reason == REASON_NONE;
-    if (a.works) {
-        a.reason = REASON_POST_COPY_SUFFICES;
-        a.forecast = send_rest(o, 0, POST_COPY_SPEED);
-    }
-    return a;
-}
-
-static struct alternative try_suspend(const struct controller *c, const struct outlook *o)
-{
-    struct alternative a = may(o, ACTION_SUSPEND);
-
-    a.reason = c->latched[ACTION_SUSPEND];
-    a.works = a.reason == REASON_NONE;
-    if (a.works) {
-        a.reason = REASON_SUSPEND_SUFFICES;
-        a.forecast = send_rest(o, o->e->remaining_bytes / o->e->drain_bps, 0);
-    }
-    return a;
-}
-
-/*
- * A limit costs the guest nothing until it ends the migration. So while time is plentiful it is
- * raised towards what is likely needed half of the way at a time, from what the most favourable
- * curve needs: shorter passes show what really is.
- */
-static double step_towards(const struct outlook *o, double needed)
-{
-    double limit_s = seconds(o->s->downtime_limit_ns);
-    double hoped = least_downtime(o, &o->e->slow, 1, needed);
-
-    if (needed <= DOWNTIME_STEP_MIN * limit_s || half_time_over(o))
-        return needed;
-    return sqrt(fmax(hoped, DOWNTIME_STEP_MIN * limit_s) * needed);
-}
-
-/* In hundredths of a second; none at all would never end a migration. */
-static int64_t limit_ns(double limit_s)
-{
-    return (int64_t)fmax(limit_s * 100, 1) * (NS_PER_S / 100);
-}
-
-static struct alternative try_downtime(const struct controller *c, const struct outlook *o)
-{
-    struct alternative a = may(o, ACTION_DOWNTIME);
-    double needed = least_downtime(o, &o->e->curve, 1, DOWNTIME_LIMIT_MAX_S);
-
-    a.reason = c->latched[ACTION_DOWNTIME];
-    if (a.reason != REASON_NONE)
-        return a;
-    if (needed <= 0) {
-        a.reason = REASON_DOWNTIME_INSUFFICIENT;
-        return a;
-    }
-    a.reason = REASON_DOWNTIME_SUFFICES;
-    if (needed > seconds(o->s->downtime_limit_ns)) {
-        double margined = needed * c->downtime_margin;
-
-        needed = needed <= usable_ceiling(o) ? fmin(margined, usable_ceiling(o)) : margined;
-    }
-    a.forecast = forecast_at(o, &o->e->curve, 1, needed);
-    if (a.approved) {
-        double step = step_towards(o, fmin(needed, usable_ceiling(o)));
-        struct forecast hoped = forecast_at(o, &o->e->slow, 1, step);
-
-        if (step < needed && hoped.ends &&
-            step > (1 + DOWNTIME_DEADBAND) * seconds(o->s->downtime_limit_ns)) {
-            a.reason = REASON_DOWNTIME_WORTH_A_TRY;
-            a.forecast = hoped;
-            needed = step;
-        }
-    }
-    a.downtime_ns = limit_ns(needed);
-    a.works = a.forecast.ends;
-    if (a.approved && needed > usable_ceiling(o)) {
-        a.approved = false;
-        a.reason = REASON_DOWNTIME_OVER_CEILING;
-    } else if (!a.approved) {
-        a.reason = REASON_NOT_APPROVED;
-    }
-    return a;
-}
-
-/*
- * When nothing likely works: a longer downtime also makes passes shorter, and on the most
- * favourable curve that may be enough. A limit costs the guest nothing until it ends the migration,
- * so it is raised as far as is allowed, and what shorter passes show decides what comes next.
- */
-static void hope_for_downtime(const struct controller *c, const struct outlook *o,
-                              struct alternative *a)
-{
-    double limit_s = usable_ceiling(o);
-    struct forecast hoped = forecast_at(o, &o->e->slow, 1, limit_s);
-
-    if (a->approved || limit_s <= fmax(seconds(o->s->downtime_limit_ns), DOWNTIME_LIMIT_MIN_S) ||
-        !hoped.ends || c->latched[ACTION_DOWNTIME] != REASON_NONE)
-        return;
-    *a = (struct alternative){
-        .approved = true,
-        .works = true,
-        .reason = REASON_DOWNTIME_WORTH_A_TRY,
-        .share = 1,
-        .downtime_ns = limit_ns(limit_s),
-        .forecast = hoped,
-    };
-}
-
-/*
- * Is the milder throttle `b` to be preferred to `a`? gentle: whenever it is in time; if that was
- * too hopeful, the next sync tightens it. least-loss: only if it loses less guest work even on the
- * worst curve, because hard and short costs little, and tightening pass after pass costs much.
- */
-static bool milder_is_better(const struct outlook *o, const struct spread *a,
-                             const struct spread *b, const struct forecast *hoped)
-{
-    if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE)
-        return hoped->ends && hoped->seconds <= GENTLE_PART * o->left_s;
-    return a->all_end && b->all_end && b->last.work_lost_s < a->last.work_lost_s;
-}
-
-/* Throttling with, if need be, a downtime limit up to `max_s`. */
-static struct alternative try_throttle(const struct controller *c, const struct outlook *o,
-                                       double max_s)
-{
-    double floor_share = (double)o->policy->v[POLICY_MIN_CPU] / (double)PPM_ONE;
-    struct alternative best = may(o, ACTION_THROTTLE);
-    struct spread best_spread = {0};
-
-    best.share = floor_share;
-    best.reason = c->latched[ACTION_THROTTLE];
-    if (best.reason == REASON_NONE && o->s->auto_converge_percent > 0)
-        best.reason = REASON_AUTO_CONVERGE;
-    if (best.reason != REASON_NONE)
-        return best;
-    best.reason = REASON_THROTTLE_INSUFFICIENT;
-    if (estimate_speed_at(o->e, floor_share) > USELESS_SPEED) {
-        best.reason = REASON_THROTTLE_USELESS;
-        return best;
-    }
-    for (unsigned i = 0; i < SHARE_STEPS; i++) {
-        struct alternative a = best;
-        double limit_s = seconds(o->s->downtime_limit_ns);
-        struct spread spread;
-        double speed;
-
-        a.share = floor_share * share_steps[i];
-        speed = estimate_speed_at(o->e, a.share);
-        if (a.share >= 1 || speed > USELESS_SPEED)
-            break;
-        if (max_s > limit_s) {
-            double needed = least_downtime(o, &o->e->curve, speed, max_s);
-
-            if (needed > limit_s)
-                limit_s = fmin(needed * c->downtime_margin, max_s);
-            a.downtime_ns = limit_ns(limit_s);
-        }
-        spread = spread_at(o, speed, limit_s);
-        /* A throttle is worth a try until throttled passes have shown what it does. */
-        a.forecast = c->throttled_passes < JUDGE_PASSES && !spread.likely.ends ? spread.first
-                                                                               : spread.likely;
-        a.works = a.forecast.ends;
-        if (i == 0 || milder_is_better(o, &best_spread, &spread, &a.forecast)) {
-            best = a;
-            best_spread = spread;
-        }
-        /* What loses least is compared by the worst curve: without one there is no comparing. */
-        if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_LEAST_LOSS && !best_spread.all_end)
-            break;
-    }
-    if (best.works && !best.approved && !best.ask)
-        best.reason = REASON_NOT_APPROVED;
-    else if (best.works)
-        best.reason = max_s > 0 ? REASON_BOTH_SUFFICE : REASON_THROTTLE_SUFFICES;
-    return best;
-}
-
-static void try_all(const struct controller *c, const struct outlook *o, struct decision *d)
-{
-    struct alternative *a = d->alternative;
-
-    a[ALT_WAIT] = (struct alternative){
-        .approved = true,
-        .share = 1,
-        .downtime_ns = o->s->downtime_limit_ns,
-        .forecast = forecast_at(o, &o->e->curve, 1, seconds(o->s->downtime_limit_ns)),
-    };
-    a[ALT_WAIT].works = a[ALT_WAIT].forecast.ends;
-    a[ALT_WAIT].reason = a[ALT_WAIT].works ? REASON_CONVERGES : REASON_UNCONFIRMED;
-    a[ALT_BANDWIDTH] = try_bandwidth(c, o);
-    a[ALT_COMPRESSION_CACHE] = try_compression_cache(c, o);
-    a[ALT_DOWNTIME] = try_downtime(c, o);
-    a[ALT_THROTTLE] = try_throttle(c, o, 0);
-    a[ALT_BOTH] =
-        try_throttle(c, o, c->latched[ACTION_DOWNTIME] == REASON_NONE ? usable_ceiling(o) : 0);
-    a[ALT_BOTH].approved = a[ALT_BOTH].approved && o->ceiling_s > 0;
-    a[ALT_BOTH].ask = a[ALT_BOTH].ask && o->ceiling_s > 0;
-    a[ALT_POST_COPY] = try_post_copy(c, o);
-    a[ALT_SUSPEND] = try_suspend(c, o);
-    if (!(a[ALT_THROTTLE].approved && a[ALT_THROTTLE].works) &&
-        !(a[ALT_BOTH].approved && a[ALT_BOTH].works))
-        hope_for_downtime(c, o, &a[ALT_DOWNTIME]);
-    d->alternatives_known = true;
-}
-
 static void add_action(struct decision *d, struct action action)
 {
     d->action[d->n_actions++] = action;
@@ -624,7 +115,7 @@ static void add_release(struct decision *d, enum reason reason)
    through them would allow. */
 static bool is_flat(const struct estimate *e, const struct sample *s)
 {
-    double enough = e->transfer_bps * seconds(s->downtime_limit_ns);
+    double enough = e->transfer_bps * seconds_of(s->downtime_limit_ns);
 
     return e->last_x_bytes - enough > FLAT * (e->prev_x_bytes - enough);
 }
@@ -643,7 +134,7 @@ struct before {
 static void account(struct controller *c, const struct sample *s, const struct before *before)
 {
     const struct estimate *e = &c->estimator.now;
-    double dt = seconds(s->now_ns - before->now_ns);
+    double dt = seconds_of(s->now_ns - before->now_ns);
     bool new_pass = e->passes > before->passes;
 
     if (before->now_ns != 0 && dt > 0 && before->cpu_share < 1) {
@@ -715,7 +206,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
 {
     const struct sample *s = o->s;
     const struct estimate *e = o->e;
-    double limit_s = seconds(s->downtime_limit_ns);
+    double limit_s = seconds_of(s->downtime_limit_ns);
     const int64_t *p = o->policy->v;
 
     if (action_allowance(o->policy, ACTION_THROTTLE) != ALLOW_YES ||
@@ -732,7 +223,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         return false;
     }
     if (p[POLICY_MAX_WORK_LOST] != POLICY_NONE &&
-        c->work_lost_s + c->last_loss_s > seconds(p[POLICY_MAX_WORK_LOST])) {
+        c->work_lost_s + c->last_loss_s > seconds_of(p[POLICY_MAX_WORK_LOST])) {
         controller_latch(c, ACTION_THROTTLE, REASON_WORK_BUDGET_SPENT);
         add_release(d, REASON_WORK_BUDGET_SPENT);
         return false;
@@ -745,7 +236,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         d->reason = REASON_IN_FORCE;
         return d->course.ends;
     }
-    if (spread_at(o, 1, limit_s).all_end) {
+    if (outlook_spread(o, 1, limit_s).all_end) {
         add_release(d, REASON_LESS_SUFFICES);
         return true;
     }
@@ -886,18 +377,18 @@ static void step_precopy_limit(struct controller *c, const struct outlook *o, st
     int64_t passes = o->policy->v[POLICY_PRECOPY_ITERATIONS];
     int64_t bytes = o->policy->v[POLICY_PRECOPY_THRESHOLD];
     double limit_s =
-        fmax(o->e->last_x_bytes / o->e->transfer_bps * SPEED_MARGIN, DOWNTIME_LIMIT_MIN_S);
+        fmax(o->e->last_x_bytes / o->e->transfer_bps * PRECOPY_MARGIN, DOWNTIME_LIMIT_MIN_S);
     struct alternative *a = &d->alternative[ALT_DOWNTIME];
 
     if (!o->s->at_sync || !((passes != POLICY_NONE && o->e->passes >= (unsigned)passes) ||
                             (bytes != POLICY_NONE && o->e->last_x_bytes <= (double)bytes)))
         return;
-    *a = may(o, ACTION_DOWNTIME);
-    a->approved = a->approved && limit_s <= usable_ceiling(o);
+    *a = outlook_may(o, ACTION_DOWNTIME);
+    a->approved = a->approved && limit_s <= outlook_ceiling_s(o);
     a->reason = c->latched[ACTION_DOWNTIME];
     a->works = a->reason == REASON_NONE;
     a->downtime_ns = (int64_t)fmax(limit_s * 1e9, (double)o->s->downtime_limit_ns);
-    a->forecast = send_rest(o, limit_s, 0);
+    a->forecast = outlook_send_rest(o, limit_s, 0);
     if (!force(c, o, d, ways, 2, REASON_PRECOPY_LIMIT))
         d->reason = REASON_PRECOPY_LIMIT;
 }
@@ -908,15 +399,15 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
     const struct sample *s = o->s;
     const int64_t *p = o->policy->v;
     enum policy_allow allow = action_allowance(o->policy, ACTION_CANCEL);
-    double deadline_s = seconds(o->deadline_ns);
+    double deadline_s = seconds_of(o->deadline_ns);
     bool late = o->deadline_ns != POLICY_NONE && s->elapsed_ns >= o->deadline_ns;
     bool lost = c->hopeless_since_ns != 0 && c->hopeless_syncs >= HOPELESS_HOLD_SYNCS &&
-                seconds(s->now_ns - c->hopeless_since_ns) >= HOPELESS_HOLD_S;
+                seconds_of(s->now_ns - c->hopeless_since_ns) >= HOPELESS_HOLD_S;
     bool stalled = d->verdict == VERDICT_STALLED;
     struct action cancel = {.kind = ACTION_CANCEL};
 
     if (late && d->course.ends && d->course.seconds < fmin(GRACE_MAX_S, deadline_s / 10) &&
-        seconds(s->elapsed_ns) < deadline_s + GRACE_MAX_S) {
+        seconds_of(s->elapsed_ns) < deadline_s + GRACE_MAX_S) {
         d->reason = REASON_ABOUT_TO_END;
         return;
     }
@@ -929,7 +420,7 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
         return;
     if (!(late && p[POLICY_ON_DEADLINE] == ON_DEADLINE_CANCEL) && !lost && !stalled)
         return;
-    if (c->cancel_ns != 0 && seconds(s->now_ns - c->cancel_ns) < CANCEL_RETRY_S)
+    if (c->cancel_ns != 0 && seconds_of(s->now_ns - c->cancel_ns) < CANCEL_RETRY_S)
         return;
     cancel.reason = late ? REASON_DEADLINE : stalled ? REASON_STALLED : REASON_NOTHING_WORKS;
     if (allow == ALLOW_ASK) {
@@ -957,7 +448,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     const int64_t *p = o->policy->v;
     const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
     bool sure = (o->e->passes >= 2 && is_flat(o->e, s)) || c->sure;
-    bool late = has_acted(c, s) && half_time_over(o);
+    bool late = has_acted(c, s) && outlook_half_time_over(o);
     bool pressed = late || (throttle->works && o->left_s < PRESSED * throttle->forecast.seconds);
 
     if (s->at_sync) {
@@ -970,7 +461,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         c->doubtful_syncs++;
     }
     if (s->cpu_share >= 1 && !sure && !pressed &&
-        (c->doubtful_syncs < DOUBT_SYNCS || seconds(s->now_ns - c->doubt_ns) < DOUBT_S)) {
+        (c->doubtful_syncs < DOUBT_SYNCS || seconds_of(s->now_ns - c->doubt_ns) < DOUBT_S)) {
         d->verdict = VERDICT_PLATEAU;
         d->reason = REASON_UNCONFIRMED;
         return;
@@ -1021,23 +512,23 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
 {
     const struct estimate *e = o->e;
     const struct sample *s = o->s;
-    double limit_s = seconds(s->downtime_limit_ns);
+    double limit_s = seconds_of(s->downtime_limit_ns);
 
     /* What a slower link made pointless is worth another try on a faster one. */
     if (c->latched[ACTION_THROTTLE] == REASON_THROTTLE_INEFFECTIVE &&
         e->drain_bps > FASTER * c->latch_bps)
         controller_latch(c, ACTION_THROTTLE, REASON_NONE);
 
-    show_course(o, d);
+    outlook_course(o, d);
     /* Between syncs there is no new evidence for anything else. */
     if (s->at_sync || !c->last.alternatives_known || is_answered(c, o) || o->new_policy) {
-        c->sure = !ends_with_less(o, limit_s);
-        try_all(c, o, d);
+        c->sure = !outlook_ends_with_less(o, limit_s);
+        outlook_alternatives(c, o, d);
     } else {
         memcpy(d->alternative, c->last.alternative, sizeof(d->alternative));
         d->alternatives_known = true;
         d->alternative[ALT_WAIT].forecast =
-            s->cpu_share < 1 ? forecast_at(o, &e->curve, 1, limit_s) : d->course;
+            s->cpu_share < 1 ? outlook_forecast(o, &e->curve, 1, limit_s) : d->course;
         d->alternative[ALT_WAIT].works = d->alternative[ALT_WAIT].forecast.ends;
     }
 
@@ -1122,14 +613,14 @@ static bool step_final(struct controller *c, const struct outlook *o, struct dec
             add_release(d, REASON_POST_COPY);
         return true;
     }
-    if (c->post_copy_ns != 0 && seconds(s->now_ns - c->post_copy_ns) > POST_COPY_WAIT_S &&
+    if (c->post_copy_ns != 0 && seconds_of(s->now_ns - c->post_copy_ns) > POST_COPY_WAIT_S &&
         c->latched[ACTION_POST_COPY] == REASON_NONE)
         controller_latch(c, ACTION_POST_COPY, REASON_ACTION_FAILED);
     if (c->suspended_ns == 0 || c->latched[ACTION_SUSPEND] != REASON_NONE)
         return false;
     d->verdict = VERDICT_SWITCHOVER;
     d->reason = REASON_SUSPENDED;
-    d->course = send_rest(o, o->e->remaining_bytes / o->e->drain_bps, 0);
+    d->course = outlook_send_rest(o, o->e->remaining_bytes / o->e->drain_bps, 0);
     if (s->now_ns - c->moved_ns > o->policy->v[POLICY_STALL_TIMEOUT]) {
         d->verdict = VERDICT_STALLED;
         d->reason = REASON_STALLED;
@@ -1176,11 +667,11 @@ void controller_step(struct controller *c, const struct policy_values *policy,
 
     o.deadline_ns = policy_deadline_ns(policy, s->total_bytes + s->disk_total_bytes);
     if (o.deadline_ns != POLICY_NONE && s->elapsed_ns < o.deadline_ns)
-        o.left_s = seconds(o.deadline_ns - s->elapsed_ns);
+        o.left_s = seconds_of(o.deadline_ns - s->elapsed_ns);
     if (policy->v[POLICY_MAX_DOWNTIME] != POLICY_NONE)
-        o.ceiling_s = seconds(policy->v[POLICY_MAX_DOWNTIME]);
+        o.ceiling_s = seconds_of(policy->v[POLICY_MAX_DOWNTIME]);
 
-    if (c->flat_syncs >= DOUBT_SYNCS && seconds(s->now_ns - c->flat_ns) >= DOUBT_S)
+    if (c->flat_syncs >= DOUBT_SYNCS && seconds_of(s->now_ns - c->flat_ns) >= DOUBT_S)
         o.flat_speed = fmin(e->speed, estimate_speed_at(e, s->cpu_share));
 
     if (step_final(c, &o, &d)) {
@@ -1200,7 +691,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
     }
     consider_cancel(c, &o, &d);
     if (d.verdict == VERDICT_STARTING)
-        show_first_guess(&o, &d);
+        outlook_first_guess(&o, &d);
     for (unsigned i = 0; d.apply && i < d.n_actions; i++)
         remember(c, &d.action[i], s);
     c->last = *ret = d;

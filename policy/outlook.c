@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "policy/outlook.h"
+
+#include <math.h>
+
+#include "policy/units.h"
+
+/* A blackout that just fits into the ceiling may be this much longer. */
+#define DOWNTIME_SLACK 1.05
+/* A step raises the limit by so much at least. */
+#define DOWNTIME_STEP_MIN 1.1
+/* A speed limit is what slows a link that carries more than this part of it. */
+#define SPEED_LIMITING 0.85
+/* Where the policy names no limit, no more than so many times what the link carries is asked for.
+ */
+#define SPEED_RAISE_MAX 16.0
+/* The cache is made larger than what the guest writes to: it is a hash without chains. */
+#define CACHE_MARGIN 1.25
+/* The guest's speed while its memory is fetched after the switch to post-copy: a guess. */
+#define POST_COPY_SPEED 0.5
+/* A quota that leaves the guest more than this much of its speed does nothing. */
+#define USELESS_SPEED 0.95
+/* The gentle objective aims at this part of the time left. */
+#define GENTLE_PART 0.8
+/* Whole passes under a throttle before the likeliest curve is believed, not the most favourable. */
+#define JUDGE_PASSES 2
+/* Of the overhead that ceilings are kept with, so much is seldom needed. */
+#define OVERHEAD_SPARE_S 0.1
+/* What a guest dirties may fall by this much any time. */
+#define MAY_CHANGE 0.1
+/* A speed limit that is this much higher is worth a write. */
+#define SPEED_DEADBAND 0.1
+/* A speed limit that would just do is raised by this much more. */
+#define SPEED_MARGIN 1.1
+
+static const double share_steps[] = {1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4, 4.5};
+enum { SHARE_STEPS = sizeof(share_steps) / sizeof(share_steps[0]) };
+
+const char *alternative_name(enum alternative_kind kind)
+{
+    static const char *const names[ALTERNATIVES] = {"wait",      "bandwidth", "compression-cache",
+                                                    "downtime",  "throttle",  "downtime+throttle",
+                                                    "post-copy", "suspend"};
+
+    return names[kind];
+}
+
+/* The part of the blackout that no downtime limit knows of. */
+static double overhead_s(const struct outlook *o)
+{
+    return CONTROLLER_OVERHEAD_S + fmax(seconds_of(o->s->flush_ns), 0);
+}
+
+struct forecast outlook_forecast(const struct outlook *o, const struct dirty_curve *curve,
+                                 double speed, double limit_s)
+{
+    if (speed >= o->flat_speed && limit_s <= seconds_of(o->s->downtime_limit_ns))
+        return (struct forecast){
+            .plateau_bytes = o->e->last_x_bytes,
+            .downtime_s = o->e->last_x_bytes / o->e->drain_bps + overhead_s(o),
+        };
+    return forecast_run(o->e, &(struct forecast_case){
+                                  .curve = curve,
+                                  .speed = speed,
+                                  .downtime_limit_s = limit_s,
+                                  .overhead_s = overhead_s(o),
+                                  .horizon_s = o->left_s,
+                              });
+}
+
+struct spread outlook_spread(const struct outlook *o, double speed, double limit_s)
+{
+    struct spread r = {.likely = outlook_forecast(o, &o->e->curve, speed, limit_s)};
+    struct forecast slow = outlook_forecast(o, &o->e->slow, speed, limit_s);
+    struct forecast fast = outlook_forecast(o, &o->e->fast, speed, limit_s);
+
+    r.all_end = r.likely.ends && slow.ends && fast.ends;
+    r.any_ends = r.likely.ends || slow.ends || fast.ends;
+    r.first = r.last = r.likely;
+    if (slow.ends && (!r.first.ends || slow.seconds < r.first.seconds))
+        r.first = slow;
+    if (fast.ends && (!r.first.ends || fast.seconds < r.first.seconds))
+        r.first = fast;
+    if (slow.seconds > r.last.seconds)
+        r.last = slow;
+    if (fast.seconds > r.last.seconds)
+        r.last = fast;
+    return r;
+}
+
+bool outlook_ends_with_less(const struct outlook *o, double limit_s)
+{
+    struct dirty_curve slow = o->e->slow;
+
+    slow.hot_bytes *= 1 - MAY_CHANGE;
+    return outlook_spread(o, 1, limit_s).any_ends || outlook_forecast(o, &slow, 1, limit_s).ends;
+}
+
+void outlook_course(const struct outlook *o, struct decision *d)
+{
+    struct spread course = outlook_spread(o, o->e->speed, seconds_of(o->s->downtime_limit_ns));
+
+    d->course = course.likely;
+    d->course.seconds -= OVERHEAD_SPARE_S;
+    d->course.downtime_s -= OVERHEAD_SPARE_S;
+    d->earliest_s = course.first.ends ? course.first.seconds - OVERHEAD_SPARE_S : INFINITY;
+    d->latest_s = course.all_end ? course.last.seconds : INFINITY;
+}
+
+void outlook_first_guess(const struct outlook *o, struct decision *d)
+{
+    static const struct dirty_curve none = {0};
+    struct outlook open = *o;
+    double downtime_s = d->course.downtime_s;
+
+    open.left_s = INFINITY;
+    if (o->s->total_bytes == 0 || o->e->drain_bps <= 0)
+        return;
+    if (o->e->passes > 0) {
+        outlook_course(&open, d);
+    } else {
+        d->course = outlook_forecast(&open, &none, 1, seconds_of(o->s->downtime_limit_ns));
+        d->course.seconds -= OVERHEAD_SPARE_S;
+        d->earliest_s = d->course.seconds;
+    }
+    d->course.downtime_s = downtime_s;
+}
+
+bool outlook_half_time_over(const struct outlook *o)
+{
+    return o->deadline_ns != POLICY_NONE && o->s->elapsed_ns > o->deadline_ns / 2;
+}
+
+/* The least downtime limit up to `max_s` with which it ends on that curve; 0 when none does. */
+static double least_downtime(const struct outlook *o, const struct dirty_curve *curve, double speed,
+                             double max_s)
+{
+    /* A search by ratios does not get away from 0. */
+    double low = fmax(seconds_of(o->s->downtime_limit_ns), DOWNTIME_LIMIT_MIN_S);
+    double high = max_s;
+
+    if (outlook_forecast(o, curve, speed, low).ends)
+        return low;
+    if (high <= low || !outlook_forecast(o, curve, speed, high).ends)
+        return 0;
+    while (high / low > 1.01) {
+        double middle = sqrt(low * high);
+
+        if (outlook_forecast(o, curve, speed, middle).ends)
+            high = middle;
+        else
+            low = middle;
+    }
+    return high;
+}
+
+double outlook_ceiling_s(const struct outlook *o)
+{
+    return fmax((o->ceiling_s - overhead_s(o)) / DOWNTIME_SLACK, 0);
+}
+
+struct alternative outlook_may(const struct outlook *o, enum action_kind action)
+{
+    enum policy_allow allow = action_allowance(o->policy, action);
+
+    return (struct alternative){
+        .approved = allow == ALLOW_YES,
+        .ask = allow == ALLOW_ASK,
+        .share = 1,
+        .downtime_ns = o->s->downtime_limit_ns,
+    };
+}
+
+static struct forecast forecast_faster(const struct outlook *o, double bandwidth)
+{
+    return forecast_run(o->e, &(struct forecast_case){
+                                  .curve = &o->e->curve,
+                                  .speed = 1,
+                                  .bandwidth = bandwidth,
+                                  .downtime_limit_s = seconds_of(o->s->downtime_limit_ns),
+                                  .overhead_s = overhead_s(o),
+                                  .horizon_s = o->left_s,
+                              });
+}
+
+/*
+ * A higher speed limit costs the guest nothing. How much faster the link would be without the
+ * present limit nobody knows, nor always whether there is one: where the forecast promises nothing,
+ * it is worth a try.
+ */
+static struct alternative try_bandwidth(const struct controller *c, const struct outlook *o)
+{
+    struct alternative a = outlook_may(o, ACTION_BANDWIDTH);
+    double carried = o->e->transfer_bps;
+    double limit = (double)o->s->speed_limit_bps;
+    double max = (double)o->policy->v[POLICY_MAX_BANDWIDTH]; /* negative: none */
+    double low = 1;
+    double most = max >= 0 ? max / carried : SPEED_RAISE_MAX;
+    double high = most;
+
+    a.reason = c->latched[ACTION_BANDWIDTH];
+    if (a.reason != REASON_NONE)
+        return a;
+    if (limit > 0 && carried < SPEED_LIMITING * limit) {
+        a.reason = REASON_BANDWIDTH_NOT_LIMITING;
+        return a;
+    }
+    if (max >= 0 && max <= fmax(limit, carried) * (1 + SPEED_DEADBAND)) {
+        a.reason = REASON_BANDWIDTH_OVER_CEILING;
+        return a;
+    }
+    /* Without any limit there is none to raise; one that libvirt does not know may be set once. */
+    if (limit <= 0 && c->speed_set_bps != 0) {
+        a.reason = REASON_BANDWIDTH_NOT_LIMITING;
+        return a;
+    }
+    a.works = true;
+    a.reason = REASON_BANDWIDTH_WORTH_A_TRY;
+    a.speed_limit_bps = max >= 0 ? (int64_t)max : 0;
+    a.forecast = forecast_faster(o, most);
+    if (!a.forecast.ends || limit <= 0)
+        return a;
+    while (high / low > 1.02) {
+        double middle = sqrt(low * high);
+
+        if (forecast_faster(o, middle).ends)
+            high = middle;
+        else
+            low = middle;
+    }
+    high = fmin(high * SPEED_MARGIN, most);
+    a.reason = REASON_BANDWIDTH_SUFFICES;
+    a.forecast = forecast_faster(o, high);
+    a.speed_limit_bps = (int64_t)(high * carried);
+    return a;
+}
+
+static struct alternative try_compression_cache(const struct controller *c, const struct outlook *o)
+{
+    struct alternative a = outlook_may(o, ACTION_COMPRESSION_CACHE);
+    int64_t now = (int64_t)o->s->compression_cache_bytes;
+    int64_t ceiling = o->policy->v[POLICY_MAX_COMPRESSION_CACHE];
+    int64_t max = ceiling == POLICY_NONE ? INT64_MAX : ceiling;
+    double wanted = o->e->hot_bytes * CACHE_MARGIN;
+
+    a.reason = c->latched[ACTION_COMPRESSION_CACHE];
+    if (a.reason != REASON_NONE)
+        return a;
+    a.reason = REASON_NOT_COMPRESSED;
+    if (now <= 0)
+        return a;
+    /* QEMU takes powers of two only. */
+    a.cache_bytes = now;
+    while ((double)a.cache_bytes < wanted && a.cache_bytes <= max / 2)
+        a.cache_bytes *= 2;
+    a.works = a.cache_bytes > now;
+    a.reason = a.works ? REASON_CACHE_WORTH_A_TRY : REASON_CACHE_LARGE_ENOUGH;
+    return a;
+}
+
+struct forecast outlook_send_rest(const struct outlook *o, double downtime_s, double speed)
+{
+    double send_s = o->e->remaining_bytes / o->e->drain_bps;
+
+    return (struct forecast){
+        .ends = true,
+        .seconds = send_s + overhead_s(o),
+        .downtime_s = downtime_s + overhead_s(o),
+        .work_lost_s = send_s * (1 - speed) + overhead_s(o),
+    };
+}
+
+static struct alternative try_post_copy(const struct controller *c, const struct outlook *o)
+{
+    struct alternative a = outlook_may(o, ACTION_POST_COPY);
+
+    a.reason = c->latched[ACTION_POST_COPY];
+    a.works = a.reason == REASON_NONE;
+    if (a.works) {
+        a.reason = REASON_POST_COPY_SUFFICES;
+        a.forecast = outlook_send_rest(o, 0, POST_COPY_SPEED);
+    }
+    return a;
+}
+
+static struct alternative try_suspend(const struct controller *c, const struct outlook *o)
+{
+    struct alternative a = outlook_may(o, ACTION_SUSPEND);
+
+    a.reason = c->latched[ACTION_SUSPEND];
+    a.works = a.reason == REASON_NONE;
+    if (a.works) {
+        a.reason = REASON_SUSPEND_SUFFICES;
+        a.forecast = outlook_send_rest(o, o->e->remaining_bytes / o->e->drain_bps, 0);
+    }
+    return a;
+}
+
+/*
+ * A limit costs the guest nothing until it ends the migration. So while time is plentiful it is
+ * raised towards what is likely needed half of the way at a time, from what the most favourable
+ * curve needs: shorter passes show what really is.
+ */
+static double step_towards(const struct outlook *o, double needed)
+{
+    double limit_s = seconds_of(o->s->downtime_limit_ns);
+    double hoped = least_downtime(o, &o->e->slow, 1, needed);
+
+    if (needed <= DOWNTIME_STEP_MIN * limit_s || outlook_half_time_over(o))
+        return needed;
+    return sqrt(fmax(hoped, DOWNTIME_STEP_MIN * limit_s) * needed);
+}
+
+/* In hundredths of a second; none at all would never end a migration. */
+static int64_t limit_ns(double limit_s)
+{
+    return (int64_t)fmax(limit_s * 100, 1) * (NS_PER_S / 100);
+}
+
+static struct alternative try_downtime(const struct controller *c, const struct outlook *o)
+{
+    struct alternative a = outlook_may(o, ACTION_DOWNTIME);
+    double needed = least_downtime(o, &o->e->curve, 1, DOWNTIME_LIMIT_MAX_S);
+
+    a.reason = c->latched[ACTION_DOWNTIME];
+    if (a.reason != REASON_NONE)
+        return a;
+    if (needed <= 0) {
+        a.reason = REASON_DOWNTIME_INSUFFICIENT;
+        return a;
+    }
+    a.reason = REASON_DOWNTIME_SUFFICES;
+    if (needed > seconds_of(o->s->downtime_limit_ns)) {
+        double margined = needed * c->downtime_margin;
+
+        needed = needed <= outlook_ceiling_s(o) ? fmin(margined, outlook_ceiling_s(o)) : margined;
+    }
+    a.forecast = outlook_forecast(o, &o->e->curve, 1, needed);
+    if (a.approved) {
+        double step = step_towards(o, fmin(needed, outlook_ceiling_s(o)));
+        struct forecast hoped = outlook_forecast(o, &o->e->slow, 1, step);
+
+        if (step < needed && hoped.ends &&
+            step > (1 + DOWNTIME_DEADBAND) * seconds_of(o->s->downtime_limit_ns)) {
+            a.reason = REASON_DOWNTIME_WORTH_A_TRY;
+            a.forecast = hoped;
+            needed = step;
+        }
+    }
+    a.downtime_ns = limit_ns(needed);
+    a.works = a.forecast.ends;
+    if (a.approved && needed > outlook_ceiling_s(o)) {
+        a.approved = false;
+        a.reason = REASON_DOWNTIME_OVER_CEILING;
+    } else if (!a.approved) {
+        a.reason = REASON_NOT_APPROVED;
+    }
+    return a;
+}
+
+/*
+ * When nothing likely works: a longer downtime also makes passes shorter, and on the most
+ * favourable curve that may be enough. A limit costs the guest nothing until it ends the migration,
+ * so it is raised as far as is allowed, and what shorter passes show decides what comes next.
+ */
+static void hope_for_downtime(const struct controller *c, const struct outlook *o,
+                              struct alternative *a)
+{
+    double limit_s = outlook_ceiling_s(o);
+    struct forecast hoped = outlook_forecast(o, &o->e->slow, 1, limit_s);
+
+    if (a->approved || limit_s <= fmax(seconds_of(o->s->downtime_limit_ns), DOWNTIME_LIMIT_MIN_S) ||
+        !hoped.ends || c->latched[ACTION_DOWNTIME] != REASON_NONE)
+        return;
+    *a = (struct alternative){
+        .approved = true,
+        .works = true,
+        .reason = REASON_DOWNTIME_WORTH_A_TRY,
+        .share = 1,
+        .downtime_ns = limit_ns(limit_s),
+        .forecast = hoped,
+    };
+}
+
+/*
+ * Is the milder throttle `b` to be preferred to `a`? gentle: whenever it is in time; if that was
+ * too hopeful, the next sync tightens it. least-loss: only if it loses less guest work even on the
+ * worst curve, because hard and short costs little, and tightening pass after pass costs much.
+ */
+static bool milder_is_better(const struct outlook *o, const struct spread *a,
+                             const struct spread *b, const struct forecast *hoped)
+{
+    if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE)
+        return hoped->ends && hoped->seconds <= GENTLE_PART * o->left_s;
+    return a->all_end && b->all_end && b->last.work_lost_s < a->last.work_lost_s;
+}
+
+/* Throttling with, if need be, a downtime limit up to `max_s`. */
+static struct alternative try_throttle(const struct controller *c, const struct outlook *o,
+                                       double max_s)
+{
+    double floor_share = (double)o->policy->v[POLICY_MIN_CPU] / (double)PPM_ONE;
+    struct alternative best = outlook_may(o, ACTION_THROTTLE);
+    struct spread best_spread = {0};
+
+    best.share = floor_share;
+    best.reason = c->latched[ACTION_THROTTLE];
+    if (best.reason == REASON_NONE && o->s->auto_converge_percent > 0)
+        best.reason = REASON_AUTO_CONVERGE;
+    if (best.reason != REASON_NONE)
+        return best;
+    best.reason = REASON_THROTTLE_INSUFFICIENT;
+    if (estimate_speed_at(o->e, floor_share) > USELESS_SPEED) {
+        best.reason = REASON_THROTTLE_USELESS;
+        return best;
+    }
+    for (unsigned i = 0; i < SHARE_STEPS; i++) {
+        struct alternative a = best;
+        double limit_s = seconds_of(o->s->downtime_limit_ns);
+        struct spread spread;
+        double speed;
+
+        a.share = floor_share * share_steps[i];
+        speed = estimate_speed_at(o->e, a.share);
+        if (a.share >= 1 || speed > USELESS_SPEED)
+            break;
+        if (max_s > limit_s) {
+            double needed = least_downtime(o, &o->e->curve, speed, max_s);
+
+            if (needed > limit_s)
+                limit_s = fmin(needed * c->downtime_margin, max_s);
+            a.downtime_ns = limit_ns(limit_s);
+        }
+        spread = outlook_spread(o, speed, limit_s);
+        /* A throttle is worth a try until throttled passes have shown what it does. */
+        a.forecast = c->throttled_passes < JUDGE_PASSES && !spread.likely.ends ? spread.first
+                                                                               : spread.likely;
+        a.works = a.forecast.ends;
+        if (i == 0 || milder_is_better(o, &best_spread, &spread, &a.forecast)) {
+            best = a;
+            best_spread = spread;
+        }
+        /* What loses least is compared by the worst curve: without one there is no comparing. */
+        if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_LEAST_LOSS && !best_spread.all_end)
+            break;
+    }
+    if (best.works && !best.approved && !best.ask)
+        best.reason = REASON_NOT_APPROVED;
+    else if (best.works)
+        best.reason = max_s > 0 ? REASON_BOTH_SUFFICE : REASON_THROTTLE_SUFFICES;
+    return best;
+}
+
+void outlook_alternatives(const struct controller *c, const struct outlook *o, struct decision *d)
+{
+    struct alternative *a = d->alternative;
+
+    a[ALT_WAIT] = (struct alternative){
+        .approved = true,
+        .share = 1,
+        .downtime_ns = o->s->downtime_limit_ns,
+        .forecast = outlook_forecast(o, &o->e->curve, 1, seconds_of(o->s->downtime_limit_ns)),
+    };
+    a[ALT_WAIT].works = a[ALT_WAIT].forecast.ends;
+    a[ALT_WAIT].reason = a[ALT_WAIT].works ? REASON_CONVERGES : REASON_UNCONFIRMED;
+    a[ALT_BANDWIDTH] = try_bandwidth(c, o);
+    a[ALT_COMPRESSION_CACHE] = try_compression_cache(c, o);
+    a[ALT_DOWNTIME] = try_downtime(c, o);
+    a[ALT_THROTTLE] = try_throttle(c, o, 0);
+    a[ALT_BOTH] =
+        try_throttle(c, o, c->latched[ACTION_DOWNTIME] == REASON_NONE ? outlook_ceiling_s(o) : 0);
+    a[ALT_BOTH].approved = a[ALT_BOTH].approved && o->ceiling_s > 0;
+    a[ALT_BOTH].ask = a[ALT_BOTH].ask && o->ceiling_s > 0;
+    a[ALT_POST_COPY] = try_post_copy(c, o);
+    a[ALT_SUSPEND] = try_suspend(c, o);
+    if (!(a[ALT_THROTTLE].approved && a[ALT_THROTTLE].works) &&
+        !(a[ALT_BOTH].approved && a[ALT_BOTH].works))
+        hope_for_downtime(c, o, &a[ALT_DOWNTIME]);
+    d->alternatives_known = true;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What may become of a migration: for each alternative whether it would end it, when and at what
+ * price, on the likeliest curve and on those at both ends of what the evidence allows. The
+ * controller's other half: here is what could be done, there is what is done.
+ *
+ * Pure; thread-safe.
+ */
+#ifndef MIGPOLICY_OUTLOOK_H
+#define MIGPOLICY_OUTLOOK_H
+
+#include "policy/controller.h"
+
+/* libvirt's own bounds on the downtime limit. */
+#define DOWNTIME_LIMIT_MAX_S 2000.0
+#define DOWNTIME_LIMIT_MIN_S 0.001
+
+/* Downtime limits that differ by less than this are not worth a write. */
+#define DOWNTIME_DEADBAND 0.05
+
+/* What the alternatives of one step are worked out from. */
+struct outlook {
+    const struct estimate *e;
+    const struct policy_values *policy;
+    const struct sample *s;
+    bool new_policy;     /* not the one the last decision was made by */
+    int64_t deadline_ns; /* since the start; POLICY_NONE: none */
+    double left_s;       /* until the deadline; INFINITY: none, or it has passed */
+    double ceiling_s;
+    double flat_speed; /* the remainder has been flat at this speed, and at the limit in force */
+};
+
+/* The same future on each of the curves the evidence allows. */
+struct spread {
+    struct forecast likely; /* on the best fit */
+    bool all_end;
+    bool any_ends;
+    struct forecast first; /* the soonest and the latest end; of use when any, or all, end */
+    struct forecast last;
+};
+
+static inline double seconds_of(int64_t ns)
+{
+    return (double)ns / 1e9;
+}
+
+/* What has been seen not to end is not forecast to end, whatever the curve says. */
+struct forecast outlook_forecast(const struct outlook *o, const struct dirty_curve *curve,
+                                 double speed, double limit_s);
+
+struct spread outlook_spread(const struct outlook *o, double speed, double limit_s);
+
+/* Would it end at full speed, on any curve, if the guest dirtied somewhat less than it has shown?
+ */
+bool outlook_ends_with_less(const struct outlook *o, double limit_s);
+
+/* What remains is sent while the guest stands still, or runs elsewhere without it. */
+struct forecast outlook_send_rest(const struct outlook *o, double downtime_s, double speed);
+
+/* The largest limit with which the blackout still stays within the ceiling. */
+double outlook_ceiling_s(const struct outlook *o);
+
+bool outlook_half_time_over(const struct outlook *o);
+
+/* The alternative of doing one thing, before it is known what it would do. */
+struct alternative outlook_may(const struct outlook *o, enum action_kind action);
+
+/* Fills in the present course and its spread, as they are shown. */
+void outlook_course(const struct outlook *o, struct decision *d);
+
+/*
+ * The same before there is evidence to decide by: in the first pass as if nothing were dirtied,
+ * then on the curves that go with what the first pass left. To be shown only.
+ */
+void outlook_first_guess(const struct outlook *o, struct decision *d);
+
+/* Works out all alternatives. */
+void outlook_alternatives(const struct controller *c, const struct outlook *o, struct decision *d);
+
+#endif
