@@ -6,7 +6,8 @@
 
 #include "agent/cli.h"
 
-/* Measuring takes about a minute at most, what the daemon waits for beside it less than another. */
+/* Measuring takes little more than a minute at most, what the daemon waits for beside it less than
+ * another. */
 #define ANSWER_MS 180000
 
 /* ---- asking ---- */

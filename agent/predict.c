@@ -35,8 +35,8 @@ const char *predict_kind_name(enum predict_kind kind)
 }
 
 /*
- * Which curve: the likeliest goes through what was measured. The spread is between the ends of the
- * fit; and where nothing could be measured, the least that is possible is a straight line.
+ * Which curve. The likeliest goes through what was measured, the slow and the fast one are the ends
+ * of the fit. Where nothing can be measured all are straight, but the fast one.
  */
 enum world_kind { WORLD_LIKELIEST, WORLD_SLOW, WORLD_FAST, WORLDS };
 
@@ -62,12 +62,10 @@ static void make_world(const struct predict_facts *f, enum world_kind kind,
     g->regions = 1;
     *r = (struct model_region){
         .bytes = most, .cpu_bound = 1, .vcpu = MODEL_ALL_VCPUS, .curve = ret->point};
-    for (unsigned i = BELOW; i > 0; i--) {
+    for (unsigned i = BELOW; i > 0 && kind == WORLD_FAST; i--) {
         double s = ldexp(f->point[0].seconds, -(int)i);
         double part = dirty_curve_at(shape, s) / dirty_curve_at(shape, f->point[0].seconds);
 
-        if (kind == WORLD_SLOW)
-            part = s / f->point[0].seconds;
         ret->point[n++] = (struct model_point){s, f->point[0].bytes * part};
     }
     for (unsigned i = 0; i < f->points; i++) {
@@ -75,7 +73,8 @@ static void make_world(const struct predict_facts *f, enum world_kind kind,
 
         if (kind != WORLD_LIKELIEST)
             p.bytes = dirty_curve_at(shape, p.seconds);
-        p.bytes = fmax(p.bytes, ret->point[n - 1].bytes);
+        if (n > 0)
+            p.bytes = fmax(p.bytes, ret->point[n - 1].bytes);
         ret->point[n++] = p;
     }
     r->curve_points = n;

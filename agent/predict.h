@@ -10,10 +10,11 @@
  * nobody acting, with a longer downtime alone, with a throttle alone, and under a policy, by the
  * controller that would decide about the real one.
  *
- * Between the measured points the modelled curve is straight. Below the shortest one, where nothing
- * can be measured and where a throttled guest works, it is as the fit has it. Each migration is run
- * a few times, of which the middle one is told, and on the slow and the fast curve of the estimate
- * too, for a spread.
+ * The modelled curve is straight between the points. Within the shortest period, where a throttled
+ * guest works and nothing can be measured, it rises at least as fast as that; how much faster, a
+ * set that is full by then does not tell. Each migration is run a few times, of which the middle
+ * one is told, and on the slow and the fast curve of the estimate, for a spread. The fast one is
+ * steeper there too.
  *
  * Pure but for predict_measure(); thread-safe.
  */
@@ -88,7 +89,7 @@ void predict(const struct predict_facts *facts, const struct policy_values *poli
              struct prediction *ret);
 
 /*
- * Measures a running domain that does not migrate, which takes 7 to 63 seconds; wakeup_end() on
+ * Measures a running domain that does not migrate, which takes 7 to 77 seconds; wakeup_end() on
  * `wake` cuts it short. `bandwidth_bps` is what the link carries, 0: the migration speed limit, if
  * there is one, else `otherwise_bps`, which may be 0 too. *ret_source names which it was.
  * Returns 0; -EPERM (not now, or not without a bandwidth), -ECANCELED, or as of hypervisor.h, with

@@ -11,6 +11,11 @@
 /* A result is due with the end of its period, and given up this long after. */
 #define RESULT_WAIT_NS (10 * NS_PER_S)
 #define RESULT_LOOK_NS (100 * NS_PER_MS)
+/* QEMU compares a page of each 2 MiB. With fewer than so many, short periods are measured again. */
+#define PAGE_FOR_BYTES (2.0 * MIB_BYTES)
+#define PAGES_WANTED   2048
+#define REPEATS_MAX    3
+#define REPEATED_MAX_S 4
 
 static int fail(int error, const char *text, char why[PREDICT_WHY_MAX])
 {
@@ -105,6 +110,27 @@ static int take_bandwidth(double given_bps, double otherwise_bps, struct predict
     return 0;
 }
 
+/* The mean of as many measurements as the size of the guest asks for. */
+static int measure_point(struct hv_watch *hv, struct wakeup *wake, int seconds, double memory_bytes,
+                         struct model_point *ret, char why[PREDICT_WHY_MAX])
+{
+    double wanted = fmin(ceil(PAGES_WANTED * PAGE_FOR_BYTES / memory_bytes), REPEATS_MAX);
+    unsigned n = seconds <= REPEATED_MAX_S ? (unsigned)wanted : 1;
+
+    *ret = (struct model_point){seconds, 0};
+    for (unsigned i = 0; i < n; i++) {
+        struct model_point p;
+        int r = measure_period(hv, wake, seconds, &p, why);
+
+        if (r == 0)
+            r = check_idle(hv, why);
+        if (r < 0)
+            return r;
+        ret->bytes += p.bytes / n;
+    }
+    return 0;
+}
+
 static int measure(struct hv_watch *hv, struct wakeup *wake, struct predict_facts *f,
                    char why[PREDICT_WHY_MAX])
 {
@@ -113,14 +139,13 @@ static int measure(struct hv_watch *hv, struct wakeup *wake, struct predict_fact
     int64_t started_ns = monotonic_ns();
     int r = hv_watch_facts(hv, &before);
 
+    if (r == 0 && before.memory_bytes == 0)
+        r = -EIO;
     if (r < 0)
         return fail(r, hypervisor_error(), why);
+    f->memory_bytes = (double)before.memory_bytes;
     do {
-        struct model_point *p = &f->point[f->points];
-
-        r = measure_period(hv, wake, 1 << f->points, p, why);
-        if (r == 0)
-            r = check_idle(hv, why);
+        r = measure_point(hv, wake, 1 << f->points, f->memory_bytes, &f->point[f->points], why);
         if (r < 0)
             return r;
         f->points++;
@@ -129,7 +154,6 @@ static int measure(struct hv_watch *hv, struct wakeup *wake, struct predict_fact
     if (r < 0)
         return fail(r, hypervisor_error(), why);
     take_vcpus(&before, &after, (double)(monotonic_ns() - started_ns) / 1e9, f);
-    f->memory_bytes = (double)after.memory_bytes;
     f->used_bytes = after.resident_bytes > 0 ? fmin((double)after.resident_bytes, f->memory_bytes)
                                              : f->memory_bytes;
     return 0;

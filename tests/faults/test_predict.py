@@ -30,8 +30,8 @@ def wait_listed(host):
 @pytest.fixture(scope="module")
 def told():
     """Three predictions at once, and what came of it."""
-    vms = [calm("calm", start="30s"), domain("raised", start="30s"),
-           domain("slowed", start="30s", ram="1GiB", hot="600MiB", rate="250MB/s")]
+    vms = [calm("calm", start="45s"), domain("raised", start="45s"),
+           domain("slowed", start="45s", ram="1GiB", hot="600MiB", rate="250MB/s")]
     with Host(vms, RULES) as host:
         wait_listed(host)
         replies = {}
@@ -99,8 +99,8 @@ def test_the_speed_limit_and_then_the_last_migration_stand_in_for_a_bandwidth():
 
 
 def test_refused_with_the_reason():
-    vms = [domain("migrating", start="0s"), calm("idle", start="1h"), calm("soon", start="4s")]
-    with Host(vms, [], time_factor=2) as host:
+    vms = [domain("migrating", start="0s"), calm("idle", start="1h"), calm("soon", start="15s")]
+    with Host(vms, [], time_factor=5) as host:
         wait_listed(host)
         host.wait(lambda: host.status(), 10)
         unknown = predict(host, "no-such-vm", LINK)
@@ -114,7 +114,7 @@ def test_refused_with_the_reason():
 
 
 def test_one_at_a_time_and_the_daemon_goes_on_meanwhile():
-    with Host([calm("vm", start="1h")], [], time_factor=2) as host:
+    with Host([calm("vm", start="1h")], [], time_factor=5) as host:
         wait_listed(host)
         first = subprocess.Popen([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy",
                                   "predict", "vm", LINK], stdout=subprocess.PIPE, text=True)
@@ -124,7 +124,7 @@ def test_one_at_a_time_and_the_daemon_goes_on_meanwhile():
         host.status()
         assert time.monotonic() - began < 2
         assert (second.returncode, "under way" in second.stderr) == (6, True)
-        assert first.wait(20) == 0
+        assert first.wait(30) == 0
         # One who leaves gives up what he asked for.
         third = subprocess.Popen(first.args, stdout=subprocess.DEVNULL)
         time.sleep(0.5)
