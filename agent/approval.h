@@ -41,7 +41,7 @@ void approvals_withdraw(struct approvals *a);
 struct proposal approvals_pending(const struct approvals *a);
 
 /*
- * Answers the question of that number. `source` goes into the policy ("approved by uid 0").
+ * Answers the question of that number. `source` goes into the policy ("uid 0, when asked").
  * Returns 0 and the question in *ret, or -ENOENT.
  */
 int approvals_answer(struct approvals *a, unsigned id, bool yes, const char *source,

@@ -134,7 +134,9 @@ static void explain_choice(struct json_object *a, char *text, size_t size)
 {
     const char *why = "";
 
-    if (cli_is(a, "works", true) && cli_is(a, "approved", false))
+    if (cli_is(a, "works", true) && cli_is(a, "ask", true))
+        why = "to be asked about; ";
+    else if (cli_is(a, "works", true) && cli_is(a, "approved", false))
         why = "not allowed; ";
     else if (cli_is(a, "works", true) && cli_is(a, "chosen", false))
         why = "not needed beside what is chosen; ";
@@ -165,7 +167,11 @@ static void print_alternatives(const struct cli *cli, struct json_object *altern
         explain_choice(a, because, sizeof(because));
         cli_table_row(table,
                       (const char *const[]){
-                          kind, cli_is(a, "approved", true) ? "yes" : "no", works ? "yes" : "no",
+                          kind,
+                          cli_is(a, "approved", true) ? "yes"
+                          : cli_is(a, "ask", true)    ? "ask"
+                                                      : "no",
+                          works ? "yes" : "no",
                           cli_seconds(cli_number(a, "downtime_limit_seconds"), text[0]),
                           cli_cpu_limit(cli_number(a, "cpu_limit_ratio"), text[1]),
                           cli_eta(cli_number(a, "seconds"), false, text[2]),

@@ -202,7 +202,7 @@ int watcher_answer(struct watcher *w, unsigned id, bool yes, uid_t uid)
     int r;
 
     snprintf(who, sizeof(who), "uid %u", uid);
-    snprintf(source, sizeof(source), "%s by %s", yes ? "approved" : "denied", who);
+    snprintf(source, sizeof(source), yes ? "%s, when asked" : "denied by %s", who);
     pthread_mutex_lock(&w->lock);
     r = approvals_answer(&w->approvals, id, yes, source, &p);
     w->view.proposal = approvals_pending(&w->approvals);

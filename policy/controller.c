@@ -441,6 +441,23 @@ static bool has_acted(const struct controller *c, const struct sample *s)
            (c->downtime_set_ns != 0 && s->downtime_limit_ns == c->downtime_set_ns);
 }
 
+/* What costs the guest nothing need not wait until doubt is certainty. */
+static bool take_free(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    static const enum alternative_kind ways[] = {ALT_BANDWIDTH, ALT_COMPRESSION_CACHE};
+
+    if (!o->s->at_sync || o->policy->v[POLICY_PATIENCE] > 0 ||
+        policy_rung_at(o->policy->v[POLICY_ORDER], 0) != RUNG_BANDWIDTH)
+        return false;
+    for (unsigned i = 0; i < 2; i++) {
+        if (d->alternative[ways[i]].approved && d->alternative[ways[i]].works) {
+            take(c, o, d, ways[i]);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* It would not end by itself, as far as we know. */
 static void step_doubtful(struct controller *c, const struct outlook *o, struct decision *d)
 {
@@ -462,6 +479,8 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     }
     if (s->cpu_share >= 1 && !sure && !pressed &&
         (c->doubtful_syncs < DOUBT_SYNCS || seconds_of(s->now_ns - c->doubt_ns) < DOUBT_S)) {
+        if (take_free(c, o, d))
+            return;
         d->verdict = VERDICT_PLATEAU;
         d->reason = REASON_UNCONFIRMED;
         return;
@@ -477,7 +496,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         /* The last word stands. */
         d->verdict = c->last.verdict == VERDICT_STARTING ? VERDICT_PLATEAU : c->last.verdict;
         d->reason = c->last.reason;
-        if (has_acted(c, s) && d->verdict == VERDICT_NEEDS_HELP) {
+        if (has_acted(c, s) && d->verdict == VERDICT_NEEDS_HELP && c->last.n_proposed == 0) {
             d->verdict = VERDICT_HELPED;
             d->reason = REASON_IN_FORCE;
         }

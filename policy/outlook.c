@@ -217,8 +217,10 @@ static struct alternative try_bandwidth(const struct controller *c, const struct
     a.works = true;
     a.reason = REASON_BANDWIDTH_WORTH_A_TRY;
     a.speed_limit_bps = max >= 0 ? (int64_t)max : 0;
+    if (limit <= 0)
+        return a;
     a.forecast = forecast_faster(o, most);
-    if (!a.forecast.ends || limit <= 0)
+    if (!a.forecast.ends)
         return a;
     while (high / low > 1.02) {
         double middle = sqrt(low * high);

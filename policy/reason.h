@@ -40,7 +40,7 @@ enum verdict {
     X(NOT_COMPRESSED, "not-compressed", "the migration is not compressed by XBZRLE") \
     X(DOWNTIME_SUFFICES, "downtime-suffices", "a longer downtime alone ends it") \
     X(THROTTLE_SUFFICES, "throttle-suffices", "throttling the vCPUs alone ends it") \
-    X(BOTH_SUFFICE, "both-suffice", "neither a longer downtime nor throttling ends it alone; together they do") \
+    X(BOTH_SUFFICE, "both-suffice", "a longer downtime and throttling together end it") \
     X(DOWNTIME_WORTH_A_TRY, "downtime-worth-a-try", "a longer downtime makes passes shorter, which may be enough") \
     X(DOWNTIME_INSUFFICIENT, "downtime-insufficient", "no downtime limit that libvirt accepts would end it") \
     X(DOWNTIME_OVER_CEILING, "downtime-over-ceiling", "the downtime it needs is above max_downtime") \

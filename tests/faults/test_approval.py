@@ -65,11 +65,11 @@ def test_what_is_approved_is_done_and_the_migration_ends():
         assert not pending(host)
         shown = json.loads(host.command("show", "vm", "--json"))["fields"]
         assert next((f["value"], f["source"]) for f in shown if f["name"] == "allow_throttle") == \
-            ("yes", "approved by uid 0")
+            ("yes", "uid 0, when asked")
         host.wait(host.completed, 20)
         told = events(host)
         assert [e[1] for e in told[:3]] == ["proposed", "approved", "applied"]
-        assert audit(host, "applied")[0]["approved_by"] == "approved by uid 0"
+        assert audit(host, "applied")[0]["approved_by"] == "uid 0, when asked"
         assert audit(host, "approved")[0]["approved_by"] == "uid 0"
         host.wait(lambda: host.metric("migpolicy_pending_proposals") == 0, 5)
 

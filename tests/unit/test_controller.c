@@ -619,6 +619,35 @@ static void a_speed_limit_nobody_knows_is_lifted_once(void **state)
     assert_int_equal(sim.last.verdict, VERDICT_HOPELESS);
 }
 
+static void what_costs_the_guest_nothing_need_not_wait_for_certainty(void **state)
+{
+    struct model_guest guest = sim_guest(210, 90);
+
+    (void)state;
+    start_limited("1GiB/s");
+    sim_run(&sim, 60);
+    assert_int_equal(sim.first_action_iteration, 3);
+    sim_start(&sim, &guest, LINK, "allow_bandwidth", "yes", "patience", "10m", NULL);
+    model_limit_speed(&sim.model, LINK / 2.0 * 1e6);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.count[ACTION_BANDWIDTH], 0);
+}
+
+static void a_question_stands_between_syncs(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "ask", "max_downtime", "500ms", NULL);
+    sim_run(&sim, 20);
+    assert_int_equal(sim.last.n_proposed, 1);
+    for (unsigned i = 1; i <= 40; i++) {
+        sim_run(&sim, 20 + i / 10.0);
+        assert_int_equal(sim.last.verdict, VERDICT_NEEDS_HELP);
+        assert_int_equal(sim.last.reason, REASON_ASKED);
+    }
+}
+
 static void a_limit_below_what_the_link_carries_is_never_set(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -916,6 +945,8 @@ int main(void)
         cmocka_unit_test(bandwidth_is_raised_to_what_is_needed_and_not_to_the_ceiling),
         cmocka_unit_test(bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice),
         cmocka_unit_test(a_speed_limit_nobody_knows_is_lifted_once),
+        cmocka_unit_test(what_costs_the_guest_nothing_need_not_wait_for_certainty),
+        cmocka_unit_test(a_question_stands_between_syncs),
         cmocka_unit_test(a_limit_below_what_the_link_carries_is_never_set),
         cmocka_unit_test(the_cache_grows_to_what_the_guest_writes_to),
         cmocka_unit_test(without_compression_there_is_no_cache_to_grow),
