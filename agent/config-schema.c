@@ -99,12 +99,12 @@ static struct json_object *policy_schema(void)
     return o;
 }
 
-static struct json_object *duration_schema(const char *description)
+static struct json_object *quantity_schema(enum policy_kind kind, const char *description)
 {
     struct json_object *o = object("{'type': 'string'}");
 
     add(o, "description", text(description));
-    add(o, "pattern", text(patterns[KIND_DURATION]));
+    add(o, "pattern", text(patterns[kind]));
     return o;
 }
 
@@ -117,11 +117,15 @@ static struct json_object *config_schema(void)
         "'admin_group': {'type': 'string', 'description': 'its members may change policies'},"
         "'trust_metadata': {'type': 'boolean',"
         " 'description': 'the metadata of a domain may allow more, too'},"
+        "'max_throttled_domains': {'type': 'integer', 'minimum': 0, 'maximum': 2147483647,"
+        " 'description': 'how many guests may be throttled at once'},"
         "'policy': {'$ref': '#/definitions/policy'},"
         "'rules': {'type': 'array', 'items': {'$ref': '#/definitions/rule'}}}}");
 
     add(json_object_object_get(o, "properties"), "poll_interval",
-        duration_schema("how often statistics are read between syncs: 20ms to 1s"));
+        quantity_schema(KIND_DURATION, "how often statistics are read between syncs: 20ms to 1s"));
+    add(json_object_object_get(o, "properties"), "host_bandwidth",
+        quantity_schema(KIND_RATE, "what the speed limits that are set may come to: from 1MiB/s"));
     return o;
 }
 

@@ -200,6 +200,27 @@ static int take_poll_interval(const struct place *place, struct json_object *val
     return 0;
 }
 
+static int take_max_throttled(const struct place *place, struct json_object *value,
+                              struct config *config)
+{
+    config->max_throttled_domains = json_object_get_int64(value);
+    config->limits_throttled = true;
+    if (!json_object_is_type(value, json_type_int) || config->max_throttled_domains < 0 ||
+        config->max_throttled_domains > INT32_MAX)
+        return fail(place, "/max_throttled_domains", "must be a whole number, 0 or more");
+    return 0;
+}
+
+static int take_host_bandwidth(const struct place *place, struct json_object *value,
+                               struct config *config)
+{
+    if (!json_object_is_type(value, json_type_string) ||
+        units_parse(UNIT_RATE, json_object_get_string(value), &config->host_bandwidth_bps) < 0 ||
+        config->host_bandwidth_bps < MIB_BYTES)
+        return fail(place, "/host_bandwidth", "must be a rate of at least 1MiB/s");
+    return 0;
+}
+
 static int take_all(const struct place *place, struct json_object *root, struct config *config)
 {
     if (!json_object_is_type(root, json_type_object))
@@ -218,6 +239,10 @@ static int take_all(const struct place *place, struct json_object *root, struct 
             r = take_string(place, pointer, value, &config->admin_group);
         } else if (strcmp(key, "poll_interval") == 0) {
             r = take_poll_interval(place, value, config);
+        } else if (strcmp(key, "max_throttled_domains") == 0) {
+            r = take_max_throttled(place, value, config);
+        } else if (strcmp(key, "host_bandwidth") == 0) {
+            r = take_host_bandwidth(place, value, config);
         } else if (strcmp(key, "trust_metadata") == 0) {
             if (!json_object_is_type(value, json_type_boolean))
                 return fail(place, pointer, "must be true or false");

@@ -32,11 +32,14 @@ struct config_rule {
 };
 
 struct config {
-    char *uri;            /* NULL: qemu:///system */
-    char *metrics_listen; /* NULL: default; "": no metrics over HTTP */
-    char *admin_group;    /* NULL: root only may change policies */
-    int64_t poll_ns;      /* 0: default */
-    bool trust_metadata;  /* a domain's own metadata may allow more, too */
+    char *uri;                     /* NULL: qemu:///system */
+    char *metrics_listen;          /* NULL: default; "": no metrics over HTTP */
+    char *admin_group;             /* NULL: root only may change policies */
+    int64_t poll_ns;               /* 0: default */
+    int64_t host_bandwidth_bps;    /* 0: no limit */
+    int64_t max_throttled_domains; /* of use with: */
+    bool limits_throttled;
+    bool trust_metadata; /* a domain's own metadata may allow more, too */
     size_t rules;
     struct config_rule *rule;
 };

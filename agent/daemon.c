@@ -65,6 +65,7 @@ struct daemon {
     char *listen;
     struct policies *policies;
     struct paused *paused;
+    struct host *host;
     struct metrics *metrics;
     struct metrics_http *http;
     struct traces *traces;
@@ -471,6 +472,10 @@ static int start(struct daemon *d)
 {
     int64_t poll_ns = d->config.poll_ns ? d->config.poll_ns : DEFAULT_POLL_NS;
     struct throttle_roots roots = {.proc = "/proc", .run_dir = d->opt.run_dir};
+    const struct host_limits limits = {
+        .throttled_max = d->config.limits_throttled ? d->config.max_throttled_domains : -1,
+        .bandwidth_bps = d->config.host_bandwidth_bps,
+    };
     gid_t admin_gid = (gid_t)-1;
     int r;
 
@@ -514,6 +519,8 @@ static int start(struct daemon *d)
     if (r == 0)
         r = start_paused(d);
     if (r == 0)
+        r = host_new(&limits, &d->host);
+    if (r == 0)
         r = start_http(d);
     if (r == 0)
         start_traces(d);
@@ -526,6 +533,7 @@ static int start(struct daemon *d)
                 .poll_ns = poll_ns,
                 .policies = d->policies,
                 .paused = d->paused,
+                .host = d->host,
                 .metrics = d->metrics,
                 .traces = d->traces,
                 .record = d->record,
@@ -555,6 +563,7 @@ static void stop(struct daemon *d, int status)
     metrics_http_stop(d->http);
     policies_free(d->policies);
     paused_free(d->paused);
+    host_free(d->host);
     record_free(d->record);
     metrics_free(d->metrics);
     config_clear(&d->config);

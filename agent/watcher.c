@@ -121,6 +121,7 @@ void watcher_overlay(struct watcher *w, struct policy *policy)
     pthread_mutex_lock(&w->lock);
     approvals_overlay(&w->approvals, policy);
     pthread_mutex_unlock(&w->lock);
+    host_overlay(w->env->host, &w->host, policy);
 }
 
 void watcher_view(struct watcher *w, struct migration *ret)
@@ -250,6 +251,7 @@ static void lift_for(struct watcher *w, enum reason reason, bool final, const ch
     }
     if (!was)
         return;
+    host_give_slot(w->env->host, &w->host);
     pthread_mutex_lock(&w->lock);
     w->view.sample.cpu_share = 1;
     pthread_mutex_unlock(&w->lock);
@@ -518,6 +520,8 @@ static int apply_throttle(struct job *j, const struct action *a, int64_t decided
                  a->share * 100, (double)(monotonic_ns() - decided_ns) / 1e6);
         return 0;
     }
+    if (!atomic_load(&j->w->throttled))
+        host_give_slot(j->w->env->host, &j->w->host);
     latch(j, ACTION_THROTTLE, r == -EBUSY ? REASON_OTHER_WRITER : REASON_ACTION_FAILED);
     snprintf(detail, size, "vCPU quota not set: %s", strerror(-r));
     return r;
@@ -557,6 +561,9 @@ static int apply(struct job *j, const struct action *a, int64_t decided_ns)
     char detail[160] = "";
     int r = 0;
 
+    /* Another guest may have got the last slot of the host meanwhile: the next look will know. */
+    if (a->kind == ACTION_THROTTLE && !host_take_slot(j->w->env->host, &j->w->host))
+        return -EAGAIN;
     switch (a->kind) {
     case ACTION_BANDWIDTH:
         r = apply_bandwidth(j, a, detail, sizeof(detail));
@@ -633,6 +640,39 @@ static void propose(struct job *j, const struct decision *d)
     record(j->w, action, EVENT_PROPOSED, d->reason, "", text);
 }
 
+/*
+ * To wait for a slot of the host is not hopeless, so nothing is cancelled for it before the
+ * deadline; unless something harsher comes after the cancel, which that would give way to.
+ */
+static void await_slot(struct job *j)
+{
+    struct policy *p = &j->policy;
+    const struct sample *last = &j->controller.estimator.last;
+    int64_t deadline_ns =
+        policy_deadline_ns(&p->values, last->total_bytes + last->disk_total_bytes);
+
+    if (p->values.v[POLICY_ALLOW_CANCEL] == ALLOW_NO ||
+        policy_rung_at(p->values.v[POLICY_ORDER], RUNGS - 1) != RUNG_CANCEL ||
+        (deadline_ns != POLICY_NONE && last->elapsed_ns >= deadline_ns))
+        return;
+    p->values.v[POLICY_ALLOW_CANCEL] = ALLOW_NO;
+    memcpy(p->source[POLICY_ALLOW_CANCEL], p->source[POLICY_ALLOW_THROTTLE], POLICY_SOURCE_MAX);
+}
+
+/* What this migration needs of the host's bandwidth. */
+static void tell_need(struct job *j, const struct decision *d)
+{
+    const struct alternative *faster = &d->alternative[ALT_BANDWIDTH];
+    double needs = j->controller.estimator.now.transfer_bps;
+
+    if (j->speed_found_bps >= 0)
+        needs = fmax(needs, (double)j->speed_limit_bps);
+    if (d->alternatives_known && !d->alternative[ALT_WAIT].works && faster->works &&
+        (faster->approved || faster->ask))
+        needs = fmax(needs, (double)faster->speed_limit_bps);
+    host_need(j->w->env->host, &j->w->host, needs);
+}
+
 /* The policy of the moment, with what was answered about this migration. */
 static void resolve_policy(struct job *j, int64_t elapsed_ns)
 {
@@ -647,6 +687,10 @@ static void resolve_policy(struct job *j, int64_t elapsed_ns)
     expired = approvals_expire(&w->approvals, monotonic_ns(), &p);
     approvals_overlay(&w->approvals, &j->policy);
     pthread_mutex_unlock(&w->lock);
+    if (atomic_load(&w->throttled))
+        host_take_slot(w->env->host, &w->host);
+    if (host_overlay(w->env->host, &w->host, &j->policy))
+        await_slot(j);
     j->paused = paused_overlay(w->env->paused, w->domain.uuid, &j->policy);
     if (expired)
         record(w, p.action.kind, EVENT_DENIED, REASON_ASK_TIMEOUT, "", p.text);
@@ -867,6 +911,7 @@ static int look(struct job *j)
     trace_decision(j, &s, &d, result);
     propose(j, &d);
     ask(j, &d, s.now_ns);
+    tell_need(j, &d);
     note_post_copy_failure(j, &d);
     publish(j, &s, &d);
     return 0;
@@ -1043,12 +1088,14 @@ static void *watcher_main(void *arg)
     int r;
 
     controller_init(&j.controller);
+    host_join(w->env->host, &w->host);
     r = counted(&j, METRICS_CALL_OPEN, started, hv_watch_open(w->env->uri, w->domain.uuid, &j.hv));
     if (r == 0)
         watch(&j);
     else if (r != -ENOENT)
         log_warning("%s: cannot watch its migration: %s", w->domain.name, hypervisor_error());
     hv_watch_close(j.hv);
+    host_leave(w->env->host, &w->host);
     atomic_store(&w->ended, true);
     return NULL;
 }

@@ -47,6 +47,7 @@ struct watcher {
     } mark;
     struct migration view;
     struct approvals approvals;
+    struct host_member host; /* guarded by the host's own lock */
 };
 
 /* Starts the thread. sync_ns: the sync that gave the migration away, or 0. */

@@ -23,6 +23,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "agent/host.h"
 #include "agent/hypervisor.h"
 #include "agent/migration.h"
 #include "agent/paused.h"
@@ -43,6 +44,7 @@ struct watchers_env {
     int64_t poll_ns;
     struct policies *policies;
     struct paused *paused;
+    struct host *host;
     struct metrics *metrics;
     struct traces *traces; /* NULL: migrations are not traced */
     struct record *record;

@@ -393,6 +393,25 @@ static void step_precopy_limit(struct controller *c, const struct outlook *o, st
         d->reason = REASON_PRECOPY_LIMIT;
 }
 
+/* A speed limit that we set, and that is more than is allowed by now, is lowered to that. */
+static void lower_speed(const struct controller *c, const struct outlook *o, struct decision *d)
+{
+    int64_t max = o->policy->v[POLICY_MAX_BANDWIDTH];
+    int64_t limit = o->s->speed_limit_bps;
+    bool is_ours = c->speed_set_bps == INT64_MAX
+                       ? limit == 0
+                       : fabs((double)limit - (double)c->speed_set_bps) < (double)MIB_BYTES;
+
+    if (c->speed_set_bps == 0 || !is_ours || max == POLICY_NONE || d->n_actions > 0 ||
+        c->latched[ACTION_BANDWIDTH] != REASON_NONE ||
+        action_allowance(o->policy, ACTION_BANDWIDTH) != ALLOW_YES)
+        return;
+    if (limit == 0 || (double)limit > (double)max * (1 + SPEED_DEADBAND))
+        add_action(d, (struct action){.kind = ACTION_BANDWIDTH,
+                                      .reason = REASON_HOST_LIMIT,
+                                      .speed_limit_bps = max});
+}
+
 static void consider_cancel(struct controller *c, const struct outlook *o, struct decision *d)
 {
     static const enum alternative_kind ways[] = {ALT_POST_COPY, ALT_SUSPEND};
@@ -700,6 +719,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
     if (e->ready) {
         step_ready(c, &o, &d);
         step_precopy_limit(c, &o, &d);
+        lower_speed(c, &o, &d);
     } else {
         d.verdict = VERDICT_STARTING;
         d.reason = REASON_NO_EVIDENCE;

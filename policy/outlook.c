@@ -28,8 +28,6 @@
 #define OVERHEAD_SPARE_S 0.1
 /* What a guest dirties may fall by this much any time. */
 #define MAY_CHANGE 0.1
-/* A speed limit that is this much higher is worth a write. */
-#define SPEED_DEADBAND 0.1
 /* A speed limit that would just do is raised by this much more. */
 #define SPEED_MARGIN 1.1
 

@@ -17,6 +17,8 @@
 
 /* Downtime limits that differ by less than this are not worth a write. */
 #define DOWNTIME_DEADBAND 0.05
+/* So are speed limits. */
+#define SPEED_DEADBAND 0.1
 
 /* What the alternatives of one step are worked out from. */
 struct outlook {

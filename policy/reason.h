@@ -57,6 +57,7 @@ enum verdict {
     X(SUSPEND_SUFFICES, "suspend-suffices", "pausing the guest ends it") \
     X(SUSPENDED, "suspended", "the guest is paused until the rest is sent") \
     X(PRECOPY_LIMIT, "precopy-limit", "precopy_iterations or precopy_threshold is reached") \
+    X(HOST_LIMIT, "host-limit", "the speed limit we set is above what max_bandwidth or the host's ceiling allows now") \
     X(LESS_SUFFICES, "less-suffices", "it ends without this as well") \
     X(IN_FORCE, "in-force", "the action taken is at work") \
     X(ABOUT_TO_END, "about-to-end", "it ends sooner than anything else would help") \

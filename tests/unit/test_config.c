@@ -213,6 +213,16 @@ static void meaning_is_checked_and_placed(void **state)
     expect_error("{\"rules\": [{\"label\": \"\", \"policy\": {}}]}",
                  "/c.json:1: /rules/0/label: must be a label of up to 63 letters, digits, '.', "
                  "'-' and '_'");
+    expect_error("{\"max_throttled_domains\": -1}",
+                 "/c.json:1: /max_throttled_domains: must be a whole number, 0 or more");
+    expect_error("{\"max_throttled_domains\": 1.5}",
+                 "/c.json:1: /max_throttled_domains: must be a whole number, 0 or more");
+    expect_error("{\"max_throttled_domains\": 9223372036854775807}",
+                 "/c.json:1: /max_throttled_domains: must be a whole number, 0 or more");
+    expect_error("{\"host_bandwidth\": \"900kB/s\"}",
+                 "/c.json:1: /host_bandwidth: must be a rate of at least 1MiB/s");
+    expect_error("{\"host_bandwidth\": 5}",
+                 "/c.json:1: /host_bandwidth: must be a rate of at least 1MiB/s");
     expect_error("{\"trust_metadata\": \"yes\"}",
                  "/c.json:1: /trust_metadata: must be true or false");
     expect_error("{\"rules\": [{\"name\": [], \"policy\": {}}]}",

@@ -607,6 +607,48 @@ static void bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice(void **s
     assert_true(sim.count[ACTION_DOWNTIME] + sim.count[ACTION_THROTTLE] > 0);
 }
 
+/* Others need a part of the host's bandwidth from some time on. */
+static void share_bandwidth(struct sim *s, struct sample *sample)
+{
+    (void)sample;
+    if (s->controller.speed_set_bps != 0)
+        s->policy.values.v[POLICY_MAX_BANDWIDTH] = 50 * 1000000;
+}
+
+static void a_speed_limit_of_ours_is_lowered_with_what_is_allowed(void **state)
+{
+    (void)state;
+    start_limited("60MB/s");
+    sim.meddle = share_bandwidth;
+    sim_run(&sim, 60);
+    assert_int_equal(sim.count[ACTION_BANDWIDTH], 2);
+    assert_int_equal(sim.controller.speed_set_bps, 50 * 1000000);
+}
+
+static void share_a_little(struct sim *s, struct sample *sample)
+{
+    (void)sample;
+    if (s->controller.speed_set_bps != 0)
+        s->policy.values.v[POLICY_MAX_BANDWIDTH] = 56 * 1000000;
+}
+
+static void a_speed_limit_of_ours_is_not_lowered_by_little(void **state)
+{
+    (void)state;
+    start_limited("60MB/s");
+    sim.meddle = share_a_little;
+    sim_run(&sim, 60);
+    assert_int_equal(sim.count[ACTION_BANDWIDTH], 1);
+}
+
+static void a_speed_limit_of_others_is_not_lowered(void **state)
+{
+    (void)state;
+    start_limited("20MB/s"); /* half of what it has */
+    sim_run(&sim, 60);
+    assert_int_equal(sim.count[ACTION_BANDWIDTH], 0);
+}
+
 static void a_speed_limit_nobody_knows_is_lifted_once(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -944,6 +986,9 @@ int main(void)
         cmocka_unit_test(bandwidth_comes_before_all_that_harms_the_guest),
         cmocka_unit_test(bandwidth_is_raised_to_what_is_needed_and_not_to_the_ceiling),
         cmocka_unit_test(bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice),
+        cmocka_unit_test(a_speed_limit_of_ours_is_lowered_with_what_is_allowed),
+        cmocka_unit_test(a_speed_limit_of_ours_is_not_lowered_by_little),
+        cmocka_unit_test(a_speed_limit_of_others_is_not_lowered),
         cmocka_unit_test(a_speed_limit_nobody_knows_is_lifted_once),
         cmocka_unit_test(what_costs_the_guest_nothing_need_not_wait_for_certainty),
         cmocka_unit_test(a_question_stands_between_syncs),

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What several migrations of one host share."""
+
+import json
+
+import pytest
+from simhost import Host, domain
+
+MIB = 1 << 20
+THROTTLE = [{"name": "*", "policy": {"allow_throttle": True, "min_cpu": "10%"}}]
+BANDWIDTH = [{"name": "*", "policy": {"allow_bandwidth": True}}]
+
+
+def most_throttled_at_once(host):
+    most, now = 0, set()
+    for e in host.events("cpu_share"):
+        (now.add if e["value"] < 1 else now.discard)(e["name"])
+        most = max(most, len(now))
+    return most
+
+
+def field(host, vm, name):
+    return next((f["value"], f["source"])
+                for f in json.loads(host.command("show", "--json", vm))["fields"]
+                if f["name"] == name)
+
+
+@pytest.mark.parametrize("limit", [1, 2, None])
+def test_no_more_guests_are_throttled_at_once_than_the_host_allows(limit):
+    names = ["a", "b", "c"]
+    config = {} if limit is None else {"max_throttled_domains": limit}
+    with Host([domain(n) for n in names], THROTTLE, config=config) as host:
+        host.wait(lambda: host.completed() == set(names), 60)
+        assert most_throttled_at_once(host) == (limit or 3)
+        assert {e["name"] for e in host.events("cpu_share")} == set(names)
+
+
+def test_who_waits_for_its_turn_says_so_and_is_not_cancelled_as_hopeless():
+    rules = [{"name": "*", "policy": {"allow_throttle": True, "allow_cancel": True, "min_cpu": "10%",
+                                      "max_downtime": "310ms", "deadline": "1h"}}]
+    with Host([domain("a", hot="300MiB", rate="200MB/s", link="200Mbit/s"),
+               domain("b", start="25s")], rules, time_factor=20, config={"max_throttled_domains": 1}) as host:
+        host.wait(lambda: host.events("cpu_share", "a"), 30)
+        host.wait(lambda: host.status("b") and host.status("b")[0]["verdict"] == "hopeless", 30)
+        assert field(host, "b", "allow_throttle") == ("no", "max_throttled_domains of the host")
+        assert field(host, "a", "allow_throttle")[0] == "yes"
+        host.wait(lambda: host.completed() == {"a", "b"}, 60)
+        assert most_throttled_at_once(host) == 1
+
+
+def test_none_is_throttled_where_none_may_be():
+    with Host([domain("a")], THROTTLE, config={"max_throttled_domains": 0}) as host:
+        host.wait(lambda: host.status() and host.status()[0]["iteration"] > 10, 30)
+        assert not host.events("cpu_share")
+
+
+def limits(host, name):
+    return [e["value"] for e in host.events("set_speed", name)]
+
+
+def test_bandwidth_is_shared_and_what_one_got_alone_is_taken_back():
+    greedy = domain("greedy", hot="300MiB", rate="900MB/s", link="2Gbit/s", speed_limit="30MB/s")
+    modest = domain("modest", hot="16MiB", rate="70MB/s", link="2Gbit/s", speed_limit="20MB/s",
+                    ram="256MiB", start="40s")
+    with Host([greedy, modest], BANDWIDTH, time_factor=20,
+              config={"host_bandwidth": "100MiB/s"}) as host:
+        host.wait(lambda: limits(host, "greedy"), 30)
+        assert 60 * MIB < limits(host, "greedy")[0] <= 100 * MIB
+        host.wait(lambda: limits(host, "modest"), 30)
+        assert limits(host, "modest")[0] <= 50 * MIB
+        # A change of less than a tenth is not worth a write.
+        host.wait(lambda: limits(host, "greedy")[-1] + limits(host, "modest")[-1] <= 110 * MIB, 5)
+        assert field(host, "greedy", "max_bandwidth")[1] == "its part of host_bandwidth"
+        events = json.loads(host.command("explain", "greedy", "--json"))["events"]
+        assert [e["reason"] for e in events][1] == "host-limit"
+        host.wait(lambda: "modest" in host.completed(), 60)
+        host.wait(lambda: limits(host, "greedy")[-1] > 60 * MIB, 30)
