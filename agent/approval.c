@@ -75,7 +75,9 @@ void approvals_withdraw(struct approvals *a)
 
 struct proposal approvals_pending(const struct approvals *a)
 {
-    return a->withdrawn ? (struct proposal){0} : a->proposal;
+    static const struct proposal none = {0};
+
+    return a->withdrawn ? none : a->proposal;
 }
 
 static void answer(struct approvals *a, bool yes, const char *source, struct proposal *ret)

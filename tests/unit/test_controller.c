@@ -498,7 +498,7 @@ static void passes_that_shrink_slowly_are_dated(void **state)
     (void)state;
     guest.ram_bytes = 4e9;
     sim_start(&sim, &guest, LINK, NULL);
-    for (double at = 100; at < 175; at += 10) {
+    for (int at = 100; at < 175; at += 10) {
         double left;
 
         sim_run(&sim, at);
@@ -506,7 +506,7 @@ static void passes_that_shrink_slowly_are_dated(void **state)
         assert_true(sim.last.course.ends);
         assert_true(sim.last.earliest_s - 0.5 < left && left < sim.last.latest_s);
         if (fabs(sim.last.course.seconds - left) > 0.12 * left)
-            print_error("at %.0f s: %.1f s forecast, %.1f s true\n", at, sim.last.course.seconds,
+            print_error("at %d s: %.1f s forecast, %.1f s true\n", at, sim.last.course.seconds,
                         left);
         assert_true(fabs(sim.last.course.seconds - left) <= 0.12 * left);
     }
