@@ -16,7 +16,7 @@
 static int read_fields(const struct cli *cli, struct json_object *fields)
 {
     struct policy_layer file = {0};
-    struct policy_layer flags;
+    struct policy_layer flags = {0};
     const struct policy_layer *layer = cli->policy ? &file : &flags;
     int code = cli_read_fields(cli, &flags);
 

@@ -57,15 +57,15 @@ enum predict_kind {
 
 /* One migration, as it would go. */
 struct predict_course {
-    enum model_state state; /* MODEL_RUNNING: it does not end */
-    double seconds;         /* until its end, or for so long it was run */
-    double earliest_s;      /* the spread; INFINITY: it may not end */
+    double seconds;    /* until its end, or for so long it was run */
+    double earliest_s; /* the spread; INFINITY: it may not end */
     double latest_s;
     double downtime_s;
     double work_lost_s;
     double throttled_s;
     double least_share; /* of a CPU that a vCPU was left, 1: none was throttled */
     double downtime_limit_s;
+    enum model_state state; /* MODEL_RUNNING: it does not end */
     unsigned actions;
     struct predict_action action[PREDICT_ACTIONS_MAX];
 };

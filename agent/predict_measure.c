@@ -25,9 +25,9 @@ static int fail(int error, const char *text, char why[PREDICT_WHY_MAX])
 
 static int check_idle(struct hv_watch *hv, char why[PREDICT_WHY_MAX])
 {
-    struct hv_job job;
-    bool active;
-    bool running;
+    struct hv_job job = {0};
+    bool active = false;
+    bool running = false;
     int r = hv_watch_state(hv, &active, &running);
 
     if (r == 0 && !running)
