@@ -550,7 +550,8 @@ static void release(struct job *j, enum reason reason)
         pthread_mutex_unlock(&j->w->lock);
     } else if (reason == REASON_POLICY_CHANGED && j->paused) {
         reason = REASON_PAUSED;
-        snprintf(by, sizeof(by), "%s", j->policy.source[POLICY_MODE]);
+        if (!paused_is(j->w->env->paused, NULL, by))
+            paused_is(j->w->env->paused, j->w->domain.uuid, by);
     }
     lift_for(j->w, reason, false, by);
     j->share = 1;

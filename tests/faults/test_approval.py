@@ -190,6 +190,8 @@ def test_pause_gives_the_cpu_back_at_once_and_survives_a_restart(tmp_path, targe
         assert "is paused" in host.command("pause", *target)
         host.wait(lambda: not throttled(host), 1)
         host.wait(lambda: ("release", "applied", "paused") in events(host), 2)
+        assert next(e for e in audit(host, "applied") if e.get("reason") == "paused")[
+            "approved_by"] == "uid 0"
         assert host.status()[0]["next_action"].startswith(source + "; ")
         assert host.status()[0]["mode"] == "observe"
         shown = json.loads(host.command("show", "vm", "--json"))["fields"]
