@@ -322,8 +322,8 @@ void control_free(struct control *c)
 {
     if (!c)
         return;
-    control_work_end(c);
     varlink_server_free(c->server);
+    control_work_end(c);
     unlink(c->env.socket_path);
     free(c);
 }

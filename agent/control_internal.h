@@ -51,7 +51,7 @@ struct control_work {
 
 int control_work_start(struct control *c, struct control_work *work);
 
-/* First and last thing. */
+/* First, and last: it gives works a moment to be done. */
 int control_work_init(struct control *c);
 void control_work_end(struct control *c);
 

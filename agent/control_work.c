@@ -9,6 +9,9 @@
 
 #include "agent/loop.h"
 
+/* How long the end waits for a work to be done. */
+enum { END_WAIT_MS = 1000 };
+
 static void *work_main(void *arg)
 {
     struct control_work *w = arg;
@@ -55,8 +58,12 @@ int control_work_init(struct control *c)
 
 void control_work_end(struct control *c)
 {
+    struct pollfd done = {.fd = c->done[0], .events = POLLIN};
+
     if (c->done_watch >= 0)
         loop_remove_fd(c->done_watch);
+    while (c->works > 0 && poll(&done, 1, END_WAIT_MS) > 0)
+        on_done(c->done[0], POLLIN, c);
     /* A thread that still hangs will write to it. */
     for (unsigned i = 0; i < 2 && c->works == 0; i++) {
         if (c->done[i] >= 0)
