@@ -125,7 +125,9 @@ static void print_forecast(struct json_object *reply)
     int len;
 
     if (has_outcome(wait, "completed")) {
-        cli_line("Forecast  would end by itself after %s, with a downtime of %s",
+        cli_line("Forecast  %s after %s, with a downtime of %s",
+                 isnan(cli_number(wait, "latest_seconds")) ? "may end by itself, or never; if so,"
+                                                           : "would end by itself",
                  cli_seconds(cli_number(wait, "elapsed_seconds"), a),
                  cli_seconds(cli_number(wait, "downtime_seconds"), b));
         return;
