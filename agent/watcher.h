@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One watched migration. Used by watchers.c only; see the theory of operation in watchers.h.
+ * One watched migration: what its thread (job.h) shares with the list of watchers, the keeper and
+ * those who ask. See the theory of operation in watchers.h.
  *
  * Locking: w->lock guards what events mark and what others read; it is held for copies only, never
  * across a call to the hypervisor or the kernel. Taken after the lock of the list, never before.
@@ -59,6 +60,7 @@ void watcher_release(struct watcher *w);
 void watcher_stop(struct watcher *w);
 bool watcher_has_ended(struct watcher *w);
 void watcher_mark(struct watcher *w, const struct hv_event *event);
+
 /* What holds for this migration only, over the VM's policy. */
 void watcher_overlay(struct watcher *w, struct policy *policy);
 
@@ -76,5 +78,20 @@ bool watcher_wants_lift(struct watcher *w, int64_t now_ns);
 
 /* Lifts the quota, from the keeper's thread. */
 void watcher_lift(struct watcher *w);
+
+/*
+ * Gives the guest its CPU back, and records it, as wanted `by` somebody or "". The same code for
+ * every occasion and from every thread. After a final one there will be no throttle any more.
+ */
+void watcher_restore(struct watcher *w, enum reason reason, bool final, const char *by);
+
+/* The record of what was decided, by whom allowed ("" if nobody had to), and how it went. */
+void watcher_record(struct watcher *w, enum action_kind action, enum event_result result,
+                    enum reason reason, const char *approved_by, const char *detail);
+
+void watcher_withdraw_question(struct watcher *w);
+
+/* Reads one of w->mark. */
+bool watcher_marked(struct watcher *w, const bool *mark);
 
 #endif

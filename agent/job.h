@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a watcher's thread does: take a sample, let the controller decide, do what was decided, tell
+ * what came of it. All of it runs in that thread; struct watcher is what it shares with others.
+ */
+#ifndef MIGPOLICY_JOB_H
+#define MIGPOLICY_JOB_H
+
+#include "agent/trace.h"
+#include "agent/watcher.h"
+
+/* What one watcher's thread knows beside struct watcher. */
+struct job {
+    struct watcher *w;
+    struct hv_watch *hv;
+    struct controller controller;
+    struct policy policy;
+    bool paused;  /* by an administrator */
+    double share; /* quota of ours in force; 1: none */
+    int64_t downtime_limit_ns;
+    bool limit_known;
+    int64_t limit_read_ns;
+    int64_t speed_limit_bps;
+    int64_t speed_found_bps; /* before we changed it; -1: we have not */
+    int64_t flush_ns;
+    int64_t drift_checked_ns;
+    bool cancelling;
+    bool knows_metadata;
+    struct trace *trace;
+    enum reason latched[ACTIONS]; /* not in the trace yet */
+    bool post_copy_failed;        /* recorded */
+    char proposed[160];           /* last proposal, so as not to repeat it */
+};
+
+/* The thread. `watcher` is a struct watcher. */
+void *job_main(void *watcher);
+
+/* Passes on the result of a call to the hypervisor, and counts it. */
+int job_counted(struct job *j, enum metrics_call call, int64_t started_ns, int r);
+
+/* controller_latch(), on record. */
+void job_latch(struct job *j, enum action_kind action, enum reason reason);
+
+/*
+ * Does what was decided at decided_ns, and records how it went. Returns 0, -EAGAIN when it has to
+ * wait for other migrations, or the error that is on record.
+ */
+int job_apply(struct job *j, const struct action *a, int64_t decided_ns);
+
+#endif
