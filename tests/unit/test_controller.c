@@ -612,7 +612,7 @@ static void share_bandwidth(struct sim *s, struct sample *sample)
 {
     (void)sample;
     if (s->controller.speed_set_bps != 0)
-        s->policy.values.v[POLICY_MAX_BANDWIDTH] = 50 * 1000000;
+        s->policy.values.v[POLICY_MAX_BANDWIDTH] = INT64_C(50) * 1000000;
 }
 
 static void a_speed_limit_of_ours_is_lowered_with_what_is_allowed(void **state)
@@ -629,7 +629,7 @@ static void share_a_little(struct sim *s, struct sample *sample)
 {
     (void)sample;
     if (s->controller.speed_set_bps != 0)
-        s->policy.values.v[POLICY_MAX_BANDWIDTH] = 56 * 1000000;
+        s->policy.values.v[POLICY_MAX_BANDWIDTH] = INT64_C(56) * 1000000;
 }
 
 static void a_speed_limit_of_ours_is_not_lowered_by_little(void **state)

@@ -117,16 +117,19 @@ static void a_fair_part_leaves_the_modest_what_they_need(void **state)
 /* Everybody asks again and again for what it needs of its part: the sum never stays above. */
 static void parts_taken_add_up_to_the_whole(void **state)
 {
+    unsigned seed = 1;
+
     (void)state;
-    srand(1);
     for (int round = 0; round < 1000; round++) {
         double wants[MEMBERS];
         double needs[MEMBERS] = {0};
         double sum = 0;
         double wanted = 0;
 
-        for (int i = 0; i < MEMBERS; i++)
-            wanted += wants[i] = rand() % 1000;
+        for (int i = 0; i < MEMBERS; i++) {
+            seed = seed * 1103515245 + 12345;
+            wanted += wants[i] = seed >> 16 & 1023;
+        }
         for (int step = 0; step < 50 * MEMBERS; step++) {
             double others[MEMBERS - 1];
             int me = step % MEMBERS;
