@@ -541,8 +541,11 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     d->verdict = VERDICT_HOPELESS;
     if (d->n_actions == 0)
         d->reason = REASON_NOTHING_WORKS;
-    if (c->hopeless_since_ns == 0)
+    /* What may not be cancelled is not on the way to it, even if it may be later. */
+    if (c->hopeless_since_ns == 0 || action_allowance(o->policy, ACTION_CANCEL) == ALLOW_NO) {
         c->hopeless_since_ns = s->now_ns;
+        c->hopeless_syncs = 0;
+    }
     c->hopeless_syncs += s->at_sync;
 }
 

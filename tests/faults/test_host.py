@@ -38,8 +38,8 @@ def test_no_more_guests_are_throttled_at_once_than_the_host_allows(limit):
 def test_who_waits_for_its_turn_says_so_and_is_not_cancelled_as_hopeless():
     rules = [{"name": "*", "policy": {"allow_throttle": True, "allow_cancel": True, "min_cpu": "10%",
                                       "max_downtime": "310ms", "deadline": "1h"}}]
-    with Host([domain("a", hot="300MiB", rate="200MB/s", link="200Mbit/s"),
-               domain("b", start="25s")], rules, time_factor=20, config={"max_throttled_domains": 1}) as host:
+    with Host([domain("a", hot="300MiB", rate="170MB/s", link="160Mbit/s"),
+               domain("b", start="35s")], rules, time_factor=20, config={"max_throttled_domains": 1}) as host:
         host.wait(lambda: host.events("cpu_share", "a"), 30)
         host.wait(lambda: host.status("b") and host.status("b")[0]["verdict"] == "hopeless", 30)
         assert field(host, "b", "allow_throttle") == ("no", "max_throttled_domains of the host")
