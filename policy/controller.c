@@ -131,7 +131,8 @@ struct before {
 };
 
 /* What was learned from the sample about the throttle in force. */
-static void account(struct controller *c, const struct sample *s, const struct before *before)
+static void account(struct controller *c, const struct sample *s, const struct before *before,
+                    double floor_share)
 {
     const struct estimate *e = &c->estimator.now;
     double dt = seconds_of(s->now_ns - before->now_ns);
@@ -142,8 +143,10 @@ static void account(struct controller *c, const struct sample *s, const struct b
         c->work_lost_s += e->lost_s - before->lost_s;
         c->last_loss_s = e->lost_s - before->lost_s;
         c->throttled_passes += new_pass;
+        c->floor_passes += new_pass && before->cpu_share <= floor_share + SHARE_DEADBAND;
     } else if (s->cpu_share >= 1 && !new_pass) {
         c->throttled_passes = 0;
+        c->floor_passes = 0;
     }
     c->passes_since_downtime += new_pass;
     if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||
@@ -702,7 +705,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         estimator_add(&c->estimator, s);
         before = (struct before){0};
     }
-    account(c, s, &before);
+    account(c, s, &before, (double)policy->v[POLICY_MIN_CPU] / (double)PPM_ONE);
 
     notice_others(c, s);
 

@@ -124,6 +124,7 @@ struct controller {
     unsigned flat_syncs;
     unsigned hopeless_syncs;
     unsigned throttled_passes;    /* whole passes under the present throttle */
+    unsigned floor_passes;        /* of them under the hardest one that is allowed */
     enum reason latched[ACTIONS]; /* why never to do it (again), REASON_NONE: no such reason */
     double latch_bps;             /* what the link carried when a throttle was given up */
     bool sure;                    /* at the last sync: no curve ends at full speed */

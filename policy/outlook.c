@@ -22,6 +22,8 @@
 #define USELESS_SPEED 0.95
 /* The gentle objective aims at this part of the time left. */
 #define GENTLE_PART 0.8
+/* And it reckons with a guest that is faster by this. */
+#define GENTLE_MARGIN 1.15
 /* Whole passes under a throttle before the likeliest curve is believed, not the most favourable. */
 #define JUDGE_PASSES 2
 /* Of the overhead that ceilings are kept with, so much is seldom needed. */
@@ -383,15 +385,16 @@ static void hope_for_downtime(const struct controller *c, const struct outlook *
 }
 
 /*
- * Is the milder throttle `b` to be preferred to `a`? gentle: whenever it is in time; if that was
- * too hopeful, the next sync tightens it. least-loss: only if it loses less guest work even on the
- * worst curve, because hard and short costs little, and tightening pass after pass costs much.
+ * Is the milder throttle `b` to be preferred to `a`? gentle: whenever it is in time, even if the
+ * guest were somewhat faster, since next to the critical speed a forecast is worth nothing; if that
+ * was too hopeful, the next sync tightens it. least-loss: only if it loses less guest work even on
+ * the worst curve, because hard and short costs little, and tightening pass after pass costs much.
  */
 static bool milder_is_better(const struct outlook *o, const struct spread *a,
-                             const struct spread *b, const struct forecast *hoped)
+                             const struct spread *b, const struct forecast *careful)
 {
     if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE)
-        return hoped->ends && hoped->seconds <= GENTLE_PART * o->left_s;
+        return careful->ends && careful->seconds <= GENTLE_PART * o->left_s;
     return a->all_end && b->all_end && b->last.work_lost_s < a->last.work_lost_s;
 }
 
@@ -417,7 +420,9 @@ static struct alternative try_throttle(const struct controller *c, const struct 
     for (unsigned i = 0; i < SHARE_STEPS; i++) {
         struct alternative a = best;
         double limit_s = seconds_of(o->s->downtime_limit_ns);
+        struct forecast careful;
         struct spread spread;
+        bool hopeful;
         double speed;
 
         a.share = floor_share * share_steps[i];
@@ -433,10 +438,17 @@ static struct alternative try_throttle(const struct controller *c, const struct 
         }
         spread = outlook_spread(o, speed, limit_s);
         /* A throttle is worth a try until throttled passes have shown what it does. */
-        a.forecast = c->throttled_passes < JUDGE_PASSES && !spread.likely.ends ? spread.first
-                                                                               : spread.likely;
+        hopeful = c->throttled_passes < JUDGE_PASSES && !spread.likely.ends;
+        a.forecast = hopeful ? spread.first : spread.likely;
         a.works = a.forecast.ends;
-        if (i == 0 || milder_is_better(o, &best_spread, &spread, &a.forecast)) {
+        /* And none is given up before the hardest has been tried. */
+        if (i == 0 && !a.works && o->s->cpu_share < 1 && c->floor_passes == 0) {
+            a.works = true;
+            a.reason = REASON_THROTTLE_WORTH_A_TRY;
+        }
+        careful = outlook_forecast(o, hopeful ? &o->e->slow : &o->e->curve,
+                                   fmin(speed * GENTLE_MARGIN, 1), limit_s);
+        if (i == 0 || milder_is_better(o, &best_spread, &spread, &careful)) {
             best = a;
             best_spread = spread;
         }
@@ -446,7 +458,7 @@ static struct alternative try_throttle(const struct controller *c, const struct 
     }
     if (best.works && !best.approved && !best.ask)
         best.reason = REASON_NOT_APPROVED;
-    else if (best.works)
+    else if (best.works && best.forecast.ends)
         best.reason = max_s > 0 ? REASON_BOTH_SUFFICE : REASON_THROTTLE_SUFFICES;
     return best;
 }

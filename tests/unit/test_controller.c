@@ -170,7 +170,8 @@ static void gentle_throttles_less_and_still_meets_the_deadline(void **state)
     double hard;
 
     (void)state;
-    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "deadline", "60s", NULL);
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "deadline", "60s", "min_cpu", "10%",
+              NULL);
     sim_run(&sim, 60);
     hard = sim.least_share;
     sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "deadline", "60s", "objective", "gentle",
@@ -178,6 +179,22 @@ static void gentle_throttles_less_and_still_meets_the_deadline(void **state)
     sim_run(&sim, 60);
     assert_int_equal(sim.model.state, MODEL_COMPLETED);
     assert_true(sim.least_share > hard);
+}
+
+/* Fast writers of little memory: passes are short, and a mild throttle shows nothing. */
+static void throttling_is_not_given_up_before_the_hardest_has_been_tried(void **state)
+{
+    (void)state;
+    for (unsigned rate = 250; rate <= 400; rate += 10) {
+        struct model_guest guest = sim_guest(63, rate);
+
+        sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "deadline", "60s", "objective",
+                  "gentle", NULL);
+        sim_run(&sim, 60);
+        if (sim.last_release == REASON_THROTTLE_INEFFECTIVE)
+            assert_true(sim.least_share < 0.21);
+        assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    }
 }
 
 static void a_throttle_that_does_not_lower_dirtying_is_released_and_said(void **state)
@@ -1019,6 +1036,7 @@ int main(void)
         cmocka_unit_test(a_sufficient_downtime_alone_is_preferred_to_a_throttle),
         cmocka_unit_test(downtime_and_throttle_are_combined_when_neither_works_alone),
         cmocka_unit_test(gentle_throttles_less_and_still_meets_the_deadline),
+        cmocka_unit_test(throttling_is_not_given_up_before_the_hardest_has_been_tried),
         cmocka_unit_test(a_throttle_that_does_not_lower_dirtying_is_released_and_said),
         cmocka_unit_test(a_guest_that_sleeps_is_not_throttled_for_nothing),
         cmocka_unit_test(an_ineffective_throttle_gives_way_to_the_next_rung),

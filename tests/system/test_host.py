@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Two migrations at once, and what the host allows them together."""
+
+import pytest
+
+from lab import Agent, Guest, wait_until
+
+# It takes about 50 MB/s to keep up with each; both have to begin with 15 MiB/s.
+GREEDY = "hot=120M pattern=pace rate=40M"
+
+
+@pytest.fixture
+def two(lab):
+    with Guest(lab, GREEDY) as one, Guest(lab, GREEDY) as other:
+        for guest in (one, other):
+            lab.virsh("a", "migrate-setspeed", guest.name, "15")
+        yield one, other
+
+
+def speed(lab, guest):
+    return int(lab.virsh("a", "migrate-getspeed", guest.name))
+
+
+def test_two_migrations_share_the_bandwidth_the_host_allows(lab, two):
+    with Agent(lab, {"host_bandwidth": "60MiB/s"}) as agent:
+        for guest in two:
+            agent.set(guest, "--allow-bandwidth")
+        clients = [guest.migrate() for guest in two]
+        for guest in two:
+            wait_until(lambda g=guest: agent.events(g, "bandwidth", "applied"), 60, "raised")
+        # A share that changes by less than a tenth is not worth a write.
+        wait_until(lambda: sum(speed(lab, g) for g in two) <= 66, 20, "within the ceiling")
+        shares = [speed(lab, g) for g in two]
+        assert all(25 <= share <= 35 for share in shares), shares
+        for guest in two:
+            fields = {f["name"]: f for f in agent.query("show", guest.name)["fields"]}
+            assert fields["max_bandwidth"]["source"] == "its part of host_bandwidth"
+            assert agent.status(guest)["active"]
+        for guest, client in zip(two, clients):
+            guest.abort()
+            assert client.wait(10) != 0
+        for guest in two:
+            wait_until(lambda g=guest: speed(lab, g) == 15, 10, "put back")
+
+
+def test_only_as_many_guests_are_throttled_as_the_host_allows(lab):
+    with (
+        Agent(lab, {"max_throttled_domains": 1}) as agent,
+        Guest(lab) as one,
+        Guest(lab) as other,
+    ):
+        for guest in (one, other):
+            agent.set(guest, "--allow-throttle", "--min-cpu", "10%")
+        clients = [guest.migrate() for guest in (one, other)]
+        wait_until(lambda: any(g.quota().quota > 0 for g in (one, other)), 60, "one is throttled")
+        while clients[0].poll() is None and clients[1].poll() is None:
+            throttled = [g.name for g in (one, other) if g.quota().quota > 0]
+            assert len(throttled) <= 1, throttled
