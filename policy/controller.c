@@ -10,8 +10,8 @@
 /* QEMU measures the link over 100 ms; its threshold swings by about this much around ours. */
 #define DOWNTIME_MARGIN      1.04
 #define DOWNTIME_MARGIN_STEP 1.06
-/* Shares that differ by less than this are not worth a write. */
-#define SHARE_DEADBAND 0.05
+/* Shares that differ by less than this part are not worth a write. */
+#define SHARE_DEADBAND 0.1
 /* Asked for and not there after this long, post-copy has failed. */
 #define POST_COPY_WAIT_S 10.0
 /* Downtime limits are the same when they differ by less than what libvirt counts in. */
@@ -143,7 +143,7 @@ static void account(struct controller *c, const struct sample *s, const struct b
         c->work_lost_s += e->lost_s - before->lost_s;
         c->last_loss_s = e->lost_s - before->lost_s;
         c->throttled_passes += new_pass;
-        c->floor_passes += new_pass && before->cpu_share <= floor_share + SHARE_DEADBAND;
+        c->floor_passes += new_pass && before->cpu_share <= floor_share * (1 + SHARE_DEADBAND);
     } else if (s->cpu_share >= 1 && !new_pass) {
         c->throttled_passes = 0;
         c->floor_passes = 0;
@@ -194,8 +194,8 @@ static unsigned steps_to(const struct outlook *o, enum alternative_kind kind,
         if (kind != ALT_THROTTLE && a->downtime_ns <= o->policy->v[POLICY_MAX_DOWNTIME] &&
             fabs((double)a->downtime_ns - limit) > DOWNTIME_DEADBAND * limit)
             out[n++] = (struct action){.kind = ACTION_DOWNTIME, .downtime_ns = a->downtime_ns};
-        if (a->share < s->cpu_share - SHARE_DEADBAND ||
-            (gentle && a->share < 1 && a->share > s->cpu_share + SHARE_DEADBAND))
+        if (a->share < s->cpu_share * (1 - SHARE_DEADBAND) ||
+            (gentle && a->share < 1 && a->share > s->cpu_share * (1 + SHARE_DEADBAND)))
             out[n++] = (struct action){
                 .kind = ACTION_THROTTLE, .share = a->share, .period_us = CONTROLLER_PERIOD_US};
     }
