@@ -181,7 +181,7 @@ static void report_restore(const char *uuid, const char *name, int error,
         .elapsed_s = NAN,
         .action = ACTION_RELEASE,
         .result = error == 0 ? EVENT_APPLIED : EVENT_FAILED,
-        .reason = REASON_AGENT_STOP,
+        .reason = REASON_LEFT_BEHIND,
     };
 
     clock_gettime(CLOCK_REALTIME, &event.wall);
@@ -189,9 +189,8 @@ static void report_restore(const char *uuid, const char *name, int error,
     snprintf(domain.uuid, sizeof(domain.uuid), "%s", uuid);
     if (error == 0)
         snprintf(event.detail, sizeof(event.detail),
-                 "left throttled by an agent that did not stop cleanly: %zu vCPU quotas restored, "
-                 "%zu gone, %zu left to another writer",
-                 result->restored, result->gone, result->drifted);
+                 "%zu vCPU quotas restored, %zu gone, %zu left to another writer", result->restored,
+                 result->gone, result->drifted);
     else
         snprintf(event.detail, sizeof(event.detail), "cannot restore its vCPU quotas: %s",
                  strerror(-error));

@@ -72,6 +72,7 @@ enum verdict {
     X(PAUSED, "paused", "an administrator has paused the agent") \
     X(POLICY_CHANGED, "policy-changed", "the policy no longer allows it") \
     X(AGENT_STOP, "agent-stop", "migpolicyd is stopping") \
+    X(LEFT_BEHIND, "left-behind", "an agent that did not stop cleanly left it throttled") \
     X(LIBVIRT_LOST, "libvirt-lost", "libvirt cannot be reached") \
     X(STALE, "stale", "no fresh statistics; a throttle is not kept on old evidence") \
     X(ACTION_FAILED, "action-failed", "an action failed")

@@ -54,7 +54,7 @@ def test_an_agent_killed_while_throttling_restores_the_guest_when_started_again(
     assert guest.quota() != UNLIMITED
     agent.start()
     assert guest.quota() == UNLIMITED
-    assert agent.find(f"{guest.name}: left throttled by an agent")
+    assert agent.find(rf"{guest.name}: release applied: 1 vCPU quotas restored, .* \(left-behind:")
     assert agent.metric("migpolicy_throttle_restores_total") == 1
 
 
