@@ -14,6 +14,7 @@ struct host {
     pthread_mutex_t lock; /* guards the members */
     struct host_limits limits;
     struct host_member *first;
+    int64_t taken; /* slots */
 };
 
 int host_new(const struct host_limits *limits, struct host **ret)
@@ -36,6 +37,12 @@ void host_free(struct host *h)
     free(h);
 }
 
+static void set_slot(struct host *h, struct host_member *m, bool has)
+{
+    h->taken += has - m->has_slot;
+    m->has_slot = has;
+}
+
 void host_join(struct host *h, struct host_member *m)
 {
     pthread_mutex_lock(&h->lock);
@@ -53,17 +60,13 @@ void host_leave(struct host *h, struct host_member *m)
         at = &(*at)->next;
     if (*at)
         *at = m->next;
-    m->has_slot = false;
+    set_slot(h, m, false);
     pthread_mutex_unlock(&h->lock);
 }
 
 static bool may_throttle(const struct host *h, const struct host_member *m)
 {
-    int64_t taken = 0;
-
-    for (const struct host_member *other = h->first; other; other = other->next)
-        taken += other->has_slot;
-    return m->has_slot || h->limits.throttled_max < 0 || taken < h->limits.throttled_max;
+    return m->has_slot || h->limits.throttled_max < 0 || h->taken < h->limits.throttled_max;
 }
 
 bool host_take_slot(struct host *h, struct host_member *m)
@@ -71,7 +74,8 @@ bool host_take_slot(struct host *h, struct host_member *m)
     bool taken;
 
     pthread_mutex_lock(&h->lock);
-    taken = m->has_slot = may_throttle(h, m);
+    taken = may_throttle(h, m);
+    set_slot(h, m, taken);
     pthread_mutex_unlock(&h->lock);
     return taken;
 }
@@ -79,7 +83,7 @@ bool host_take_slot(struct host *h, struct host_member *m)
 void host_give_slot(struct host *h, struct host_member *m)
 {
     pthread_mutex_lock(&h->lock);
-    m->has_slot = false;
+    set_slot(h, m, false);
     pthread_mutex_unlock(&h->lock);
 }
 

@@ -18,6 +18,8 @@
 #define DRIFT_CHECK_NS NS_PER_S
 /* While the guest is paused nothing is asked; after this long, whether it is still there. */
 #define PAUSED_LOOK_NS (2 * NS_PER_S)
+/* Looks begin at multiples of this part of the time between them. */
+#define LOOKS_GRID 10
 /* The completed statistics come with an event of their own, about when the domain stops. */
 #define RESULT_WAIT_NS NS_PER_S
 
@@ -593,6 +595,14 @@ static enum outcome outcome_of(struct job *j, int error)
     return j->cancelling ? OUTCOME_CANCELLED : OUTCOME_FAILED;
 }
 
+/* Watchers sleep until the same few moments, so that the machine wakes up once for many. */
+static int64_t next_look_ns(int64_t poll_ns)
+{
+    int64_t until_ns = monotonic_ns() + poll_ns;
+
+    return until_ns - until_ns % (poll_ns / LOOKS_GRID);
+}
+
 static void watch(struct job *j)
 {
     struct watcher *w = j->w;
@@ -611,7 +621,7 @@ static void watch(struct job *j)
         r = look(j);
         if (r == -ESRCH || r == -ENOTCONN || r == -ENOENT)
             break;
-    } while (wakeup_wait(&w->wake, monotonic_ns() + w->env->poll_ns) == 0);
+    } while (wakeup_wait(&w->wake, next_look_ns(w->env->poll_ns)) == 0);
 
     if (r != -ESRCH && r != -ENOTCONN && r != -ENOENT) {
         /* We stop; the migration goes on without us. */
