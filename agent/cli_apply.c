@@ -78,8 +78,12 @@ int cli_apply(const struct cli *cli)
 int cli_reload(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
+    int code;
 
     if (cli->n_args > 0)
         return cli_fail(CLI_USAGE, "reload takes no argument, \"%s\" is too much", cli->args[0]);
-    return cli_call(cli, "io.migpolicy.Reload", NULL, &reply);
+    code = cli_call(cli, "io.migpolicy.Reload", NULL, &reply);
+    if (code != CLI_OK || !cli_string(reply, "not_in_force"))
+        return code;
+    return cli_fail(CLI_OK, "%s", cli_string(reply, "not_in_force"));
 }

@@ -31,8 +31,11 @@ struct control_env {
     struct monitor *monitor;
     struct metrics *metrics;
     struct record *record;
-    /* Reads the configuration anew; if that fails the one in force is kept. */
-    int (*reload)(void *opaque, struct config_error *ret_err);
+    /*
+     * Reads the configuration anew; if that fails the one in force is kept. The text is what is
+     * wrong then, else what is not in force before a restart, or "".
+     */
+    int (*reload)(void *opaque, struct config_error *ret_text);
     void *reload_opaque;
 };
 

@@ -130,15 +130,18 @@ int control_apply(struct varlink_call *call, struct json_object *parameters, voi
 int control_reload(struct varlink_call *call, struct json_object *parameters, void *userdata)
 {
     struct control *c = userdata;
-    struct config_error err;
+    struct config_error text;
+    struct json_object *o;
     int r;
 
     if (control_check_admin(c, call, METHOD_RELOAD, parameters) < 0)
         return 0;
-    r = c->env.reload(c->env.reload_opaque, &err);
+    r = c->env.reload(c->env.reload_opaque, &text);
     control_record(c, call, METHOD_RELOAD, NULL, r, "configuration");
     if (r < 0)
         return control_refuse_why(c, call, METHOD_RELOAD, "io.migpolicy.BadConfig", "why",
-                                  err.text);
-    return control_answer(c, call, METHOD_RELOAD, NULL);
+                                  text.text);
+    o = json_object_new_object();
+    json_add_text(o, "not_in_force", *text.text ? text.text : NULL);
+    return control_answer(c, call, METHOD_RELOAD, o);
 }

@@ -63,6 +63,8 @@ struct daemon {
     char *uri;
     char *socket;
     char *listen;
+    char *admin_group; /* "": none */
+    int64_t poll_ns;
     struct policies *policies;
     struct paused *paused;
     struct host *host;
@@ -309,10 +311,67 @@ static void on_tick(void *opaque)
     sd_notify(0, "WATCHDOG=1");
 }
 
+/* What a configuration comes to, with the options that outweigh it and with the defaults. */
+
+static const char *uri_of(const struct daemon *d, const struct config *config)
+{
+    return d->opt.uri ? d->opt.uri : config->uri ? config->uri : DEFAULT_URI;
+}
+
+static const char *listen_of(const struct daemon *d, const struct config *config)
+{
+    return d->opt.metrics_listen    ? d->opt.metrics_listen
+           : config->metrics_listen ? config->metrics_listen
+                                    : DEFAULT_METRICS;
+}
+
+static const char *admin_group_of(const struct config *config)
+{
+    return config->admin_group ? config->admin_group : "";
+}
+
+static int64_t poll_ns_of(const struct config *config)
+{
+    return config->poll_ns ? config->poll_ns : DEFAULT_POLL_NS;
+}
+
+static struct host_limits limits_of(const struct config *config)
+{
+    return (struct host_limits){
+        .throttled_max = config->limits_throttled ? config->max_throttled_domains : -1,
+        .bandwidth_bps = config->host_bandwidth_bps,
+    };
+}
+
+/* The keys that only count at the start, as far as they have another value now; or "". */
+static void tell_ignored(const struct daemon *d, const struct config *config, char *text,
+                         size_t size)
+{
+    const struct {
+        const char *key;
+        bool differs;
+    } keys[] = {
+        {"uri", strcmp(uri_of(d, config), d->uri) != 0},
+        {"metrics_listen", strcmp(listen_of(d, config), d->listen) != 0},
+        {"admin_group", strcmp(admin_group_of(config), d->admin_group) != 0},
+        {"poll_interval", poll_ns_of(config) != d->poll_ns},
+    };
+    size_t len = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (keys[i].differs)
+            len +=
+                (size_t)snprintf(text + len, size - len, "%s%s",
+                                 len ? ", " : "not before migpolicyd is restarted: ", keys[i].key);
+    }
+}
+
 static int reload(void *opaque, struct config_error *ret_err)
 {
     struct daemon *d = opaque;
     struct config config;
+    struct host_limits limits;
     int r;
 
     sd_notify(0, "RELOADING=1");
@@ -320,8 +379,11 @@ static int reload(void *opaque, struct config_error *ret_err)
     if (r < 0) {
         log_error("%s; the configuration in force is kept", ret_err->text);
     } else {
+        tell_ignored(d, &config, ret_err->text, sizeof(ret_err->text));
+        limits = limits_of(&config);
+        host_set_limits(d->host, &limits);
         policies_reload(d->policies, &config);
-        log_info("configuration reloaded (policies only; other settings need a restart)");
+        log_info("configuration reloaded%s%s", *ret_err->text ? "; " : "", ret_err->text);
     }
     sd_notify(0, "READY=1");
     return r;
@@ -469,24 +531,20 @@ static void start_traces(struct daemon *d)
 
 static int start(struct daemon *d)
 {
-    int64_t poll_ns = d->config.poll_ns ? d->config.poll_ns : DEFAULT_POLL_NS;
     struct throttle_roots roots = {.proc = "/proc", .run_dir = d->opt.run_dir};
-    const struct host_limits limits = {
-        .throttled_max = d->config.limits_throttled ? d->config.max_throttled_domains : -1,
-        .bandwidth_bps = d->config.host_bandwidth_bps,
-    };
+    const struct host_limits limits = limits_of(&d->config);
     gid_t admin_gid = (gid_t)-1;
     int r;
 
-    d->uri = strdup(d->opt.uri ? d->opt.uri : d->config.uri ? d->config.uri : DEFAULT_URI);
-    d->listen = strdup(d->opt.metrics_listen      ? d->opt.metrics_listen
-                       : d->config.metrics_listen ? d->config.metrics_listen
-                                                  : DEFAULT_METRICS);
+    d->uri = strdup(uri_of(d, &d->config));
+    d->listen = strdup(listen_of(d, &d->config));
+    d->admin_group = strdup(admin_group_of(&d->config));
+    d->poll_ns = poll_ns_of(&d->config);
     if (d->opt.socket)
         d->socket = strdup(d->opt.socket);
     else if (asprintf(&d->socket, "%s/io.migpolicy", d->opt.run_dir) < 0)
         d->socket = NULL;
-    if (!d->uri || !d->listen || !d->socket)
+    if (!d->uri || !d->listen || !d->admin_group || !d->socket)
         return -ENOMEM;
     if (d->config.admin_group && group_id(d->config.admin_group, &admin_gid) < 0) {
         log_error("admin_group: there is no group \"%s\"", d->config.admin_group);
@@ -529,7 +587,7 @@ static int start(struct daemon *d)
                 .uri = d->uri,
                 .throttle = hypervisor_throttle(),
                 .place = {.roots = roots, .qemu_run_dir = d->opt.qemu_run_dir},
-                .poll_ns = poll_ns,
+                .poll_ns = d->poll_ns,
                 .policies = d->policies,
                 .paused = d->paused,
                 .host = d->host,
@@ -569,6 +627,7 @@ static void stop(struct daemon *d, int status)
     free(d->uri);
     free(d->socket);
     free(d->listen);
+    free(d->admin_group);
 }
 
 int main(int argc, char **argv)

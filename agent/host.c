@@ -37,6 +37,13 @@ void host_free(struct host *h)
     free(h);
 }
 
+void host_set_limits(struct host *h, const struct host_limits *limits)
+{
+    pthread_mutex_lock(&h->lock);
+    h->limits = *limits;
+    pthread_mutex_unlock(&h->lock);
+}
+
 static void set_slot(struct host *h, struct host_member *m, bool has)
 {
     h->taken += has - m->has_slot;

@@ -36,6 +36,9 @@ struct host;
 int host_new(const struct host_limits *limits, struct host **ret);
 void host_free(struct host *h);
 
+/* Other limits from now on. Who is throttled stays so, even where there would be too many. */
+void host_set_limits(struct host *h, const struct host_limits *limits);
+
 void host_join(struct host *h, struct host_member *m);
 void host_leave(struct host *h, struct host_member *m); /* its slot is free then */
 

@@ -2,9 +2,11 @@
 """What several migrations of one host share."""
 
 import json
+import signal
+import subprocess
 
 import pytest
-from simhost import Host, domain
+from simhost import MIGPOLICY, Host, domain
 
 MIB = 1 << 20
 THROTTLE = [{"name": "*", "policy": {"allow_throttle": True, "min_cpu": "10%"}}]
@@ -75,3 +77,41 @@ def test_bandwidth_is_shared_and_what_one_got_alone_is_taken_back():
         assert [e["reason"] for e in events][1] == "host-limit"
         host.wait(lambda: "modest" in host.completed(), 60)
         host.wait(lambda: limits(host, "greedy")[-1] > 60 * MIB, 30)
+
+
+def write_config(host, rules, **config):
+    (host.dir / "migpolicyd.json").write_text(json.dumps({**config, "rules": rules}))
+
+
+def stderr_of(host, *args, status=0):
+    done = subprocess.run([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", *args],
+                          capture_output=True, text=True, timeout=20)
+    assert done.returncode == status and done.stderr.count("\n") <= 1, done
+    return done.stderr
+
+
+def test_a_reload_changes_what_the_host_allows_during_a_migration_and_a_bad_one_does_not():
+    vm = domain("vm", hot="300MiB", rate="900MB/s", link="2Gbit/s", speed_limit="30MB/s")
+    rules = [{"name": "*", "policy": {"allow_bandwidth": True, "allow_throttle": True}}]
+    before = {"host_bandwidth": "100MiB/s", "max_throttled_domains": 0}
+    with Host([vm], rules, time_factor=20, config=before) as host:
+        host.wait(lambda: limits(host, "vm"), 30)
+        assert limits(host, "vm")[0] > 60 * MIB
+        write_config(host, rules, host_bandwidth="50MiB/s", max_throttled_domains=-1)
+        assert "/max_throttled_domains" in stderr_of(host, "reload", status=1)
+        assert field(host, "vm", "max_bandwidth")[0] == "100MiB/s"
+        write_config(host, rules, host_bandwidth="50MiB/s", max_throttled_domains=1)
+        host.process.send_signal(signal.SIGHUP)
+        host.wait(lambda: limits(host, "vm")[-1] <= 50 * MIB, 30)
+        host.wait(lambda: host.events("cpu_share"), 30)
+
+
+def test_a_reload_names_what_has_changed_and_needs_a_restart():
+    with Host([], [], config={"poll_interval": "100ms"}) as host:
+        write_config(host, [], poll_interval="0.1s", max_throttled_domains=1, uri="test:///x",
+                     metrics_listen="[::1]:1")  # outweighed by options
+        assert stderr_of(host, "reload") == ""
+        write_config(host, [], admin_group="x")
+        told = "not before migpolicyd is restarted: admin_group, poll_interval"
+        assert stderr_of(host, "reload") == f"migpolicy: {told}\n"
+        assert f"configuration reloaded; {told}" in host.log()
