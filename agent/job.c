@@ -167,6 +167,8 @@ static void propose(struct job *j, const struct decision *d)
     char text[sizeof(j->proposed)] = "";
     enum alternative_kind kind = ALT_BANDWIDTH;
     enum action_kind action = ACTION_CANCEL;
+    enum reason reason = d->reason;
+    const char *ask = "";
 
     if (j->proposed[0])
         return;
@@ -174,6 +176,12 @@ static void propose(struct job *j, const struct decision *d)
         snprintf(text, sizeof(text), "%s", action_name(action));
     } else if (d->n_actions > 0 && !d->apply) {
         kind = d->chosen;
+    } else if (d->n_proposed > 0 && !d->apply) {
+        kind = d->asked;
+        reason = d->proposed[0].reason;
+        ask = "would ask: ";
+        if (kind == ALTERNATIVES)
+            snprintf(text, sizeof(text), "%s", action_name(action));
     } else if (d->reason == REASON_NOT_APPROVED) {
         while (kind < ALTERNATIVES &&
                !(d->alternative[kind].works && d->alternative[kind].forecast.ends))
@@ -187,8 +195,8 @@ static void propose(struct job *j, const struct decision *d)
     }
     if (!text[0])
         return;
-    snprintf(j->proposed, sizeof(j->proposed), "%s", text);
-    watcher_record(j->w, action, EVENT_PROPOSED, d->reason, "", text);
+    snprintf(j->proposed, sizeof(j->proposed), "%s%s", ask, text);
+    watcher_record(j->w, action, EVENT_PROPOSED, reason, "", j->proposed);
 }
 
 /*

@@ -126,6 +126,9 @@ static void describe_next(const struct migration *m, char *buf, size_t size)
     } else if (d->n_actions > 0) {
         snprintf(buf, size, "%s%s (%s)", d->apply ? "" : "would: ", action_name(d->action[0].kind),
                  reason_name(d->action[0].reason));
+    } else if (d->n_proposed > 0) {
+        snprintf(buf, size, "would ask: %s (%s)", action_name(d->proposed[0].kind),
+                 reason_name(d->proposed[0].reason));
     } else if (d->verdict == VERDICT_NEEDS_HELP || d->verdict == VERDICT_HOPELESS ||
                d->verdict == VERDICT_STALLED) {
         describe_wish(m, wish, sizeof(wish));

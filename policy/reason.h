@@ -28,7 +28,7 @@ enum verdict {
     X(UNCONFIRMED, "unconfirmed", "passes have stopped shrinking; the next one decides") \
     X(PATIENCE, "patience", "a plateau; the policy's patience is not over") \
     X(NOT_APPROVED, "not-approved", "no action that would help is approved") \
-    X(ASKED, "asked", "an administrator has been asked") \
+    X(ASKED, "asked", "an administrator is to be asked") \
     X(DENIED, "denied", "an administrator has said no") \
     X(ASK_TIMEOUT, "ask-timeout", "nobody has answered within ask_timeout") \
     X(BANDWIDTH_SUFFICES, "bandwidth-suffices", "a higher speed limit alone ends it") \

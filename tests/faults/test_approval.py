@@ -123,6 +123,21 @@ def test_a_cancel_is_asked_about_too():
                   host.status("-a")[0]["result"] == "cancelled", 10)
 
 
+@pytest.mark.parametrize("policy, action, reason, detail", [
+    ({}, "throttle", "throttle-suffices", "would ask: CPU at 10%"),
+    ({"allow_throttle": "no", "allow_cancel": "ask", "deadline": "20s", "on_deadline": "cancel"},
+     "cancel", "deadline", "would ask: cancel")])
+def test_observing_records_what_would_be_asked_and_asks_nothing(policy, action, reason, detail):
+    with Host([domain("vm")], rules(mode="observe", **policy)) as host:
+        host.wait(lambda: host.status() and events(host), 20)
+        assert host.status()[0]["next_action"] == f"would ask: {action} ({reason})"
+        passes = host.status()[0]["iteration"]
+        host.wait(lambda: host.status()[0]["iteration"] > passes + 3, 20)
+        assert events(host) == [(action, "proposed", reason)]
+        assert audit(host, "proposed")[0]["detail"].startswith(detail)
+        assert not pending(host)
+
+
 def test_others_than_administrators_may_look_and_not_answer():
     nobody = {"user": 65534, "group": 65534, "extra_groups": []}
     with Host([domain("vm")], rules()) as host:

@@ -194,6 +194,19 @@ static void action_is_told_as_done_or_as_what_would_be_done(void **state)
     free(m);
 }
 
+static void what_would_be_asked_is_told(void **state)
+{
+    struct migration *m = new_migration();
+
+    (void)state;
+    m->decision.verdict = VERDICT_NEEDS_HELP;
+    m->decision.n_proposed = 1;
+    m->decision.proposed[0].kind = ACTION_CANCEL;
+    m->decision.proposed[0].reason = REASON_DEADLINE;
+    expect_next(m, "would ask: cancel (deadline)");
+    free(m);
+}
+
 static void what_would_help_is_told_as_flags(void **state)
 {
     struct migration *m = new_migration();
@@ -379,6 +392,7 @@ int main(void)
         cmocka_unit_test(ended_migration_tells_its_last_event),
         cmocka_unit_test(throttle_in_force_is_told_first),
         cmocka_unit_test(action_is_told_as_done_or_as_what_would_be_done),
+        cmocka_unit_test(what_would_be_asked_is_told),
         cmocka_unit_test(what_would_help_is_told_as_flags),
         cmocka_unit_test(downtime_wished_for_covers_what_is_needed),
         cmocka_unit_test(anything_else_tells_its_reason),
