@@ -286,11 +286,13 @@ static void export_counts(struct daemon *d)
 {
     size_t rules;
     size_t overrides;
+    size_t metadata;
 
-    policies_count(d->policies, &rules, &overrides);
+    policies_count(d->policies, &rules, &overrides, &metadata);
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_CONFIG), (double)rules);
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_OVERRIDE),
                 (double)overrides);
+    metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_METADATA), (double)metadata);
     metrics_set(d->metrics, METRIC_PAUSED, METRICS_SINGLE, paused_is(d->paused, NULL, NULL));
     metrics_set(d->metrics, METRIC_PAUSED_VMS, METRICS_SINGLE, (double)paused_count(d->paused));
 }

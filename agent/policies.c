@@ -38,6 +38,7 @@ struct policies {
     size_t count;
     struct override *override;
     void *metadata; /* of the domains that have any: struct domain_metadata, by UUID; tsearch(3) */
+    size_t metadata_policies; /* how many of these say more than labels */
 };
 
 struct domain_metadata {
@@ -387,6 +388,12 @@ static struct domain_metadata *find_metadata(struct policies *p, const char *uui
     return found ? *found : NULL;
 }
 
+/* What is malformed is one, too: to observe. */
+static bool has_policy(const struct metadata *metadata)
+{
+    return metadata->layer.set || metadata->error[0];
+}
+
 bool policies_set_metadata(struct policies *p, const char *uuid, const struct metadata *metadata)
 {
     LOCKED(p);
@@ -398,6 +405,7 @@ bool policies_set_metadata(struct policies *p, const char *uuid, const struct me
     if (!metadata)
         metadata = &none;
     is_news = !metadata_equal(before, metadata);
+    p->metadata_policies -= has_policy(before);
     if (metadata_equal(metadata, &none)) {
         if (d)
             tdelete(d, &p->metadata, compare_uuid);
@@ -415,6 +423,7 @@ bool policies_set_metadata(struct policies *p, const char *uuid, const struct me
         }
     }
     d->metadata = *metadata;
+    p->metadata_policies += has_policy(metadata);
     return is_news;
 }
 
@@ -571,11 +580,13 @@ int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t s
     return -ENOENT;
 }
 
-void policies_count(struct policies *p, size_t *ret_rules, size_t *ret_overrides)
+void policies_count(struct policies *p, size_t *ret_rules, size_t *ret_overrides,
+                    size_t *ret_metadata)
 {
     LOCKED(p);
 
     prune(p);
     *ret_rules = p->config.rules;
     *ret_overrides = p->count;
+    *ret_metadata = p->metadata_policies;
 }

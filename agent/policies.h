@@ -86,7 +86,8 @@ int policies_apply(struct policies *p, struct policies_change *change, size_t co
 /* The UUID of a stored override by VM name, for VMs that are gone. -ENOENT. */
 int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t size);
 
-/* How many rules and overrides there are. */
-void policies_count(struct policies *p, size_t *ret_rules, size_t *ret_overrides);
+/* How many rules and overrides there are, and domains with a policy in their metadata. */
+void policies_count(struct policies *p, size_t *ret_rules, size_t *ret_overrides,
+                    size_t *ret_metadata);
 
 #endif

@@ -20,6 +20,7 @@ static const char *const calls[] = {
 static const char *const sources[] = {
     [METRICS_SOURCE_CONFIG] = "config",
     [METRICS_SOURCE_OVERRIDE] = "override",
+    [METRICS_SOURCE_METADATA] = "metadata",
     NULL,
 };
 static const char *const failures[] = {
@@ -105,7 +106,8 @@ const struct metrics_family metrics_families[] = {
         HOST_COUNTER("migpolicy_libvirt_call_failures_total", NULL, "Calls to libvirt that failed.",
                      .labels = {{"call", METRICS_SET_CALL}}),
     [METRIC_POLICIES] =
-        HOST_GAUGE("migpolicy_policies", NULL, "Policy rules in force, by where they come from.",
+        HOST_GAUGE("migpolicy_policies", NULL,
+                   "Policies in force, by where they come from: rules, overrides of VMs, domains.",
                    .labels = {{"source", METRICS_SET_SOURCE}}),
     [METRIC_MIGRATIONS_STARTED] =
         HOST_COUNTER("migpolicy_migrations_started_total", NULL,

@@ -68,6 +68,7 @@ enum metrics_call {
 enum metrics_source {
     METRICS_SOURCE_CONFIG,
     METRICS_SOURCE_OVERRIDE,
+    METRICS_SOURCE_METADATA,
 };
 
 enum metrics_failure {

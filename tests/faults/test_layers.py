@@ -96,6 +96,24 @@ def test_a_label_in_the_metadata_chooses_the_rule():
         assert "Labels: web db" in host.command("show", "vm")
 
 
+def test_policies_are_counted_by_where_they_come_from():
+    vms = [domain("narrowed", start="1h", metadata="<policy mode='observe'/>"),
+           domain("malformed", start="1h", metadata="<policy x='y'/>"),
+           domain("labelled", start="1h", metadata="<policy label='db'/>")]
+    with Host(vms, THROTTLE) as host:
+        def counted(**expected):
+            lines = {f'migpolicy_policies{{source="{s}"}} {n}' for s, n in expected.items()}
+            host.wait(lambda: lines <= set(host.scrape().splitlines()), 10)
+
+        counted(config=1, override=0, metadata=2)
+        host.command("set", "narrowed", "--mode", "observe")
+        host.command("set", "labelled", "--scope=metadata", "--mode=observe")
+        counted(config=1, override=1, metadata=3)
+        host.command("unset", "malformed", "--scope=metadata", "--all")
+        host.command("unset", "labelled", "--scope=metadata", "mode")
+        counted(config=1, override=1, metadata=1)
+
+
 def test_malformed_metadata_is_reported_once_and_the_domain_only_observed():
     vms = [domain("vm", metadata="<policy min_cpu='x'/>"), domain("other")]
     with Host(vms, THROTTLE) as host:

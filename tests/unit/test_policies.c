@@ -101,9 +101,9 @@ static void expect(const char *name, const char *uuid, enum policy_field field, 
 
 static size_t overrides(void)
 {
-    size_t rules, count;
+    size_t rules, count, metadata;
 
-    policies_count(p, &rules, &count);
+    policies_count(p, &rules, &count, &metadata);
     return count;
 }
 
@@ -206,7 +206,7 @@ static void override_is_found_by_name(void **state)
 static void reload_replaces_the_rules_and_keeps_overrides(void **state)
 {
     struct config config;
-    size_t rules, count;
+    size_t rules, count, metadata;
 
     (void)state;
     start("{\"policy\": {\"min_cpu\": \"10%\", \"patience\": \"1s\"}, \"rules\": []}", "");
@@ -215,7 +215,7 @@ static void reload_replaces_the_rules_and_keeps_overrides(void **state)
                        " {\"name\": \"x\", \"policy\": {}}]}");
     policies_reload(p, &config);
     assert_null(config.rule);
-    policies_count(p, &rules, &count);
+    policies_count(p, &rules, &count, &metadata);
     assert_int_equal(rules, 2);
     assert_int_equal(count, 1);
     expect("vm", UUID_A, POLICY_PATIENCE, "3s", "FILE/rules/0");
