@@ -33,15 +33,66 @@ int control_answer(struct control *c, struct varlink_call *call, enum method met
     return 0;
 }
 
+/* "BadValue: min_cpu, x, a share" */
+static void describe_refusal(const char *error, struct json_object *parameters, char *text,
+                             size_t size)
+{
+    size_t len = (size_t)snprintf(text, size, "%s", strrchr(error, '.') + 1);
+    const char *between = ": ";
+
+    json_object_object_foreach(parameters, key, value)
+    {
+        (void)key;
+        if (value && len < size)
+            len += (size_t)snprintf(text + len, size - len, "%s%s", between,
+                                    json_object_get_string(value));
+        between = ", ";
+    }
+}
+
+static void record_call(struct control *c, struct varlink_call *call, enum method method,
+                        const struct hv_domain *domain, const char *detail, int result)
+{
+    const struct varlink_peer *peer = varlink_call_peer(call);
+
+    record_request(c->env.record, &(struct record_request){
+                                      .method = control_method_names[method],
+                                      .vm = domain ? domain->name : NULL,
+                                      .uuid = domain && *domain->uuid ? domain->uuid : NULL,
+                                      .detail = detail,
+                                      .uid = peer->uid,
+                                      .pid = peer->pid,
+                                      .result = result,
+                                  });
+}
+
+static bool is_reading(enum method method)
+{
+    return method == METHOD_STATUS || method == METHOD_EXPLAIN || method == METHOD_SHOW ||
+           method == METHOD_HISTORY || method == METHOD_PENDING || method == METHOD_PREDICT;
+}
+
 int control_refuse(struct control *c, struct varlink_call *call, enum method method,
                    const char *error, struct json_object *parameters)
 {
     bool denied = strcmp(error, "io.migpolicy.NotPermitted") == 0;
+    char detail[1024];
 
     metrics_count(c->env.metrics, METRIC_CONTROL_REQUESTS,
                   METRICS_AT(method, denied ? RESULT_DENIED : RESULT_ERROR), 1);
+    if (!is_reading(method)) {
+        describe_refusal(error, parameters, detail, sizeof(detail));
+        record_call(c, call, method, &c->about, detail, denied ? REQUEST_DENIED : REQUEST_FAILED);
+    }
     varlink_error(call, error, parameters);
     return 0;
+}
+
+int control_refuse_parameter(struct control *c, struct varlink_call *call, enum method method,
+                             const char *parameter)
+{
+    control_refuse_why(c, call, method, VARLINK_ERROR_INVALID_PARAMETER, "parameter", parameter);
+    return -EINVAL;
 }
 
 int control_refuse_why(struct control *c, struct varlink_call *call, enum method method,
@@ -69,21 +120,20 @@ int control_take_vm(struct control *c, struct varlink_call *call, enum method me
     const char *vm = control_text(parameters, "vm");
     int r;
 
-    if (!vm) {
-        metrics_count(c->env.metrics, METRIC_CONTROL_REQUESTS, METRICS_AT(method, RESULT_ERROR), 1);
-        varlink_error_invalid_parameter(call, "vm");
-        return -EINVAL;
-    }
+    if (!vm)
+        return control_refuse_parameter(c, call, method, "vm");
     r = monitor_find(c->env.monitor, vm, ret);
     /* A VM that has left this host still has its stored policy here. */
     if (r < 0 && policies_find(c->env.policies, vm, ret->uuid, sizeof(ret->uuid)) == 0) {
         snprintf(ret->name, sizeof(ret->name), "%s", vm);
-        return 0;
+        r = 0;
     }
-    if (r == -ENOTCONN)
+    if (r == 0)
+        c->about = *ret;
+    else if (r == -ENOTCONN)
         control_refuse_why(c, call, method, "io.migpolicy.Refused", "why",
                            "libvirt has not been reached yet, so the VM cannot be looked up");
-    else if (r < 0)
+    else
         control_refuse_why(c, call, method, "io.migpolicy.NoSuchVM", "vm", vm);
     return r;
 }
@@ -92,8 +142,11 @@ int control_check_admin(struct control *c, struct varlink_call *call, enum metho
                         struct json_object *parameters)
 {
     const struct varlink_peer *peer = varlink_call_peer(call);
+    const char *vm = control_text(parameters, "vm");
     bool allowed = peer->uid == 0;
 
+    c->about = (struct hv_domain){.id = -1};
+    snprintf(c->about.name, sizeof(c->about.name), "%s", vm ? vm : "");
     if (c->env.admin_gid != (gid_t)-1) {
         allowed |= peer->gid == c->env.admin_gid;
         for (size_t i = 0; i < peer->n_groups; i++)
@@ -101,33 +154,15 @@ int control_check_admin(struct control *c, struct varlink_call *call, enum metho
     }
     if (allowed)
         return 0;
-    record_request(c->env.record, &(struct record_request){
-                                      .method = control_method_names[method],
-                                      .vm = control_text(parameters, "vm"),
-                                      .detail = "only root and the admin group may do this",
-                                      .uid = peer->uid,
-                                      .pid = peer->pid,
-                                      .result = REQUEST_DENIED,
-                                  });
     control_refuse_why(c, call, method, "io.migpolicy.NotPermitted", "why",
                        "only root and the admin group may change policies");
     return -EPERM;
 }
 
 void control_record(struct control *c, struct varlink_call *call, enum method method,
-                    const struct hv_domain *domain, int error, const char *detail)
+                    const struct hv_domain *domain, const char *detail)
 {
-    const struct varlink_peer *peer = varlink_call_peer(call);
-
-    record_request(c->env.record, &(struct record_request){
-                                      .method = control_method_names[method],
-                                      .vm = domain ? domain->name : NULL,
-                                      .uuid = domain ? domain->uuid : NULL,
-                                      .detail = error < 0 ? strerror(-error) : detail,
-                                      .uid = peer->uid,
-                                      .pid = peer->pid,
-                                      .result = error < 0 ? REQUEST_FAILED : REQUEST_APPLIED,
-                                  });
+    record_call(c, call, method, domain, detail, REQUEST_APPLIED);
 }
 
 void control_describe_fields(const struct policy_layer *layer, char *text, size_t size)

@@ -85,9 +85,9 @@ static int apply(struct control *c, struct varlink_call *call, struct policies_c
     snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);
     r = policies_apply(c->env.policies, change, count, who, dry_run);
     for (size_t i = 0; i < count; i++) {
-        if (!dry_run) {
+        if (!dry_run && r == 0) {
             control_describe_fields(&change[i].layer, detail, sizeof(detail));
-            control_record(c, call, METHOD_APPLY, &change[i].domain, r, detail);
+            control_record(c, call, METHOD_APPLY, &change[i].domain, detail);
             watchers_poke(c->env.watchers, change[i].domain.uuid);
         }
         add_differences(array, &change[i]);
@@ -111,7 +111,7 @@ int control_apply(struct varlink_call *call, struct json_object *parameters, voi
         return 0;
     if (!json_object_object_get_ex(parameters, "vms", &vms) ||
         !json_object_is_type(vms, json_type_object)) {
-        varlink_error_invalid_parameter(call, "vms");
+        control_refuse_parameter(c, call, METHOD_APPLY, "vms");
         return 0;
     }
     json_object_object_get_ex(parameters, "dry_run", &dry_run);
@@ -137,10 +137,10 @@ int control_reload(struct varlink_call *call, struct json_object *parameters, vo
     if (control_check_admin(c, call, METHOD_RELOAD, parameters) < 0)
         return 0;
     r = c->env.reload(c->env.reload_opaque, &text);
-    control_record(c, call, METHOD_RELOAD, NULL, r, "configuration");
     if (r < 0)
         return control_refuse_why(c, call, METHOD_RELOAD, "io.migpolicy.BadConfig", "why",
                                   text.text);
+    control_record(c, call, METHOD_RELOAD, NULL, "configuration");
     o = json_object_new_object();
     json_add_text(o, "not_in_force", *text.text ? text.text : NULL);
     return control_answer(c, call, METHOD_RELOAD, o);

@@ -44,7 +44,7 @@ static int answer(struct control *c, struct varlink_call *call, enum method meth
         return 0;
     if (!json_object_object_get_ex(parameters, "id", &o) ||
         !json_object_is_type(o, json_type_int)) {
-        varlink_error_invalid_parameter(call, "id");
+        control_refuse_parameter(c, call, method, "id");
         return 0;
     }
     id = json_object_get_int64(o);

@@ -32,6 +32,7 @@ struct control {
     struct varlink_server *server;
     int done[2]; /* a pipe: pointers to works that are done */
     int done_watch;
+    struct hv_domain about;    /* the VM of the call that is being answered, for the record */
     unsigned works;            /* under way */
     unsigned changes;          /* of metadata, under way */
     struct inquiry *inquiries; /* predictions under way, a list */
@@ -57,7 +58,8 @@ void control_work_end(struct control *c);
 
 /*
  * The ways to answer a call; each counts it. They take over the parameters, release the call and
- * return 0, for handlers to return. control_refuse_why() makes {key: why} the error's parameters.
+ * return 0, for handlers to return. Whoever refuses a change puts that on record, too.
+ * control_refuse_why() makes {key: why} the error's parameters.
  */
 int control_answer(struct control *c, struct varlink_call *call, enum method method,
                    struct json_object *parameters);
@@ -65,6 +67,10 @@ int control_refuse(struct control *c, struct varlink_call *call, enum method met
                    const char *error, struct json_object *parameters);
 int control_refuse_why(struct control *c, struct varlink_call *call, enum method method,
                        const char *error, const char *key, const char *why);
+
+/* Refuses the call for a parameter that is missing or of another type. Returns -EINVAL. */
+int control_refuse_parameter(struct control *c, struct varlink_call *call, enum method method,
+                             const char *parameter);
 
 /* A parameter, borrowed; NULL if it is absent or no text. */
 const char *control_text(struct json_object *parameters, const char *key);
@@ -75,15 +81,15 @@ int control_take_vm(struct control *c, struct varlink_call *call, enum method me
                     struct json_object *parameters, struct hv_domain *ret);
 
 /*
- * Whether the caller may change things; if not, that is on record, the call has been answered, and
- * it is -EPERM.
+ * Whether the caller may change things; if not, the call has been answered, and it is -EPERM. To be
+ * called first by every method that changes something.
  */
 int control_check_admin(struct control *c, struct varlink_call *call, enum method method,
                         struct json_object *parameters);
 
-/* Records what the caller has changed, or with error < 0 could not change; domain may be NULL. */
+/* Records what the caller has changed; domain may be NULL. */
 void control_record(struct control *c, struct varlink_call *call, enum method method,
-                    const struct hv_domain *domain, int error, const char *detail);
+                    const struct hv_domain *domain, const char *detail);
 
 /* The fields a layer sets, for such a record: "max_downtime=2s min_cpu=30%", cut to size. */
 void control_describe_fields(const struct policy_layer *layer, char *text, size_t size);

@@ -93,9 +93,10 @@ static int finish(struct change *ch)
     struct control *c = ch->control;
     char why[512];
 
-    control_record(c, ch->call, METHOD_CHANGE_METADATA, &ch->domain, ch->result, ch->detail);
+    c->about = ch->domain;
     switch (ch->result) {
     case 0:
+        control_record(c, ch->call, METHOD_CHANGE_METADATA, &ch->domain, ch->detail);
         policies_learn_metadata(c->env.policies, ch->domain.uuid, 0, ch->xml);
         watchers_poke(c->env.watchers, ch->domain.uuid);
         return control_answer_policy(c, ch->call, METHOD_CHANGE_METADATA, &ch->domain);
@@ -153,10 +154,8 @@ static int take_change(struct change *ch, struct json_object *parameters)
     struct json_object *fields;
 
     if (!json_object_object_get_ex(parameters, "fields", &fields) ||
-        !json_object_is_type(fields, json_type_object)) {
-        varlink_error_invalid_parameter(ch->call, "fields");
-        return -EINVAL;
-    }
+        !json_object_is_type(fields, json_type_object))
+        return control_refuse_parameter(ch->control, ch->call, METHOD_CHANGE_METADATA, "fields");
     ch->clear = json_object_object_length(fields) == 0;
     json_object_object_foreach(fields, name, value)
     {

@@ -62,9 +62,10 @@ int control_pause(struct varlink_call *call, struct json_object *parameters, voi
     snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);
     r = paused_set(c->env.paused, vm ? vm->uuid : NULL, who);
     watchers_poke(c->env.watchers, vm ? vm->uuid : NULL);
-    control_record(c, call, METHOD_PAUSE, vm, r, vm ? "this VM" : "the host");
-    if (r == 0)
+    if (r == 0) {
+        control_record(c, call, METHOD_PAUSE, vm, vm ? "this VM" : "the host");
         return answer_paused(c, call, METHOD_PAUSE, vm);
+    }
     snprintf(why, sizeof(why), "it is paused, but only until migpolicyd is restarted: %s",
              strerror(-r));
     return control_refuse_why(c, call, METHOD_PAUSE, "io.migpolicy.Failed", "why", why);
@@ -81,10 +82,10 @@ int control_resume(struct varlink_call *call, struct json_object *parameters, vo
         take_target(c, call, METHOD_RESUME, parameters, &domain, &vm) < 0)
         return 0;
     r = paused_unset(c->env.paused, vm ? vm->uuid : NULL);
-    control_record(c, call, METHOD_RESUME, vm, r, vm ? "this VM" : "the host");
     if (r < 0)
         return control_refuse_why(c, call, METHOD_RESUME, "io.migpolicy.Failed", "why",
                                   strerror(-r));
+    control_record(c, call, METHOD_RESUME, vm, vm ? "this VM" : "the host");
     watchers_poke(c->env.watchers, vm ? vm->uuid : NULL);
     return answer_paused(c, call, METHOD_RESUME, vm);
 }
@@ -105,7 +106,7 @@ int control_release(struct varlink_call *call, struct json_object *parameters, v
                                   r == -ESRCH ? "the VM is not migrating"
                                               : "the VM is not throttled; migpolicy set "
                                                 "--allow-throttle=no keeps it from being");
-    control_record(c, call, METHOD_RELEASE, &domain, 0,
+    control_record(c, call, METHOD_RELEASE, &domain,
                    "its CPU is given back, and not limited again in this migration");
     o = json_object_new_object();
     json_add_text(o, "vm", domain.name);

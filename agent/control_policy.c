@@ -75,10 +75,8 @@ int control_take_fields(struct control *c, struct varlink_call *call, enum metho
     struct json_object *fields;
 
     if (!json_object_object_get_ex(parameters, "fields", &fields) ||
-        !json_object_is_type(fields, json_type_object) || json_object_object_length(fields) == 0) {
-        varlink_error_invalid_parameter(call, "fields");
-        return -EINVAL;
-    }
+        !json_object_is_type(fields, json_type_object) || json_object_object_length(fields) == 0)
+        return control_refuse_parameter(c, call, method, "fields");
     json_object_object_foreach(fields, name, value)
     {
         const char *expected = "the name of a policy field";
@@ -136,13 +134,13 @@ int control_set(struct varlink_call *call, struct json_object *parameters, void 
         return 0;
     snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);
     r = policies_set(c->env.policies, kind, domain.name, domain.uuid, &layer, expires_s, who);
+    if (r < 0)
+        return control_refuse_why(c, call, METHOD_SET, "io.migpolicy.Failed", "why", strerror(-r));
     control_describe_fields(&layer, detail, sizeof(detail));
     len = strlen(detail);
     snprintf(detail + len, sizeof(detail) - len, "%s%s%s", expires ? " for " : "",
              expires ? expires : "", kind == POLICIES_RUNTIME ? " until the agent stops" : "");
-    control_record(c, call, METHOD_SET, &domain, r, detail);
-    if (r < 0)
-        return control_refuse_why(c, call, METHOD_SET, "io.migpolicy.Failed", "why", strerror(-r));
+    control_record(c, call, METHOD_SET, &domain, detail);
     watchers_poke(c->env.watchers, domain.uuid);
     return control_answer_policy(c, call, METHOD_SET, &domain);
 }
@@ -160,7 +158,7 @@ int control_unset(struct varlink_call *call, struct json_object *parameters, voi
         return 0;
     if (!json_object_object_get_ex(parameters, "fields", &names) ||
         !json_object_is_type(names, json_type_array)) {
-        varlink_error_invalid_parameter(call, "fields");
+        control_refuse_parameter(c, call, METHOD_UNSET, "fields");
         return 0;
     }
     for (size_t i = 0; i < json_object_array_length(names); i++) {
@@ -177,12 +175,12 @@ int control_unset(struct varlink_call *call, struct json_object *parameters, voi
         return 0;
     }
     r = policies_unset(c->env.policies, domain.uuid, fields ? fields : ~0u);
-    control_record(c, call, METHOD_UNSET, &domain, r,
-                   fields ? json_object_to_json_string_ext(names, JSON_C_TO_STRING_PLAIN)
-                          : "every field");
     if (r < 0)
         return control_refuse_why(c, call, METHOD_UNSET, "io.migpolicy.Failed", "why",
                                   strerror(-r));
+    control_record(c, call, METHOD_UNSET, &domain,
+                   fields ? json_object_to_json_string_ext(names, JSON_C_TO_STRING_PLAIN)
+                          : "every field");
     watchers_poke(c->env.watchers, domain.uuid);
     return control_answer_policy(c, call, METHOD_UNSET, &domain);
 }

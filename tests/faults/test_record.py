@@ -152,3 +152,109 @@ def test_wait_tells_how_the_migration_ended(tmp_path):
         assert code == 8 and "was cancelled" in err and err.count("\n") == 1
         assert json.loads(out)["result"] == "cancelled"
     assert run(host, "wait", "vm")[0] == 3
+
+
+def call(host, method, **parameters):
+    """The error of a call on the control socket, or None."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(str(host.dir / "run/io.migpolicy"))
+        s.sendall(json.dumps({"method": f"io.migpolicy.{method}",
+                              "parameters": parameters}).encode() + b"\0")
+        reply = b""
+        while not reply.endswith(b"\0"):
+            reply += s.recv(65536)
+        return json.loads(reply[:-1]).get("error")
+
+
+def by_request(path):
+    """The lines that are about requests, and not what comes of them."""
+    return [e for e in lines(path) if "by" in e or e["result"] in ("approved", "denied")]
+
+
+GONE = "uuid:51310000-0000-4000-8000-00000000ffff"
+FIELDS = {"min_cpu": "30%"}
+# Method, parameters, and what is on record: result, VM, the beginning of the detail.
+REQUESTS = [
+    ("Release", {"vm": "slow"}, "applied", "slow", "its CPU is given back"),
+    ("Set", {"vm": "idle", "fields": FIELDS}, "applied", "idle", "min_cpu=30%"),
+    ("Set", {"vm": "idle", "fields": {"min_cpu": "0"}}, "failed", "idle", "BadValue: min_cpu, 0, "),
+    ("Set", {"vm": "idle", "fields": {"min_cpu": None}}, "failed", "idle", "BadValue: min_cpu, "),
+    ("Set", {"vm": "idle", "fields": {}}, "failed", "idle", "InvalidParameter: fields"),
+    ("Set", {"vm": "idle", "fields": FIELDS, "expires": "1"}, "failed", "idle", "BadValue: expires"),
+    ("Set", {"vm": "no", "fields": FIELDS}, "failed", "no", "NoSuchVM: no"),
+    ("Set", {"vm": 1}, "failed", None, "InvalidParameter: vm"),
+    ("Unset", {"vm": "idle", "fields": ["min_cpu"]}, "applied", "idle", '["min_cpu"]'),
+    ("Unset", {"vm": "idle", "fields": ["x"]}, "failed", "idle", "BadValue: x"),
+    ("Unset", {"vm": "idle", "fields": 1}, "failed", "idle", "InvalidParameter: fields"),
+    ("Unset", {"vm": "no", "fields": []}, "failed", "no", "NoSuchVM: no"),
+    ("Apply", {"vms": {"idle": {"policy": FIELDS}}}, "applied", "idle", "min_cpu=30%"),
+    ("Apply", {"vms": {"idle": {"policy": {"x": 1}}}}, "failed", None, "BadValue: x, idle, "),
+    ("Apply", {"vms": {"no": {"policy": {}}}}, "failed", None, "NoSuchVM: no"),
+    ("Apply", {"vms": []}, "failed", None, "InvalidParameter: vms"),
+    ("ChangeMetadata", {"vm": "idle", "fields": FIELDS}, "applied", "idle", "metadata: "),
+    ("ChangeMetadata", {"vm": "idle", "fields": {"min_cpu": "x"}}, "failed", "idle", "BadValue: "),
+    ("ChangeMetadata", {"vm": "idle", "fields": []}, "failed", "idle", "InvalidParameter: fields"),
+    ("ChangeMetadata", {"vm": "no", "fields": FIELDS}, "failed", "no", "NoSuchVM: no"),
+    ("ChangeMetadata", {"vm": "vm", "fields": FIELDS}, "failed", "vm", "Refused: libvirt does not"),
+    ("Pause", {"vm": "idle"}, "applied", "idle", "this VM"),
+    ("Pause", {"vm": GONE}, "failed", GONE, "NoSuchVM: "),
+    ("Resume", {"vm": "idle"}, "applied", "idle", "this VM"),
+    ("Resume", {"vm": 5}, "failed", None, "InvalidParameter: vm"),
+    ("Resume", {}, "applied", None, "the host"),
+    ("Release", {"vm": "idle"}, "failed", "idle", "Refused: the VM is not migrating"),
+    ("Release", {"vm": "vm"}, "failed", "vm", "Refused: the VM is not throttled"),
+    ("Approve", {"id": 0}, "failed", None, "NoSuchProposal: 0"),
+    ("Deny", {}, "failed", None, "InvalidParameter: id"),
+    ("Deny", {"id": "asked"}, "denied", "vm", "denied by uid 0: CPU at"),
+    ("Approve", {"id": "asked"}, "approved", "vm", "suspend"),
+    ("Pause", {}, "applied", None, "the host"),
+    ("Reload", {}, "applied", None, "configuration"),
+    ("Reload", {}, "failed", None, "BadConfig: "),
+]
+READING = [("Status", {"vm": "no"}), ("Show", {"vm": "no"}), ("Explain", {}), ("Show", {"vm": "vm"}),
+           ("History", {"limit": -1}), ("Predict", {"vm": "no"}), ("Pending", {})]
+DENIED = [["set", "idle", "--mode=observe"], ["set", "idle", "--scope=metadata", "--mode=observe"],
+          ["unset", "idle", "-a"], ["apply", "-f"], ["reload"], ["pause"], ["resume"],
+          ["release", "vm"], ["approve", "1"], ["deny", "1"]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change things here")
+def test_each_request_to_change_something_is_one_line_on_record(tmp_path):
+    slow = domain("slow", ram="1GiB", hot="400MiB", rate="450MB/s", link="400Mbit/s")
+    rules = [{"name": "slow", "policy": {"allow_throttle": True, "min_cpu": "10%"}},
+             {"name": "vm", "policy": {"allow_throttle": "ask", "allow_suspend": "ask"}}]
+    with Host([domain("vm"), slow, calm("idle", start="1h")], rules, state_dir=tmp_path) as host:
+        def asked():
+            return json.loads(host.command("pending", "--json"))["proposals"]
+
+        def throttled():
+            shares = host.events("cpu_share", "slow")
+            return shares and shares[-1]["value"] < 1
+
+        host.wait(lambda: asked() and throttled(), 30)
+        for n, (method, parameters, result, *_) in enumerate(REQUESTS):
+            if parameters.get("id") == "asked":
+                host.wait(asked, 20)
+                parameters = {"id": asked()[0]["id"]}
+            error = call(host, method, **parameters)
+            assert bool(error) == (result == "failed"), (method, parameters, error)
+            host.wait(lambda: len(by_request(tmp_path / "audit.jsonl")) > n, 5)
+            if method == "Reload":
+                (host.dir / "migpolicyd.json").write_text("{")
+        for method, parameters in READING:
+            call(host, method, **parameters)
+        file = host.dir / "apply.json"
+        file.write_text('{"vms": {}}')
+        for args in DENIED:
+            assert stranger(host, *args, *([file] if "-f" in args else [])) == 5, args
+        assert host.stop() == 0
+    found = by_request(tmp_path / "audit.jsonl")
+    for (method, parameters, *expected, detail), e in zip(REQUESTS, found):
+        assert [e["result"], e["vm"]] == expected, (method, parameters, e)
+        assert e["detail"].startswith(detail), (method, parameters, e)
+        assert "by" not in e or (e["action"], e["by"]) == (method.lower(), "uid 0")
+    denied = found[len(REQUESTS):]
+    assert [(e["action"], e["result"], e["by"]) for e in denied] == [
+        ("changemetadata" if "--scope=metadata" in args else args[0], "denied", "uid 65534")
+        for args in DENIED]
