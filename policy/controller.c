@@ -46,15 +46,14 @@ enum end decision_end(const struct decision *d)
 {
     switch (d->verdict) {
     case VERDICT_CONVERGING:
-        return END_COMES;
+    case VERDICT_HELPED:
+        if (d->course.ends)
+            return d->held || isfinite(d->latest_s) ? END_COMES : END_UNKNOWN;
+        return d->verdict == VERDICT_HELPED && isinf(d->earliest_s) ? END_NEVER : END_UNKNOWN;
     case VERDICT_NEEDS_HELP:
     case VERDICT_HOPELESS:
     case VERDICT_STALLED:
-        return END_NEVER;
-    case VERDICT_HELPED:
-        if (d->course.ends && isfinite(d->latest_s))
-            return END_COMES;
-        return !d->course.ends && isinf(d->earliest_s) ? END_NEVER : END_UNKNOWN;
+        return d->course.ends ? END_UNKNOWN : END_NEVER;
     default:
         return END_UNKNOWN;
     }
@@ -552,7 +551,37 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     c->hopeless_syncs += s->at_sync;
 }
 
-static void step_ready(struct controller *c, const struct outlook *o, struct decision *d)
+/*
+ * Has the end come nearer since it was last forecast? One that moves away by more than half of the
+ * time that goes by is none, whatever the curves say: the guest or the link is not as they have it.
+ */
+static void judge_date(struct controller *c, const struct outlook *o, const struct before *before,
+                       struct decision *d)
+{
+    const struct sample *s = o->s;
+    int64_t end_ns = s->now_ns + (int64_t)(d->course.seconds * 1e9);
+    bool moved_away;
+
+    if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns) {
+        c->end_ns = 0;
+        c->held = c->receding = false;
+    }
+    moved_away = c->end_ns != 0 && end_ns - c->end_ns > (s->now_ns - c->end_said_ns) / 2;
+    if (s->at_sync) {
+        c->held = d->course.ends && c->end_ns != 0 && !moved_away;
+        c->receding = d->course.ends && moved_away;
+    }
+    if (s->at_sync || c->end_ns == 0) {
+        c->end_ns = d->course.ends ? end_ns : 0;
+        c->end_said_ns = s->now_ns;
+    }
+    d->held = c->held;
+    if (c->receding)
+        d->latest_s = INFINITY;
+}
+
+static void step_ready(struct controller *c, const struct outlook *o, const struct before *before,
+                       struct decision *d)
 {
     const struct estimate *e = o->e;
     const struct sample *s = o->s;
@@ -564,6 +593,7 @@ static void step_ready(struct controller *c, const struct outlook *o, struct dec
         controller_latch(c, ACTION_THROTTLE, REASON_NONE);
 
     outlook_course(o, d);
+    judge_date(c, o, before, d);
     /* Between syncs there is no new evidence for anything else. */
     if (s->at_sync || !c->last.alternatives_known || is_answered(c, o) || o->new_policy) {
         c->sure = !outlook_ends_with_less(o, limit_s);
@@ -723,7 +753,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         return;
     }
     if (e->ready) {
-        step_ready(c, &o, &d);
+        step_ready(c, &o, &before, &d);
         step_precopy_limit(c, &o, &d);
         lower_speed(c, &o, &d);
     } else {

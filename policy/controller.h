@@ -89,6 +89,7 @@ struct decision {
     struct forecast course;      /* on the present course */
     double earliest_s;           /* the spread of course.seconds; INFINITY: not at all */
     double latest_s;
+    bool held; /* with what is in force, the end has come nearer from sync to sync */
     bool alternatives_known;
     enum alternative_kind chosen; /* ALTERNATIVES: none */
     struct alternative alternative[ALTERNATIVES];
@@ -98,8 +99,9 @@ struct decision {
 enum end { END_UNKNOWN, END_COMES, END_NEVER };
 
 /*
- * Unknown: before two passes are complete; a plateau that is not confirmed or that patience waits
- * for; with help, while the evidence allows both.
+ * It comes when that is likely and the date has held for a pass, or when all curves agree, and does
+ * not move away. Unknown: before two passes are complete; a plateau that is not confirmed or that
+ * patience waits for; while the evidence allows both.
  */
 enum end decision_end(const struct decision *d);
 
@@ -134,6 +136,10 @@ struct controller {
     int64_t speed_set_bps;        /* speed limit of ours; 0: none */
     int64_t post_copy_ns;         /* post-copy asked for, when; 0: not */
     int64_t suspended_ns;         /* the guest was paused by us; 0: not */
+    int64_t end_ns;               /* the end as forecast at the last sync; 0: none */
+    int64_t end_said_ns;          /* and when that was */
+    bool held;                    /* it came nearer since the sync before */
+    bool receding;                /* it moved away */
     double downtime_margin;       /* grows when the switchover does not come as forecast */
     unsigned passes_since_downtime;
     double low_bytes; /* least ever remaining after a sync, when, and after how many passes */

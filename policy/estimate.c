@@ -9,6 +9,8 @@
 /* Rates are taken over about this much time, and not over less than the minimum. */
 #define WINDOW_S     3.0
 #define WINDOW_MIN_S 0.2
+/* The newer half of it alone counts when it differs from the older by this factor. */
+#define LINK_CHANGED 1.4
 /* The guest's untouched CPU use is remembered over about this much time. */
 #define BASELINE_S 10.0
 /* The speed shown is smoothed over this much time. */
@@ -19,6 +21,8 @@
 #define HOT_KEEP 0.98
 /* A point counts this much less after as long a pass as the longest known. */
 #define POINT_FADE 0.6
+/* What counts less than this does not count. */
+#define FORGOTTEN 0.05
 /* Passes whose lengths differ by less than this, as a logarithm, are of the same length. */
 #define SAME_TAU 0.05
 /* A point weighs no more than so many passes. */
@@ -94,9 +98,28 @@ static double guest_seconds(struct estimator *e, const struct sample *a, const s
     return busy > 0 ? fmin(used / busy, wall) : wall * b->cpu_share;
 }
 
+static double drained_bps(const struct estimator *e, unsigned from, unsigned to)
+{
+    return (e->window_drained[to] - e->window_drained[from]) /
+           ((double)(e->window_ns[to] - e->window_ns[from]) / 1e9);
+}
+
+/* Does the link carry so much more or less since sample `half` than before it that the older
+   samples are of no use? */
+static bool link_changed(const struct estimator *e, unsigned oldest, unsigned half, unsigned newest)
+{
+    double ratio;
+
+    if (half == newest || half == oldest)
+        return false;
+    ratio = drained_bps(e, half, newest) / drained_bps(e, oldest, half);
+    return ratio < 1 / LINK_CHANGED || ratio > LINK_CHANGED;
+}
+
 static void window_add(struct estimator *e, const struct sample *s)
 {
     unsigned newest = e->window_count % ESTIMATE_WINDOW;
+    unsigned half = newest;
     unsigned used;
     double span;
 
@@ -110,10 +133,16 @@ static void window_add(struct estimator *e, const struct sample *s)
         unsigned i = (e->window_count - 1 - back) % ESTIMATE_WINDOW;
 
         span = (double)(s->now_ns - e->window_ns[i]) / 1e9;
+        if (span >= WINDOW_S / 2 && half == newest)
+            half = i;
         if (span < WINDOW_S && back + 1 < used)
             continue;
         if (span < WINDOW_MIN_S)
             return;
+        if (link_changed(e, i, half, newest)) {
+            i = half;
+            span = (double)(s->now_ns - e->window_ns[i]) / 1e9;
+        }
         e->now.transfer_bps = (e->window_sent[newest] - e->window_sent[i]) / span;
         e->now.drain_bps = (e->window_drained[newest] - e->window_drained[i]) / span;
         return;
@@ -155,6 +184,12 @@ static double fit_hot(const struct estimator *e, double kappa, double *ret_squar
     hot = num / den;
     for (unsigned i = 0; i < e->points; i++)
         squares += e->point[i].weight * (hot * part[i] - 1) * (hot * part[i] - 1);
+    /* A curve may lie above what the first pass left, but not below. */
+    if (e->first.weight > 0) {
+        double of_it = hot * (1 - exp(-kappa * e->first.tau_s)) / e->first.unique_bytes;
+
+        squares += of_it < 1 ? e->first.weight * (of_it - 1) * (of_it - 1) : 0;
+    }
     *ret_squares = squares;
     return hot;
 }
@@ -162,6 +197,8 @@ static double fit_hot(const struct estimator *e, double kappa, double *ret_squar
 static void fit(struct estimator *e)
 {
     double tau_max = longest_tau(e);
+    double kappa;
+    double step = pow(KAPPA_MAX / KAPPA_MIN, 1 / (KAPPA_STEPS - 1.0));
     double weights = 0;
     double best = INFINITY;
     double variance;
@@ -173,11 +210,10 @@ static void fit(struct estimator *e)
 
     if (tau_max <= 0)
         return;
+    kappa = KAPPA_MIN / tau_max;
     for (unsigned i = 0; i < e->points; i++)
         weights += e->point[i].weight;
-    for (unsigned i = 0; i < KAPPA_STEPS; i++) {
-        double kappa = KAPPA_MIN * pow(KAPPA_MAX / KAPPA_MIN, i / (KAPPA_STEPS - 1.0)) / tau_max;
-
+    for (unsigned i = 0; i < KAPPA_STEPS; i++, kappa *= step) {
         curve[i].kappa = kappa;
         curve[i].hot_bytes = fit_hot(e, kappa, &squares[i]);
         best = fmin(best, squares[i]);
@@ -185,10 +221,11 @@ static void fit(struct estimator *e)
     variance = (SCATTER_PASSES * SCATTER * SCATTER + best) / (SCATTER_PASSES + weights);
     for (unsigned i = 0; i < KAPPA_STEPS; i++) {
         double off = (squares[i] - best) / variance;
-        double likelihood = exp(-off / 2);
+        double likelihood;
 
         if (off > DEVIATIONS * DEVIATIONS)
             continue;
+        likelihood = exp(-off / 2);
         if (likelihoods == 0)
             e->now.slow = curve[i];
         e->now.fast = curve[i];
@@ -220,6 +257,7 @@ static void add_point(struct estimator *e, double tau_s, double unique_bytes, do
         if (p->weight < slot->weight)
             slot = p;
     }
+    e->first.weight = e->first.weight * keep < FORGOTTEN ? 0 : e->first.weight * keep;
     for (unsigned i = 0; i < e->points; i++) {
         struct estimate_point *p = &e->point[i];
         double both = p->weight + weight;
@@ -264,6 +302,7 @@ static void end_pass(struct estimator *e, double seconds, double x_bytes, double
     e->now.dirty_bps = unique / seconds;
     if (e->pass_is_first) {
         if (e->now.pass_tau_s > 0) {
+            e->first = (struct estimate_point){e->now.pass_tau_s, fmax(unique - noise, 4096), 1};
             e->now.slow = first_curve(e->now.pass_tau_s, unique, KAPPA_MIN);
             e->now.curve = first_curve(e->now.pass_tau_s, unique, KAPPA_FIRST);
             e->now.fast = first_curve(e->now.pass_tau_s, unique, KAPPA_MAX);

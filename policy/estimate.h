@@ -30,7 +30,9 @@
  *
  * QEMU clears its dirty log chunk by chunk during the first pass, so that pass leaves about the
  * mean of U over its length, and zero pages distort even that: it is no point of the curve. Until
- * there is one, all curves that have this mean are possible; good for a first guess only.
+ * there is one, all curves that have this mean are possible; good for a first guess only. But
+ * wherever in memory the guest writes, it has dirtied no less in that pass than the pass left: a
+ * curve that stays below that is none.
  *
  * Pure: `now` is in the sample, state is explicit, nothing is allocated.
  */
@@ -93,6 +95,7 @@ struct estimator {
     double drained_bytes; /* total fall of the remainder, jumps at syncs left out */
     unsigned points;      /* of the dirty curve, of different lengths */
     struct estimate_point point[ESTIMATE_PASSES];
+    struct estimate_point first;         /* what the first pass left: no more than it dirtied */
     double free_cpu_s[SAMPLE_VCPUS_MAX]; /* faded CPU seconds of each vCPU while untouched */
     double free_s;                       /* and the faded wall seconds they took */
 };

@@ -529,6 +529,56 @@ static void passes_that_shrink_slowly_are_dated(void **state)
     }
 }
 
+static void what_the_first_pass_left_rules_out_that_a_set_is_full_at_once(void **state)
+{
+    struct model_guest guest = sim_guest(2000, 0.6 * LINK);
+
+    (void)state;
+    guest.ram_bytes = 4e9;
+    sim_start(&sim, &guest, LINK, NULL);
+    while (sim.controller.estimator.now.passes < 2)
+        sim_run(&sim, sim.model.time_s + 0.25);
+    assert_true(sim.last.earliest_s - 0.5 < time_left(&sim));
+    assert_true(time_left(&sim) < sim.last.latest_s && isfinite(sim.last.latest_s));
+    assert_int_equal(decision_end(&sim.last), END_COMES);
+}
+
+static void a_link_that_halves_is_noticed_before_the_window_is_over(void **state)
+{
+    struct model_guest guest = sim_guest(5, 500);
+    const struct estimate *e = &sim.controller.estimator.now;
+
+    (void)state;
+    guest.ram_bytes = 4e9;
+    sim_start(&sim, &guest, LINK, NULL);
+    sim.model.link.changes = 1;
+    sim.model.link.change[0] = (struct model_change){.at_s = 10, .factor = 0.5};
+    sim.model.link_next_s = 10;
+    sim_run(&sim, 10);
+    assert_true(fabs(e->drain_bps - 1e6 * LINK) < 0.02e6 * LINK);
+    sim_run(&sim, 11.8);
+    assert_true(fabs(e->drain_bps - 0.5e6 * LINK) < 0.05e6 * LINK);
+    assert_true(fabs(e->transfer_bps - 0.5e6 * LINK) < 0.05e6 * LINK);
+}
+
+/* Long passes shrink until one is short enough to show a small set that is written much faster. */
+static void an_end_that_moves_away_is_not_said(void **state)
+{
+    struct model_guest guest = sim_guest(2000, 0.6 * LINK);
+
+    (void)state;
+    guest.ram_bytes = 4e9;
+    guest.regions = 2;
+    guest.region[1] = (struct model_region){
+        .bytes = 60e6, .rate_bps = 5e6 * LINK, .sequential = true, .cpu_bound = true};
+    sim_start(&sim, &guest, LINK, NULL);
+    for (int at = 75; at < 160; at++) {
+        sim_run(&sim, at);
+        assert_int_not_equal(decision_end(&sim.last), END_COMES);
+    }
+    assert_int_equal(sim.model.state, MODEL_RUNNING);
+}
+
 static void what_is_shown_after_an_action_is_the_course_with_it(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -1057,6 +1107,9 @@ int main(void)
         cmocka_unit_test(passes_that_still_shrink_just_above_the_switchover_are_left_alone),
         cmocka_unit_test(an_end_is_named_in_the_first_pass_and_nothing_is_done_about_it),
         cmocka_unit_test(passes_that_shrink_slowly_are_dated),
+        cmocka_unit_test(what_the_first_pass_left_rules_out_that_a_set_is_full_at_once),
+        cmocka_unit_test(a_link_that_halves_is_noticed_before_the_window_is_over),
+        cmocka_unit_test(an_end_that_moves_away_is_not_said),
         cmocka_unit_test(what_is_shown_after_an_action_is_the_course_with_it),
         cmocka_unit_test(limits_are_kept_on_random_guests_and_links),
     };
