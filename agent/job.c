@@ -239,7 +239,8 @@ static void resolve_policy(struct job *j, int64_t elapsed_ns)
     struct proposal p;
     bool expired;
 
-    policies_resolve(w->env->policies, w->domain.name, w->domain.uuid, &j->policy);
+    policies_refresh(w->env->policies, w->domain.name, w->domain.uuid, &j->kept);
+    j->policy = j->kept.policy;
     pthread_mutex_lock(&w->lock);
     if (elapsed_ns < w->view.sample.elapsed_ns)
         w->approvals = (struct approvals){0}; /* another migration */

@@ -14,6 +14,7 @@ struct job {
     struct watcher *w;
     struct hv_watch *hv;
     struct controller controller;
+    struct policy_kept kept; /* before what holds for this migration only is laid over it */
     struct policy policy;
     bool paused;  /* by an administrator */
     double share; /* quota of ours in force; 1: none */

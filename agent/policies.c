@@ -7,6 +7,7 @@
 #include <json-c/json.h>
 #include <pthread.h>
 #include <search.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -32,7 +33,8 @@ struct override {
 };
 
 struct policies {
-    pthread_mutex_t lock;
+    atomic_uint_fast64_t version;
+    pthread_mutex_t lock; /* guards the rest */
     struct config config;
     int state_dir;
     size_t count;
@@ -182,6 +184,7 @@ static int end(struct policies *p, struct change *change, bool on_disk, int r)
             memcpy(p->override, change->before, p->count * sizeof(*p->override));
     }
     prune(p);
+    atomic_fetch_add(&p->version, 1);
     free(change->before);
     return r;
 }
@@ -345,6 +348,7 @@ void policies_reload(struct policies *p, struct config *config)
     config_clear(&p->config);
     p->config = *config;
     *config = (struct config){0};
+    atomic_fetch_add(&p->version, 1);
 }
 
 /* Field by field, since each may have an end of its own; the preset, being the first, lies below.
@@ -406,6 +410,8 @@ bool policies_set_metadata(struct policies *p, const char *uuid, const struct me
         metadata = &none;
     is_news = !metadata_equal(before, metadata);
     p->metadata_policies -= has_policy(before);
+    if (is_news)
+        atomic_fetch_add(&p->version, 1);
     if (metadata_equal(metadata, &none)) {
         if (d)
             tdelete(d, &p->metadata, compare_uuid);
@@ -484,6 +490,20 @@ void policies_resolve(struct policies *p, const char *name, const char *uuid, st
     LOCKED(p);
 
     resolve(p, name, uuid, ret);
+}
+
+void policies_refresh(struct policies *p, const char *name, const char *uuid,
+                      struct policy_kept *kept)
+{
+    /* Read first: a change in between is then seen the next time. */
+    uint64_t version = atomic_load(&p->version);
+    int64_t now_s = time(NULL);
+
+    if (kept->resolved_s == now_s && kept->version == version)
+        return;
+    policies_resolve(p, name, uuid, &kept->policy);
+    kept->version = version;
+    kept->resolved_s = now_s;
 }
 
 int policies_set(struct policies *p, enum policies_kind kind, const char *name, const char *uuid,

@@ -59,6 +59,20 @@ void policies_get_metadata(struct policies *p, const char *uuid, struct metadata
  */
 void policies_resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret);
 
+/* A policy kept by somebody who asks for it again and again. All zeroes at first. */
+struct policy_kept {
+    struct policy policy;
+    uint64_t version;
+    int64_t resolved_s;
+};
+
+/*
+ * Brings what is kept up to date: resolved anew if anything has changed, and each second, since
+ * that is what overrides end at.
+ */
+void policies_refresh(struct policies *p, const char *name, const char *uuid,
+                      struct policy_kept *kept);
+
 /*
  * Lays the fields of `layer` over the VM's override of this kind, or takes the fields of the bit
  * set `fields` out of all its overrides, and stores the result before it takes effect. The fields

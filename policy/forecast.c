@@ -3,11 +3,15 @@
 
 #include <math.h>
 
-enum { PASSES_MAX = 500 };
+/* An end further away than so many passes is none. */
+/* An end further away than so many passes is none. */
+enum { PASSES_MAX = 200 };
 /* QEMU sends for up to 50 ms between two looks at what is pending. */
 #define BURST_S 0.05
-/* Passes that shrink by less than this, relatively, have reached the plateau. */
-#define SETTLED 0.002
+/* The plateau is reached when the remainder has not fallen by this, relatively, for a few passes.
+   For more than one, because whole bursts make it go up and down. */
+#define SETTLED        0.002
+#define SETTLED_PASSES 3
 
 struct forecast forecast_run(const struct estimate *e, const struct forecast_case *c)
 {
@@ -19,6 +23,7 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
     double burst = drain_bps * BURST_S;
     double x = e->remaining_bytes;
     double tau = e->pass_tau_s;
+    double low = INFINITY;
     double t = 0;
     unsigned settled = 0;
 
@@ -49,10 +54,14 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
             return f;
         }
         /* The first step starts midway through a pass: it says nothing about shrinking. */
-        settled = f.passes > 1 && next > x * (1 - SETTLED) ? settled + 1 : 0;
-        x = next;
-        if (settled >= 3)
+        if (f.passes == 1 || next < low * (1 - SETTLED)) {
+            low = next;
+            settled = 0;
+        } else if (++settled >= SETTLED_PASSES) {
+            x = next;
             break;
+        }
+        x = next;
     }
     f.plateau_bytes = x;
     f.downtime_s = x / drain_bps + c->overhead_s;

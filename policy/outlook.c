@@ -452,6 +452,9 @@ static struct alternative try_throttle(const struct controller *c, const struct 
             best = a;
             best_spread = spread;
         }
+        /* Where this does not end on any curve, nothing milder does. */
+        if (!spread.any_ends)
+            break;
         /* What loses least is compared by the worst curve: without one there is no comparing. */
         if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_LEAST_LOSS && !best_spread.all_end)
             break;
