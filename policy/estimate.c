@@ -37,7 +37,7 @@
 /* The range of kappa tried, relative to the longest tau seen. */
 #define KAPPA_MIN   0.01
 #define KAPPA_MAX   800.0
-#define KAPPA_STEPS 90
+#define KAPPA_STEPS 60
 /* What is likely before there is a point, relative to the first pass. */
 #define KAPPA_FIRST 2.0
 

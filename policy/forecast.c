@@ -4,7 +4,6 @@
 #include <math.h>
 
 /* An end further away than so many passes is none. */
-/* An end further away than so many passes is none. */
 enum { PASSES_MAX = 200 };
 /* QEMU sends for up to 50 ms between two looks at what is pending. */
 #define BURST_S 0.05

@@ -7,6 +7,8 @@
 
 /* A blackout that just fits into the ceiling may be this much longer. */
 #define DOWNTIME_SLACK 1.05
+/* A downtime limit is searched to this ratio. */
+#define EXACT 1.01
 /* A step raises the limit by so much at least. */
 #define DOWNTIME_STEP_MIN 1.1
 /* A speed limit is what slows a link that carries more than this part of it. */
@@ -131,9 +133,12 @@ bool outlook_half_time_over(const struct outlook *o)
     return o->deadline_ns != POLICY_NONE && o->s->elapsed_ns > o->deadline_ns / 2;
 }
 
-/* The least downtime limit up to `max_s` with which it ends on that curve; 0 when none does. */
+/*
+ * The least downtime limit up to `max_s` with which it ends on that curve, to the ratio `exact`;
+ * 0 when none does.
+ */
 static double least_downtime(const struct outlook *o, const struct dirty_curve *curve, double speed,
-                             double max_s)
+                             double max_s, double exact)
 {
     /* A search by ratios does not get away from 0. */
     double low = fmax(seconds_of(o->s->downtime_limit_ns), DOWNTIME_LIMIT_MIN_S);
@@ -143,7 +148,7 @@ static double least_downtime(const struct outlook *o, const struct dirty_curve *
         return low;
     if (high <= low || !outlook_forecast(o, curve, speed, high).ends)
         return 0;
-    while (high / low > 1.01) {
+    while (high / low > exact) {
         double middle = sqrt(low * high);
 
         if (outlook_forecast(o, curve, speed, middle).ends)
@@ -306,10 +311,11 @@ static struct alternative try_suspend(const struct controller *c, const struct o
 static double step_towards(const struct outlook *o, double needed)
 {
     double limit_s = seconds_of(o->s->downtime_limit_ns);
-    double hoped = least_downtime(o, &o->e->slow, 1, needed);
+    double hoped;
 
     if (needed <= DOWNTIME_STEP_MIN * limit_s || outlook_half_time_over(o))
         return needed;
+    hoped = least_downtime(o, &o->e->slow, 1, needed, DOWNTIME_STEP_MIN);
     return sqrt(fmax(hoped, DOWNTIME_STEP_MIN * limit_s) * needed);
 }
 
@@ -322,7 +328,7 @@ static int64_t limit_ns(double limit_s)
 static struct alternative try_downtime(const struct controller *c, const struct outlook *o)
 {
     struct alternative a = outlook_may(o, ACTION_DOWNTIME);
-    double needed = least_downtime(o, &o->e->curve, 1, DOWNTIME_LIMIT_MAX_S);
+    double needed = least_downtime(o, &o->e->curve, 1, DOWNTIME_LIMIT_MAX_S, EXACT);
 
     a.reason = c->latched[ACTION_DOWNTIME];
     if (a.reason != REASON_NONE)
@@ -430,7 +436,7 @@ static struct alternative try_throttle(const struct controller *c, const struct 
         if (a.share >= 1 || speed > USELESS_SPEED)
             break;
         if (max_s > limit_s) {
-            double needed = least_downtime(o, &o->e->curve, speed, max_s);
+            double needed = least_downtime(o, &o->e->curve, speed, max_s, EXACT);
 
             if (needed > limit_s)
                 limit_s = fmin(needed * c->downtime_margin, max_s);
