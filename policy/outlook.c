@@ -377,8 +377,9 @@ static void hope_for_downtime(const struct controller *c, const struct outlook *
     double limit_s = outlook_ceiling_s(o);
     struct forecast hoped = outlook_forecast(o, &o->e->slow, 1, limit_s);
 
-    if (a->approved || limit_s <= fmax(seconds_of(o->s->downtime_limit_ns), DOWNTIME_LIMIT_MIN_S) ||
-        !hoped.ends || c->latched[ACTION_DOWNTIME] != REASON_NONE)
+    if (a->approved || !hoped.ends || c->latched[ACTION_DOWNTIME] != REASON_NONE ||
+        limit_s <= (1 + DOWNTIME_DEADBAND) * seconds_of(o->s->downtime_limit_ns) ||
+        limit_s <= DOWNTIME_LIMIT_MIN_S)
         return;
     *a = (struct alternative){
         .approved = true,
