@@ -18,7 +18,7 @@
 
 #include "agent/cli.h"
 
-enum { INTERVAL_MS = 1000, POINTS = 240, LABEL = 10, VALUE = 14 };
+enum { INTERVAL_MS = 1000, ANSWER_MS = 2000, POINTS = 240, LABEL = 10, VALUE = 14 };
 
 /* Another screen, no cursor, no wrapping of long lines; and back. */
 #define ENTER "\033[?1049h\033[?25l\033[?7l"
@@ -109,14 +109,20 @@ static void take_reply(struct watch *w, struct json_object *reply)
     take_points(w);
 }
 
-/* Without reporting what fails: on a screen that is tried again. */
+/*
+ * Without reporting what fails: on a screen that is tried again. Nor for long: meanwhile nobody can
+ * interrupt it.
+ */
 static void ask_again(struct watch *w)
 {
+    struct cli cli = *w->cli;
     AUTO_FREE char *error = NULL;
     AUTO_JSON struct json_object *reply = NULL;
-    int r = cli_try_call(w->cli, "io.migpolicy.Status", cli_status_parameters(w->vm, true), &error,
-                         &reply);
+    int r;
 
+    cli.answer_ms = ANSWER_MS;
+    r = cli_try_call(&cli, "io.migpolicy.Status", cli_status_parameters(w->vm, true), &error,
+                     &reply);
     w->trouble = r < 0   ? "migpolicyd cannot be reached; trying again"
                  : error ? "migpolicyd knows nothing of this VM now"
                          : NULL;
@@ -193,11 +199,13 @@ static char *make_frame(struct watch *w, unsigned columns)
 /* The frame's first lines, as many as the terminal has. */
 static void draw(struct watch *w)
 {
-    struct winsize size = {.ws_row = 24, .ws_col = 80};
+    struct winsize size = {0};
     AUTO_FREE char *frame = NULL;
     unsigned rows = 0;
 
     ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+    if (size.ws_row == 0 || size.ws_col == 0) /* as on a serial line */
+        size = (struct winsize){.ws_row = 24, .ws_col = 80};
     frame = make_frame(w, size.ws_col);
     fputs("\033[H", stdout);
     for (char *line = frame, *end; (end = strchr(line, '\n')) && rows < size.ws_row;
@@ -265,7 +273,7 @@ static int watch_screen(struct watch *w)
         return cli_fail(CLI_ERROR, "signalfd: %m");
     atexit(leave_screen);
     enter_screen();
-    for (;;) {
+    while (!ferror(stdout)) {
         draw(w);
         signo = wait_signal(fd);
         if (signo == SIGTSTP) {
@@ -326,6 +334,14 @@ static void print_json(struct watch *w, struct json_object *m)
     s->line[0] = '+';
 }
 
+/* Waits; returns whether nobody reads the output any more, where that can be known. */
+static bool is_deserted(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO};
+
+    return poll(&p, 1, INTERVAL_MS) > 0 && p.revents & (POLLERR | POLLHUP);
+}
+
 static int watch_lines(struct watch *w)
 {
     for (;;) {
@@ -342,7 +358,10 @@ static int watch_lines(struct watch *w)
         }
         if (fflush(stdout) != 0)
             return cli_fail(CLI_ERROR, "cannot write the output: %m");
-        poll(NULL, 0, INTERVAL_MS);
+        if (is_deserted()) {
+            raise(SIGPIPE); /* as the next line would */
+            return cli_fail(CLI_ERROR, "nobody reads the output any more");
+        }
         code = cli_call(w->cli, "io.migpolicy.Status", cli_status_parameters(w->vm, true), &reply);
         if (code != CLI_OK)
             return code;

@@ -62,8 +62,10 @@ class Terminal:
         return self.frame()
 
 
-def watch(host, *args, **env):
-    return Terminal([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", "watch", *args], **env)
+def watch(host, *args, **terminal):
+    """`terminal`: its size and environment."""
+    return Terminal([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", "watch", *args],
+                    **terminal)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,45 @@ def test_it_finds_a_daemon_that_was_restarted(tmp_path):
             assert h.stop() == 0
             t.read(lambda out: b"cannot be reached" in out)
             assert t.process.poll() is None
+
+
+def test_it_can_be_interrupted_while_the_daemon_hangs(host):
+    with watch(host) as t:
+        t.read(lambda out: b"VERDICT" in out)
+        host.process.send_signal(signal.SIGSTOP)
+        try:
+            time.sleep(1.5)
+            os.write(t.master, b"\x03")
+            assert t.process.wait(4) == 0
+        finally:
+            host.process.send_signal(signal.SIGCONT)
+
+
+def test_a_terminal_of_unknown_size_is_taken_for_a_usual_one(host):
+    with watch(host, rows=0, columns=0) as t:
+        t.read(lambda out: b"VERDICT" in out)
+        assert len(t.new_frame()) == 24
+
+
+def test_it_ends_with_who_reads_it(host):
+    args = [MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", "watch", "no*"]
+    pipe = subprocess.Popen(args, stdout=subprocess.PIPE)
+    master, slave = pty.openpty()
+    terminal = subprocess.Popen(args, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL,
+                                start_new_session=True, env={**os.environ, "TERM": "xterm"})
+    os.close(slave)
+    try:
+        pipe.stdout.close()
+        assert pipe.wait(5) == -signal.SIGPIPE
+        shown = b""
+        while b"no migration" not in shown:
+            shown += os.read(master, 4096)
+        os.close(master)
+        assert terminal.wait(5) == 1
+    finally:
+        for process in pipe, terminal:
+            process.kill()
+            process.wait()
 
 
 def test_in_a_pipe_a_line_for_each_change_and_json_for_each_update(tmp_path):
