@@ -64,7 +64,7 @@ struct json_object *migration_to_json(const struct migration *m, int64_t now_ns)
     json_add_number(o, "dirty_rate_bytes_per_second", known(m->estimate.dirty_bps));
     json_add_number(o, "transfer_rate_bytes_per_second", known(m->estimate.transfer_bps));
     json_add_number(o, "forecast_remaining_seconds",
-                    m->active && d->course.ends ? d->course.seconds : NAN);
+                    m->active && end == END_COMES ? d->course.seconds : NAN);
     json_add_number(o, "forecast_earliest_seconds", m->active ? d->earliest_s : NAN);
     json_add_number(o, "forecast_latest_seconds", m->active ? d->latest_s : NAN);
     json_add(o, "forecast_ends",

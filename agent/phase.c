@@ -39,7 +39,8 @@ void phase_export(struct metrics *metrics, const struct migration *m)
         .iteration = (double)m->sample.iteration,
         .expected_downtime_seconds = course->downtime_s,
         .downtime_limit_seconds = known((double)m->sample.downtime_limit_ns / 1e9),
-        .forecast_remaining_seconds = course->ends && m->estimate.ready ? course->seconds : NAN,
+        .forecast_remaining_seconds =
+            decision_end(&m->decision) == END_COMES ? course->seconds : NAN,
         .cpu_limit_ratio = m->sample.cpu_share,
         .throttled_seconds = m->throttled_s,
         .work_lost_so_far_seconds = m->work_lost_s,

@@ -49,11 +49,12 @@ enum end decision_end(const struct decision *d)
     case VERDICT_HELPED:
         if (d->course.ends)
             return d->held || isfinite(d->latest_s) ? END_COMES : END_UNKNOWN;
-        return d->verdict == VERDICT_HELPED && isinf(d->earliest_s) ? END_NEVER : END_UNKNOWN;
+        return d->verdict == VERDICT_HELPED && isinf(d->earliest_s) && !d->close ? END_NEVER
+                                                                                 : END_UNKNOWN;
     case VERDICT_NEEDS_HELP:
     case VERDICT_HOPELESS:
     case VERDICT_STALLED:
-        return d->course.ends ? END_UNKNOWN : END_NEVER;
+        return d->course.ends || d->close ? END_UNKNOWN : END_NEVER;
     default:
         return END_UNKNOWN;
     }
@@ -594,6 +595,7 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
 
     outlook_course(o, d);
     judge_date(c, o, before, d);
+    d->close = e->last_x_bytes < DOWNTIME_MARGIN * limit_s * e->transfer_bps;
     /* Between syncs there is no new evidence for anything else. */
     if (s->at_sync || !c->last.alternatives_known || is_answered(c, o) || o->new_policy) {
         c->sure = !outlook_ends_with_less(o, limit_s);

@@ -89,7 +89,8 @@ struct decision {
     struct forecast course;      /* on the present course */
     double earliest_s;           /* the spread of course.seconds; INFINITY: not at all */
     double latest_s;
-    bool held; /* with what is in force, the end has come nearer from sync to sync */
+    bool close; /* a sync found so little that QEMU's measurement of the link may let it through */
+    bool held;  /* with what is in force, the end has come nearer from sync to sync */
     bool alternatives_known;
     enum alternative_kind chosen; /* ALTERNATIVES: none */
     struct alternative alternative[ALTERNATIVES];
@@ -100,8 +101,8 @@ enum end { END_UNKNOWN, END_COMES, END_NEVER };
 
 /*
  * It comes when that is likely and the date has held for a pass, or when all curves agree, and does
- * not move away. Unknown: before two passes are complete; a plateau that is not confirmed or that
- * patience waits for; while the evidence allows both.
+ * not move away. Unknown: before two passes are complete; a plateau that is not confirmed, that
+ * patience waits for or that is just above the switchover; while the evidence allows both.
  */
 enum end decision_end(const struct decision *d);
 

@@ -356,8 +356,14 @@ static void unknown_values_are_left_out(void **state)
     assert_true(isnan(exported(metrics, "migpolicy_migration_forecast_remaining_seconds{")));
     m->estimate.ready = true;
     m->estimate.dirty_bps = 1e6;
+    m->decision.verdict = VERDICT_CONVERGING;
+    m->decision.latest_s = INFINITY;
     phase_export(metrics, m);
     assert_true(exported(metrics, "migpolicy_migration_dirty_rate_bytes_per_second{") == 1e6);
+    assert_true(isnan(exported(metrics, "migpolicy_migration_forecast_remaining_seconds{")));
+    /* A date that is not said is not exported. */
+    m->decision.held = true;
+    phase_export(metrics, m);
     assert_true(exported(metrics, "migpolicy_migration_forecast_remaining_seconds{") == 3);
     metrics_free(metrics);
     free(m);
