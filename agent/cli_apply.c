@@ -66,9 +66,11 @@ int cli_apply(const struct cli *cli)
     changes = cli_array(reply, "changes");
     for (size_t i = 0; i < cli_array_length(changes) && !cli->quiet; i++) {
         struct json_object *change = json_object_array_get_idx(changes, i);
+        const char *until = cli_string(change, "until");
 
-        cli_line("%s: %s: %s -> %s", cli_string(change, "vm"), cli_string(change, "field"),
-                 cli_string(change, "before"), cli_string(change, "after"));
+        cli_line("%s: %s: %s -> %s%s%s", cli_string(change, "vm"), cli_string(change, "field"),
+                 cli_string(change, "before"), cli_string(change, "after"), until ? ", until " : "",
+                 until ? until : "");
     }
     if (cli_array_length(changes) == 0 && !cli->quiet)
         cli_line("Nothing %s in effect.", cli->dry_run ? "would change" : "has changed");

@@ -144,7 +144,8 @@ static const char apply_schema[] =
     "'schema_version': {'const': 1},"
     "'vms': {'type': 'object', 'additionalProperties': {'type': 'object',"
     " 'additionalProperties': false, 'required': ['policy'], 'properties': {"
-    "'name': {}, 'set_by': {}, 'policy': {'$ref': '#/definitions/policy'}}}}}}";
+    "'name': {}, 'set_by': {}, 'expires': {'$ref': '#/definitions/expires'},"
+    "'policy': {'$ref': '#/definitions/policy'}}}}}}";
 
 int main(void)
 {
@@ -159,6 +160,8 @@ int main(void)
     add(definitions, "config", config_schema());
     add(definitions, "rule", object(rule_schema));
     add(definitions, "apply", object(apply_schema));
+    add(definitions, "expires",
+        quantity_schema(KIND_DURATION, "ends by itself after " CONFIG_EXPIRES_ACCEPTS));
     add(definitions, "policy", policy_schema());
     add(root, "definitions", definitions);
     r = puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |

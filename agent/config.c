@@ -89,6 +89,17 @@ static int take_string(const struct place *place, const char *pointer, struct js
     return 0;
 }
 
+int config_parse_expires(const char *text, int64_t *ret_s)
+{
+    int64_t ns;
+
+    if (!text || units_parse(UNIT_DURATION, text, &ns) < 0 || ns < NS_PER_S ||
+        ns > INT64_C(365) * 86400 * NS_PER_S)
+        return -EINVAL;
+    *ret_s = (ns + NS_PER_S - 1) / NS_PER_S;
+    return 0;
+}
+
 bool config_is_label(const char *text, size_t len)
 {
     if (len == 0 || len > 63)
@@ -322,6 +333,7 @@ static int check_vm(const struct place *place, const char *pointer, struct json_
     json_object_object_foreach(vm, key, value)
     {
         struct policy_layer layer;
+        int64_t expires_s;
         char where[512];
         int r = 0;
 
@@ -329,8 +341,12 @@ static int check_vm(const struct place *place, const char *pointer, struct json_
         if (strcmp(key, "policy") == 0) {
             policy = value;
             r = take_layer(place, where, value, &layer);
+        } else if (strcmp(key, "expires") == 0) {
+            if (!json_object_is_type(value, json_type_string) ||
+                config_parse_expires(json_object_get_string(value), &expires_s) < 0)
+                r = fail(place, where, "must be " CONFIG_EXPIRES_ACCEPTS);
         } else if (strcmp(key, "name") != 0 && strcmp(key, "set_by") != 0) {
-            r = fail(place, where, "unknown key; a VM has policy");
+            r = fail(place, where, "unknown key; a VM has policy, and expires if it is to end");
         }
         if (r < 0)
             return r;

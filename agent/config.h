@@ -65,11 +65,19 @@ int config_parse(const char *text, size_t len, const char *path, struct config *
 
 /*
  * Checks the contents of a file for `migpolicy apply`: {"vms": {VM: {"policy": {...}}}}, the shape
- * of the stored overrides. Returns 0 and the value of "vms", which the caller puts; or -EINVAL,
- * -E2BIG, -ENOMEM with *ret_err set. -ENOENT: there is no "vms" in it, so it is no such file.
+ * of the stored overrides, with "expires" beside "policy" as an option. Returns 0 and the value of
+ * "vms", which the caller puts; or -EINVAL, -E2BIG, -ENOMEM with *ret_err set. -ENOENT: there is no
+ * "vms" in it, so it is no such file.
  */
 int config_parse_vms(const char *text, size_t len, const char *path, struct json_object **ret_vms,
                      struct config_error *ret_err);
+
+/* For how long a field may be given at most, and at least. */
+#define CONFIG_EXPIRES_ACCEPTS "a duration between 1s and 365d"
+
+/* Such a duration, in seconds, rounded up. Returns 0 or -EINVAL; text may be NULL, which is none.
+ */
+int config_parse_expires(const char *text, int64_t *ret_s);
 
 /* Are these `len` bytes a label, as rules and the metadata of domains may have them? */
 bool config_is_label(const char *text, size_t len);

@@ -3,9 +3,11 @@
 #include "agent/control_internal.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/migration_json.h"
 #include "policy/cleanup.h"
@@ -34,6 +36,7 @@ static int take_one(struct control *c, struct varlink_call *call, const char *vm
 {
     struct policies_change *change = &changes[index];
     struct json_object *policy = NULL;
+    struct json_object *expires;
     struct policy_json_error err;
 
     if (find_vm(c, vm, &change->domain) < 0) {
@@ -45,6 +48,10 @@ static int take_one(struct control *c, struct varlink_call *call, const char *vm
             return control_refuse_value(c, call, METHOD_APPLY, "vms", vm,
                                         "a VM that is named once only");
     }
+    if (json_object_object_get_ex(entry, "expires", &expires) && expires &&
+        config_parse_expires(control_text(entry, "expires"), &change->expires_s) < 0)
+        return control_refuse_value(c, call, METHOD_APPLY, "expires",
+                                    json_object_get_string(expires), CONFIG_EXPIRES_ACCEPTS);
     json_object_object_get_ex(entry, "policy", &policy);
     if (policy_layer_from_json(policy, &change->layer, &err) < 0)
         return control_refuse_value(c, call, METHOD_APPLY, err.field, vm, err.reason);
@@ -54,10 +61,13 @@ static int take_one(struct control *c, struct varlink_call *call, const char *vm
 static void add_differences(struct json_object *array, const struct policies_change *change)
 {
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        const char *until = policies_until(&change->after, (enum policy_field)i);
+        const char *before = policies_until(&change->before, (enum policy_field)i);
         struct json_object *o;
         char text[64];
 
-        if (change->before.values.v[i] == change->after.values.v[i])
+        if (change->before.values.v[i] == change->after.values.v[i] &&
+            strcmp(until ? until : "", before ? before : "") == 0)
             continue;
         o = json_object_new_object();
         json_add_text(o, "vm", change->domain.name);
@@ -69,6 +79,7 @@ static void add_differences(struct json_object *array, const struct policies_cha
         json_add_text(o, "after",
                       policy_value_format((enum policy_field)i, change->after.values.v[i], text,
                                           sizeof(text)));
+        json_add_text(o, "until", until);
         json_object_array_add(array, o);
     }
 }
@@ -79,14 +90,24 @@ static int apply(struct control *c, struct varlink_call *call, struct policies_c
     struct json_object *o = json_object_new_object();
     struct json_object *array = json_object_new_array();
     char detail[1024];
+    int64_t now_s = time(NULL);
+    size_t len;
     char who[64];
     int r;
 
     snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);
+    for (size_t i = 0; i < count; i++) {
+        if (change[i].expires_s)
+            change[i].expires_s += now_s;
+    }
     r = policies_apply(c->env.policies, change, count, who, dry_run);
     for (size_t i = 0; i < count; i++) {
         if (!dry_run && r == 0) {
             control_describe_fields(&change[i].layer, detail, sizeof(detail));
+            len = strlen(detail);
+            if (change[i].expires_s)
+                snprintf(detail + len, sizeof(detail) - len, " for %" PRId64 "s",
+                         change[i].expires_s - now_s);
             control_record(c, call, METHOD_APPLY, &change[i].domain, detail);
             watchers_poke(c->env.watchers, change[i].domain.uuid);
         }

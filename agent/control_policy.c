@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "agent/migration_json.h"
-#include "policy/units.h"
 
 struct json_object *control_fields(const struct policy *policy)
 {
@@ -97,16 +96,14 @@ static int take_kind(struct control *c, struct varlink_call *call, struct json_o
 {
     const char *expires = control_text(parameters, "expires");
     struct json_object *runtime;
-    int64_t ns;
 
     *ret_kind = expires ? POLICIES_EXPIRING : POLICIES_STORED;
     *ret_expires_s = 0;
     if (expires) {
-        if (units_parse(UNIT_DURATION, expires, &ns) < 0 || ns < NS_PER_S ||
-            ns > POLICIES_EXPIRES_MAX_S * NS_PER_S)
+        if (config_parse_expires(expires, ret_expires_s) < 0)
             return control_refuse_value(c, call, METHOD_SET, "expires", expires,
-                                        POLICIES_EXPIRES_ACCEPTS);
-        *ret_expires_s = time(NULL) + (ns + NS_PER_S - 1) / NS_PER_S;
+                                        CONFIG_EXPIRES_ACCEPTS);
+        *ret_expires_s += time(NULL);
     }
     if (json_object_object_get_ex(parameters, "runtime", &runtime) &&
         json_object_get_boolean(runtime))

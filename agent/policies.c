@@ -351,6 +351,8 @@ void policies_reload(struct policies *p, struct config *config)
     atomic_fetch_add(&p->version, 1);
 }
 
+#define UNTIL ", until "
+
 /* Field by field, since each may have an end of its own; the preset, being the first, lies below.
  */
 static void merge_override(struct policy *policy, const struct override *o)
@@ -367,11 +369,18 @@ static void merge_override(struct policy *policy, const struct override *o)
         if (!one.set || is_over(o, f, now_s))
             continue;
         if (expires_s > 0 && gmtime_r(&expires_s, &tm))
-            strftime(until, sizeof(until), ", until %Y-%m-%dT%H:%M:%SZ", &tm);
+            strftime(until, sizeof(until), UNTIL "%Y-%m-%dT%H:%M:%SZ", &tm);
         snprintf(source, sizeof(source), "%s%.64s%s", o->kind == POLICIES_RUNTIME ? "runtime " : "",
                  o->who, until);
         policy_merge(policy, &one, source);
     }
+}
+
+const char *policies_until(const struct policy *policy, enum policy_field field)
+{
+    const char *found = strstr(policy->source[field], UNTIL);
+
+    return found ? found + strlen(UNTIL) : NULL;
 }
 
 static int compare_uuid(const void *a, const void *b)
@@ -566,17 +575,20 @@ int policies_apply(struct policies *p, struct policies_change *change, size_t co
         return r;
     for (size_t i = 0; i < count && r == 0; i++) {
         const struct hv_domain *d = &change[i].domain;
+        enum policies_kind kind = change[i].expires_s ? POLICIES_EXPIRING : POLICIES_STORED;
         struct override *o;
 
         resolve(p, d->name, d->uuid, &change[i].before);
-        o = find(p, POLICIES_STORED, d->uuid);
+        o = find(p, kind, d->uuid);
         if (!o)
-            o = add(p, POLICIES_STORED, d->uuid, d->name);
+            o = add(p, kind, d->uuid, d->name);
         if (!o) {
             r = -ENOMEM;
             break;
         }
         o->layer = change[i].layer;
+        for (unsigned f = 0; f < POLICY_FIELDS; f++)
+            o->expires_s[f] = change[i].expires_s;
         snprintf(o->who, sizeof(o->who), "override set by %s", who);
         resolve(p, d->name, d->uuid, &change[i].after);
     }

@@ -26,10 +26,6 @@ enum policies_kind {
     POLICIES_KINDS,
 };
 
-/* How long a field may be given at most until its end. */
-#define POLICIES_EXPIRES_MAX_S   (INT64_C(86400) * 365)
-#define POLICIES_EXPIRES_ACCEPTS "a duration between 1s and 365d"
-
 /*
  * Takes over *config (which is cleared) and reads the stored overrides. An unreadable store is
  * renamed to overrides.json.bad (.bad.1, ...) and reported through *ret_warning (static size, "" if
@@ -83,16 +79,21 @@ int policies_set(struct policies *p, enum policies_kind kind, const char *name, 
                  const struct policy_layer *layer, int64_t expires_s, const char *who);
 int policies_unset(struct policies *p, const char *uuid, unsigned fields);
 
+/* When that field ends by itself, RFC 3339, borrowed from its source; NULL: it does not. */
+const char *policies_until(const struct policy *policy, enum policy_field field);
+
 /* One VM's part of policies_apply(). */
 struct policies_change {
     struct hv_domain domain;
     struct policy_layer layer;
+    int64_t expires_s;           /* as in policies_set() */
     struct policy before, after; /* in effect */
 };
 
 /*
- * Makes each layer all of its VM's stored override, all at once or none; if dry_run, only finds out
- * what would come of it. No VM may be in there twice. Returns 0 or -errno (nothing changed then).
+ * Makes each layer all of its VM's stored override, or of the one that expires, all at once or
+ * none; if dry_run, only finds out what would come of it. No VM may be in there twice. Returns 0 or
+ * -errno (nothing changed then).
  */
 int policies_apply(struct policies *p, struct policies_change *change, size_t count,
                    const char *who, bool dry_run);

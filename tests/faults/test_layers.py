@@ -3,6 +3,7 @@
 
 import json
 import subprocess
+import time
 
 import pytest
 from simhost import Host, domain
@@ -188,6 +189,26 @@ def test_apply_replaces_overrides_and_prints_what_changes_in_effect(tmp_path):
         assert "Nothing" in host.command("apply", "-f", file)
         store = json.loads((host.state_dir / "overrides.json").read_text())
         assert [vm["name"] for vm in store["vms"].values()] == ["a"]
+
+
+def test_what_is_applied_may_end_by_itself_and_leaves_what_does_not(tmp_path):
+    with Host([domain("a", start="1h")], [], state_dir=tmp_path) as host:
+        host.command("set", "a", "--patience", "3s")
+        file = tmp_path / "f"
+        file.write_text(json.dumps({"vms": {"a": {"policy": {"patience": "1m", "min_cpu": "30%"},
+                                                  "expires": "2.5s"}}}))
+        for _ in "twice":  # the second time is another end
+            told = host.command("apply", "-f", file)
+            assert [line.split(", until 20")[0] for line in told.splitlines()] in (
+                ["a: min_cpu: 20% -> 30%", "a: patience: 3s -> 1m"],
+                ["a: min_cpu: 30% -> 30%", "a: patience: 1m -> 1m"])
+            assert told.count(", until 20") == 2
+            time.sleep(1)
+        assert fields(host, "a")["min_cpu"][1].startswith("override set by uid 0, until 20")
+        host.wait(lambda: fields(host, "a")["min_cpu"] == ("20%", "default"), 5)
+        assert fields(host, "a")["patience"] == ("3s", "override set by uid 0")
+        line = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[-1])
+        assert line["detail"] == "min_cpu=30% patience=1m for 3s"
 
 
 @pytest.mark.parametrize(("vms", "status", "word"), [

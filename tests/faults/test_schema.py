@@ -24,6 +24,7 @@ GOOD = [
                 "precopy_iterations": "5", "precopy_threshold": "200KiB",
                 "allow_suspend": "ask", "order": "suspend,cancel", "on_deadline": "force"}},
     {"vms": {}},
+    {"vms": {"a": {"policy": {}, "expires": "1h30m"}}},
     {"schema_version": 1, "vms": {"a": {"policy": {"mode": "observe"}, "name": "x"}}},
 ]
 BAD = [
@@ -53,6 +54,9 @@ BAD = [
     {"vms": []},
     {"vms": {"a": {}}},
     {"vms": {"a": {"policy": {"min_cpu": 5}}}},
+    {"vms": {"a": {"policy": {}, "expires": 5}}},
+    {"vms": {"a": {"policy": {}, "expires": "5"}}},
+    {"vms": {"a": {"expires": "5s"}}},
     {"vms": {}, "rules": []},
     {"vms": {}, "schema_version": 2},
 ]

@@ -406,8 +406,13 @@ static void files_for_apply_are_checked_and_placed(void **state)
         {"{\"vms\": {\n\"a\": {}}}", -EINVAL, "F:2: /vms/a: needs policy"},
         {"{\"vms\": {\"a\":\n{\"policy\": {\n\"min_cpu\": 1}}}}", -EINVAL,
          "F:3: /vms/a/policy/min_cpu: must be a share such as 20%"},
+        {"{\"vms\": {\"a\": {\"policy\": {}, \"expires\": \"365d\"}}}", 0, ""},
         {"{\"vms\": {\"a\": {\"policy\": {},\n\"expires\": {}}}}", -EINVAL,
-         "F:2: /vms/a/expires: unknown key; a VM has policy"},
+         "F:2: /vms/a/expires: must be a duration between 1s and 365d"},
+        {"{\"vms\": {\"a\": {\"policy\": {},\n\"expires\": \"365d1s\"}}}", -EINVAL,
+         "F:2: /vms/a/expires: must be a duration between 1s and 365d"},
+        {"{\"vms\": {\"a\": {\"policy\": {},\n\"runtime\": true}}}", -EINVAL,
+         "F:2: /vms/a/runtime: unknown key; a VM has policy, and expires if it is to end"},
     };
 
     (void)state;
