@@ -31,9 +31,11 @@
 #define CANCEL_RETRY_S 10.0
 /* The remainder still shrinks when it falls by more than this. */
 #define NOT_SHRINKING 0.97
+/* Guest and link may each vary by a tenth: so many times what fits into the switchover is near. */
+#define NEAR 1.2
 /* Doubt ends when no more than this many times of what throttling would take is left. */
 #define PRESSED 1.5
-/* The link is faster when it carries more than this many times what it did. */
+/* A throttle given up gets another try when so many times as much fits into the switchover. */
 #define FASTER 1.5
 /* The remainder is flat when it is at least this much of what it was a pass before. */
 #define FLAT 0.99
@@ -42,6 +44,14 @@
 #define DOUBT_SYNCS 3
 #define DOUBT_S     2.0
 
+/* Has something been done that no forecast speaks for, and no pass shown the effect of? */
+static bool is_on_trial(const struct decision *d)
+{
+    const struct alternative *a = &d->alternative[d->chosen];
+
+    return d->chosen != ALTERNATIVES && a->works && !a->forecast.ends;
+}
+
 enum end decision_end(const struct decision *d)
 {
     switch (d->verdict) {
@@ -49,8 +59,9 @@ enum end decision_end(const struct decision *d)
     case VERDICT_HELPED:
         if (d->course.ends)
             return d->held || isfinite(d->latest_s) ? END_COMES : END_UNKNOWN;
-        return d->verdict == VERDICT_HELPED && isinf(d->earliest_s) && !d->close ? END_NEVER
-                                                                                 : END_UNKNOWN;
+        return d->verdict == VERDICT_HELPED && isinf(d->earliest_s) && !d->close && !is_on_trial(d)
+                   ? END_NEVER
+                   : END_UNKNOWN;
     case VERDICT_NEEDS_HELP:
     case VERDICT_HOPELESS:
     case VERDICT_STALLED:
@@ -246,7 +257,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
     if (c->throttled_passes > 0 && e->last_x_bytes > NOT_SHRINKING * e->prev_x_bytes &&
         !d->alternative[ALT_THROTTLE].works && !d->alternative[ALT_BOTH].works) {
         controller_latch(c, ACTION_THROTTLE, REASON_THROTTLE_INEFFECTIVE);
-        c->latch_bps = e->drain_bps;
+        c->latch_bytes = e->drain_bps * limit_s;
         add_release(d, REASON_THROTTLE_INEFFECTIVE);
         d->alternative[ALT_THROTTLE].reason = REASON_THROTTLE_INEFFECTIVE;
         d->alternative[ALT_BOTH].reason = REASON_THROTTLE_INEFFECTIVE;
@@ -423,7 +434,8 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
     enum policy_allow allow = action_allowance(o->policy, ACTION_CANCEL);
     double deadline_s = seconds_of(o->deadline_ns);
     bool late = o->deadline_ns != POLICY_NONE && s->elapsed_ns >= o->deadline_ns;
-    bool lost = c->hopeless_since_ns != 0 && c->hopeless_syncs >= HOPELESS_HOLD_SYNCS &&
+    bool lost = d->verdict == VERDICT_HOPELESS && c->hopeless_since_ns != 0 &&
+                c->hopeless_syncs >= HOPELESS_HOLD_SYNCS &&
                 seconds_of(s->now_ns - c->hopeless_since_ns) >= HOPELESS_HOLD_S;
     bool stalled = d->verdict == VERDICT_STALLED;
     struct action cancel = {.kind = ACTION_CANCEL};
@@ -544,9 +556,13 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     d->verdict = VERDICT_HOPELESS;
     if (d->n_actions == 0)
         d->reason = REASON_NOTHING_WORKS;
-    /* What may not be cancelled is not on the way to it, even if it may be later. */
-    if (c->hopeless_since_ns == 0 || action_allowance(o->policy, ACTION_CANCEL) == ALLOW_NO) {
+    /* What may not be cancelled is not on the way to it, even if it may be later; nor is what still
+       shrinks, or comes so near that chance may end it. */
+    if (c->hopeless_since_ns == 0 || action_allowance(o->policy, ACTION_CANCEL) == ALLOW_NO ||
+        o->e->last_x_bytes < NOT_SHRINKING * c->hopeless_bytes ||
+        o->e->last_x_bytes < NEAR * o->e->transfer_bps * seconds_of(s->downtime_limit_ns)) {
         c->hopeless_since_ns = s->now_ns;
+        c->hopeless_bytes = o->e->last_x_bytes;
         c->hopeless_syncs = 0;
     }
     c->hopeless_syncs += s->at_sync;
@@ -588,9 +604,9 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
     const struct sample *s = o->s;
     double limit_s = seconds_of(s->downtime_limit_ns);
 
-    /* What a slower link made pointless is worth another try on a faster one. */
+    /* What was pointless on a slower link, or with longer passes, is worth another try. */
     if (c->latched[ACTION_THROTTLE] == REASON_THROTTLE_INEFFECTIVE &&
-        e->drain_bps > FASTER * c->latch_bps)
+        e->drain_bps * limit_s > FASTER * c->latch_bytes)
         controller_latch(c, ACTION_THROTTLE, REASON_NONE);
 
     outlook_course(o, d);

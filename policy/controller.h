@@ -120,6 +120,7 @@ struct controller {
     int64_t job_started_ns;           /* monotonic clock */
     int64_t plateau_since_ns;         /* 0: none */
     int64_t hopeless_since_ns;        /* 0: not */
+    double hopeless_bytes;            /* remaining after the sync that began with */
     double doubt_bytes;               /* remaining after the sync the doubt began with, and when */
     int64_t doubt_ns;
     unsigned doubtful_syncs; /* in a row that say it would not end */
@@ -129,7 +130,7 @@ struct controller {
     unsigned throttled_passes;    /* whole passes under the present throttle */
     unsigned floor_passes;        /* of them under the hardest one that is allowed */
     enum reason latched[ACTIONS]; /* why never to do it (again), REASON_NONE: no such reason */
-    double latch_bps;             /* what the link carried when a throttle was given up */
+    double latch_bytes;           /* what fitted into the switchover when a throttle was given up */
     bool sure;                    /* at the last sync: no curve ends at full speed */
     int64_t downtime_set_ns;      /* downtime limit of ours; 0: none */
     int64_t downtime_before_ns;   /* what it was before we set it */

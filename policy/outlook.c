@@ -32,6 +32,9 @@
 #define OVERHEAD_SPARE_S 0.1
 /* What a guest dirties may fall by this much any time. */
 #define MAY_CHANGE 0.1
+/* A downtime limit is meant to end it within this part of the time left, as far as the ceiling
+   allows: the least that would do ends it just before the deadline, or just after. */
+#define DOWNTIME_PART 0.8
 /* A speed limit that would just do is raised by this much more. */
 #define SPEED_MARGIN 1.1
 
@@ -325,10 +328,14 @@ static int64_t limit_ns(double limit_s)
     return (int64_t)fmax(limit_s * 100, 1) * (NS_PER_S / 100);
 }
 
-static struct alternative try_downtime(const struct controller *c, const struct outlook *o)
+static struct alternative try_downtime(const struct controller *c, struct outlook in_time)
 {
+    const struct outlook *o = &in_time;
     struct alternative a = outlook_may(o, ACTION_DOWNTIME);
-    double needed = least_downtime(o, &o->e->curve, 1, DOWNTIME_LIMIT_MAX_S, EXACT);
+    double needed;
+
+    in_time.left_s *= DOWNTIME_PART;
+    needed = least_downtime(o, &o->e->curve, 1, DOWNTIME_LIMIT_MAX_S, EXACT);
 
     a.reason = c->latched[ACTION_DOWNTIME];
     if (a.reason != REASON_NONE)
@@ -366,29 +373,67 @@ static struct alternative try_downtime(const struct controller *c, const struct 
     return a;
 }
 
+static bool is_open(const struct alternative *a)
+{
+    return a->approved && a->works;
+}
+
+static bool is_final_open(const struct decision *d)
+{
+    return is_open(&d->alternative[ALT_POST_COPY]) || is_open(&d->alternative[ALT_SUSPEND]);
+}
+
+/* A throttle that works on the likeliest curve, and not just on the most favourable. */
+static bool is_sure(const struct outlook *o, const struct alternative *a)
+{
+    return is_open(a) && outlook_forecast(o, &o->e->curve, estimate_speed_at(o->e, a->share),
+                                          seconds_of(a->downtime_ns))
+                             .ends;
+}
+
 /*
- * When nothing likely works: a longer downtime also makes passes shorter, and on the most
- * favourable curve that may be enough. A limit costs the guest nothing until it ends the migration,
- * so it is raised as far as is allowed, and what shorter passes show decides what comes next.
+ * When nothing likely works: a longer downtime also makes passes shorter, and what short passes
+ * find, long ones do not show. A limit costs the guest nothing until it ends the migration, so it
+ * is raised as far as is allowed, and what is seen then decides what comes next. Where post-copy or
+ * a pause would end it for sure, there must be hope for that on the most favourable curve.
  */
 static void hope_for_downtime(const struct controller *c, const struct outlook *o,
-                              struct alternative *a)
+                              struct decision *d)
 {
-    double limit_s = outlook_ceiling_s(o);
-    struct forecast hoped = outlook_forecast(o, &o->e->slow, 1, limit_s);
+    struct alternative *a = &d->alternative[ALT_DOWNTIME];
+    double now_s = fmax(seconds_of(o->s->downtime_limit_ns), DOWNTIME_LIMIT_MIN_S);
+    int64_t most_ns = limit_ns(outlook_ceiling_s(o));
+    struct forecast hoped = outlook_forecast(o, &o->e->slow, 1, seconds_of(most_ns));
 
-    if (a->approved || !hoped.ends || c->latched[ACTION_DOWNTIME] != REASON_NONE ||
-        limit_s <= (1 + DOWNTIME_DEADBAND) * seconds_of(o->s->downtime_limit_ns) ||
-        limit_s <= DOWNTIME_LIMIT_MIN_S)
+    /* Such that it would be written. */
+    if (a->approved || seconds_of(most_ns) <= (1 + DOWNTIME_DEADBAND) * now_s ||
+        (!hoped.ends && is_final_open(d)) || c->latched[ACTION_DOWNTIME] != REASON_NONE)
         return;
     *a = (struct alternative){
         .approved = true,
         .works = true,
         .reason = REASON_DOWNTIME_WORTH_A_TRY,
         .share = 1,
-        .downtime_ns = limit_ns(limit_s),
+        .downtime_ns = most_ns,
         .forecast = hoped,
     };
+}
+
+/*
+ * Nor do passes at full speed show much of what a guest finds to dirty when it is slowed: before it
+ * is called hopeless, the hardest throttle is tried for a pass.
+ */
+static void try_hardest(const struct controller *c, const struct outlook *o, struct decision *d)
+{
+    struct alternative *a = &d->alternative[ALT_THROTTLE];
+
+    if (is_open(&d->alternative[ALT_DOWNTIME]) || is_open(&d->alternative[ALT_BOTH]) ||
+        is_final_open(d) || a->works || a->reason != REASON_THROTTLE_INSUFFICIENT ||
+        !(a->approved || a->ask) || c->floor_passes > 0)
+        return;
+    a->works = true;
+    a->share = (double)o->policy->v[POLICY_MIN_CPU] / (double)PPM_ONE;
+    a->reason = REASON_THROTTLE_WORTH_A_TRY;
 }
 
 /*
@@ -487,7 +532,7 @@ void outlook_alternatives(const struct controller *c, const struct outlook *o, s
     a[ALT_WAIT].reason = a[ALT_WAIT].works ? REASON_CONVERGES : REASON_UNCONFIRMED;
     a[ALT_BANDWIDTH] = try_bandwidth(c, o);
     a[ALT_COMPRESSION_CACHE] = try_compression_cache(c, o);
-    a[ALT_DOWNTIME] = try_downtime(c, o);
+    a[ALT_DOWNTIME] = try_downtime(c, *o);
     a[ALT_THROTTLE] = try_throttle(c, o, 0);
     a[ALT_BOTH] =
         try_throttle(c, o, c->latched[ACTION_DOWNTIME] == REASON_NONE ? outlook_ceiling_s(o) : 0);
@@ -495,8 +540,8 @@ void outlook_alternatives(const struct controller *c, const struct outlook *o, s
     a[ALT_BOTH].ask = a[ALT_BOTH].ask && o->ceiling_s > 0;
     a[ALT_POST_COPY] = try_post_copy(c, o);
     a[ALT_SUSPEND] = try_suspend(c, o);
-    if (!(a[ALT_THROTTLE].approved && a[ALT_THROTTLE].works) &&
-        !(a[ALT_BOTH].approved && a[ALT_BOTH].works))
-        hope_for_downtime(c, o, &a[ALT_DOWNTIME]);
+    if (!is_sure(o, &a[ALT_THROTTLE]) && !is_sure(o, &a[ALT_BOTH]))
+        hope_for_downtime(c, o, d);
+    try_hardest(c, o, d);
     d->alternatives_known = true;
 }

@@ -44,7 +44,7 @@ enum verdict {
     X(DOWNTIME_WORTH_A_TRY, "downtime-worth-a-try", "a longer downtime makes passes shorter, which may be enough") \
     X(DOWNTIME_INSUFFICIENT, "downtime-insufficient", "no downtime limit that libvirt accepts would end it") \
     X(DOWNTIME_OVER_CEILING, "downtime-over-ceiling", "the downtime it needs is above max_downtime") \
-    X(THROTTLE_WORTH_A_TRY, "throttle-worth-a-try", "a milder throttle did not do; the hardest that is allowed has not been tried yet") \
+    X(THROTTLE_WORTH_A_TRY, "throttle-worth-a-try", "no other would do; the hardest that is allowed has not been tried yet") \
     X(THROTTLE_INSUFFICIENT, "throttle-insufficient", "even at min_cpu the guest dirties memory too fast") \
     X(THROTTLE_USELESS, "throttle-useless", "the vCPUs use less than the quota would leave them") \
     X(THROTTLE_INEFFECTIVE, "throttle-ineffective", "throttling does not lower the dirtying of memory enough for this link") \
