@@ -334,10 +334,10 @@ static void publish(struct job *j, const struct sample *s, const struct decision
     w->view.enforce = d->apply;
     snprintf(w->view.paused, sizeof(w->view.paused), "%s",
              j->paused ? j->policy.source[POLICY_MODE] : "");
-    w->view.sample = *s;
+    sample_copy(&w->view.sample, s);
     w->view.sample.cpu_share = j->share;
     w->view.sample.downtime_limit_ns = j->downtime_limit_ns;
-    w->view.estimate = j->controller.estimator.now;
+    estimate_copy(&w->view.estimate, &j->controller.estimator.now);
     w->view.decision = *d;
     w->view.throttled_s = j->controller.throttled_s;
     w->view.work_lost_s = j->controller.work_lost_s;

@@ -380,12 +380,10 @@ const char *trace_file(const struct trace *t)
 
 void trace_policy(struct trace *t, const struct policy *policy)
 {
-    struct trace_line line = {.kind = TRACE_POLICY, .policy = *policy};
-
     if (!t || memcmp(&t->policy, &policy->values, sizeof(t->policy)) == 0)
         return;
     t->policy = policy->values;
-    add_line(t, &line);
+    add_line(t, &(struct trace_line){.kind = TRACE_POLICY, .policy = *policy});
 }
 
 void trace_step(struct trace *t, const struct trace_step *step)

@@ -386,7 +386,7 @@ bool estimator_add(struct estimator *e, const struct sample *s)
     if (e->started && s->speed_limit_bps != e->last.speed_limit_bps)
         e->window_count = 0;
     e->now.remaining_bytes = (double)s->remaining_bytes;
-    e->last = *s;
+    sample_copy(&e->last, s);
     window_add(e, s);
     return fresh_job;
 }

@@ -74,6 +74,13 @@ struct estimate {
     double vcpu_busy[SAMPLE_VCPUS_MAX]; /* untouched: CPUs used by each vCPU, 0..1 */
 };
 
+/* Copies what is valid, as sample_copy(). */
+static inline void estimate_copy(struct estimate *to, const struct estimate *from)
+{
+    memcpy(to, from,
+           offsetof(struct estimate, vcpu_busy) + from->vcpus * sizeof(from->vcpu_busy[0]));
+}
+
 struct estimate_point {
     double tau_s;
     double unique_bytes;

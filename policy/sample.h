@@ -6,7 +6,9 @@
 #define MIGPOLICY_SAMPLE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* vCPUs above this number are not told apart: their time is counted with vCPU (n mod this). */
 enum { SAMPLE_VCPUS_MAX = 256 };
@@ -35,5 +37,12 @@ struct sample {
     unsigned vcpus;                         /* valid entries of vcpu_time_ns; 0: CPU time unknown */
     int64_t vcpu_time_ns[SAMPLE_VCPUS_MAX]; /* CPU time each vCPU has used so far */
 };
+
+/* Copies what is valid: of most guests, a few vCPUs. */
+static inline void sample_copy(struct sample *to, const struct sample *from)
+{
+    memcpy(to, from,
+           offsetof(struct sample, vcpu_time_ns) + from->vcpus * sizeof(from->vcpu_time_ns[0]));
+}
 
 #endif
