@@ -18,7 +18,7 @@
 #define DOWNTIME_SAME_NS NS_PER_MS
 /* The limit that stops and copies covers this much more than what a pass began with. */
 #define PRECOPY_MARGIN 1.1
-/* Nothing is started any more when the migration ends within this time. */
+/* Nothing is started or lifted any more when the switchover comes within this time. */
 #define ABOUT_TO_END_S 1.0
 /* A migration past its deadline is left alone when it ends within a tenth of it, at most this. */
 #define GRACE_MAX_S 5.0
@@ -242,7 +242,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         add_release(d, REASON_WORK_BUDGET_SPENT);
         return false;
     }
-    if (d->course.ends && d->course.seconds < ABOUT_TO_END_S) {
+    if (d->course.ends && d->course.seconds - d->course.downtime_s < ABOUT_TO_END_S) {
         d->reason = REASON_ABOUT_TO_END;
         return true;
     }

@@ -20,7 +20,7 @@
 #include "tests/unit/sim.h"
 
 static uint64_t first_case = 1;
-static uint64_t cases = 500;
+static uint64_t cases = 2000;
 
 /* ---- chance ---- */
 
@@ -268,6 +268,7 @@ static void cases_that_once_failed_do_so_no_more(void **state)
         56960, 98810,        /* cancelled while passes shrank */
         49114, 97544,        /* a throttle on mere hope, before a limit that costs nothing */
         36255, 38536,        /* the least limit that would do, and just too late */
+        85066,               /* a throttle lifted next to a switchover that takes long */
         49032,               /* the same limit for ever, too little of a change to be written */
     };
 
