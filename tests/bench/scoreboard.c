@@ -5,7 +5,8 @@
  *        scoreboard --rows
  *
  * Runs every contender on the whole matrix and prints the board; --row runs one row, -v with a
- * trace. See scoreboard.h for what the columns mean.
+ * trace. Seeds from 1000 on are held out: guests and links of other sizes, on which migpolicy is
+ * run after the board. See scoreboard.h for what the columns mean.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -110,15 +111,14 @@ void board_forecasts(const struct board *b, unsigned contender, unsigned first, 
         f.probes++;
         f.said += p->end != END_UNKNOWN;
         f.wrong += p->end != END_UNKNOWN && (p->end == END_COMES) != p->ended;
-        if (p->early) {
-            f.early++;
-            f.floors += p->ends;
-            f.floors_kept += p->ends && p->true_s >= p->earliest_s * (1 - FLOOR_SLACK);
-            if (p->ends && p->ended)
-                early[f.early_etas++] = error;
-            continue;
+        f.early += p->early;
+        if (p->end == END_UNKNOWN && isfinite(p->earliest_s)) {
+            f.floors++;
+            f.floors_kept += p->true_s >= p->earliest_s * (1 - FLOOR_SLACK);
+            if (p->early && p->ended)
+                early[f.early_etas++] = fabs(p->earliest_s - p->true_s) / p->true_s;
         }
-        if (!p->ends || !p->ended)
+        if (p->end != END_COMES || !p->ended)
             continue;
         shown[f.shown++] = error;
         if (isfinite(p->latest_s))
@@ -218,6 +218,7 @@ static int run_board(struct board *b)
 {
     const struct contender *list;
     unsigned n = contenders(&list);
+    bool held_out = b->first_seed >= HELD_OUT_SEED;
 
     b->rows = rows_count();
     b->row = calloc((size_t)b->rows * b->seeds, sizeof(*b->row));
@@ -228,9 +229,12 @@ static int run_board(struct board *b)
         for (unsigned k = 0; k < b->seeds; k++) {
             struct row *row = &b->row[r * b->seeds + k];
 
-            rows_get(r, k, row);
-            for (unsigned c = 0; c < n; c++)
-                run_one(&list[c], row, k, false, &b->outcome[(c * b->rows + r) * b->seeds + k]);
+            rows_get(r, b->first_seed + k, row);
+            for (unsigned c = 0; c < n; c++) {
+                if (!held_out || c == 0 || list[c].kind != CONTENDER_PEER)
+                    run_one(&list[c], row, b->first_seed + k, false,
+                            &b->outcome[(c * b->rows + r) * b->seeds + k]);
+            }
         }
     }
     return 0;
@@ -295,6 +299,7 @@ int main(int argc, char **argv)
         {NULL, 0, NULL, 0},
     };
     struct board board = {.seeds = 3};
+    struct board held_out = {.first_seed = HELD_OUT_SEED};
     const char *policy = NULL;
     const char *svg = NULL;
     const char *markdown = NULL;
@@ -347,17 +352,22 @@ int main(int argc, char **argv)
         show_row((unsigned)row, seed, policy, trace);
         return 0;
     }
+    held_out.seeds = board.seeds;
     r = run_board(&board);
+    if (r == 0 && !json)
+        r = run_board(&held_out);
     if (r == 0 && svg)
         r = write_svg(&board, svg);
     if (r == 0 && markdown)
-        r = write_markdown(&board, markdown);
+        r = write_markdown(&board, &held_out, markdown);
     if (r == 0 && json)
         print_json(&board);
     else if (r == 0)
-        print_text(&board, stdout);
+        print_text(&board, &held_out, stdout);
     free(board.row);
     free(board.outcome);
+    free(held_out.row);
+    free(held_out.outcome);
     if (r < 0)
         fprintf(stderr, "scoreboard: %s\n", strerror(-r));
     return r < 0;

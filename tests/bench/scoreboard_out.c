@@ -218,7 +218,7 @@ static const char page[] =
     "\n"
     "```\n";
 
-int write_markdown(const struct board *b, const char *path)
+int write_markdown(const struct board *b, const struct board *held_out, const char *path)
 {
     FILE *f = NULL;
     int r = open_output(path, &f);
@@ -226,7 +226,7 @@ int write_markdown(const struct board *b, const char *path)
     if (r < 0)
         return r;
     fputs(page, f);
-    print_text(b, f);
+    print_text(b, held_out, f);
     fputs("```\n", f);
     return close_output(&f);
 }

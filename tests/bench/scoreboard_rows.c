@@ -232,11 +232,15 @@ void rows_get(unsigned i, uint64_t seed, struct row *ret)
     struct cell cell = {&patterns[0], &sizes[0], &limit_sets[0]};
     const struct pattern *p;
     struct model_guest *g = &ret->guest;
+    double hot;
+    double rate;
     double pass_s;
     double used;
 
     find_cell(i, &cell);
     p = cell.pattern;
+    hot = p->hot;
+    rate = p->rate;
     *ret = (struct row){.link.bps = cell.size->link_bps,
                         .ceiling_s = cell.limits->ceiling_s,
                         .throttle = cell.limits->throttle,
@@ -244,11 +248,17 @@ void rows_get(unsigned i, uint64_t seed, struct row *ret)
     snprintf(ret->name, sizeof(ret->name), "%s %s %s", p->name, cell.size->name, cell.limits->name);
     vary(&random, 0);
     g->ram_bytes = cell.size->ram_bytes;
+    if (seed >= HELD_OUT_SEED) {
+        g->ram_bytes *= vary(&random, 0.5);
+        ret->link.bps *= vary(&random, 0.5);
+        hot *= vary(&random, 0.4);
+        rate *= vary(&random, p->change == sweeper ? 0.03 : 0.3);
+    }
     g->zero_bytes = ZERO_PART * g->ram_bytes * vary(&random, 0.5);
     g->vcpus = 1;
     g->vcpu_busy[0] = 1;
-    add_region(g, p->hot * DEFAULT_LIMIT_S * ret->link.bps * vary(&random, 0.05),
-               p->rate * ret->link.bps * vary(&random, p->change == sweeper ? 0.01 : 0.05), 0)
+    add_region(g, hot * DEFAULT_LIMIT_S * ret->link.bps * vary(&random, 0.05),
+               rate * ret->link.bps * vary(&random, p->change == sweeper ? 0.01 : 0.05), 0)
         ->sequential = seed % 2;
     if (p->phase_s > 0) {
         g->phases = 2;

@@ -160,51 +160,72 @@ static void print_forecast(FILE *f, const struct board *b, unsigned own, enum co
 
     board_forecasts(b, own, 0, b->rows, course, fraction, &all);
     wrong = percent(all.wrong, all.said);
-    /* Without a sure date there is nothing that could pass. */
-    verdict(f, all.sure_p90 <= 0.12 && wrong <= 3, "forecast");
-    fprintf(f,
-            "%s, at %s: p90 error %.1f%% of %u (<= 12; %.1f%% of %u with those not sure), wrong "
-            "verdicts %.1f%% of %u (<= 3), not said %.0f%%\n",
-            course_names[course], fraction_names[fraction], all.sure_p90 * 100, all.sure,
-            all.shown_p90 * 100, all.shown, wrong, all.said,
+    /* Without a date there is nothing that could pass. */
+    verdict(f, all.shown_p90 <= 0.12 && wrong <= 3, "forecast");
+    fprintf(f, "%s, at %s: ", course_names[course], fraction_names[fraction]);
+    if (all.shown > 0)
+        fprintf(f, "p90 error %.1f%% of %u dates (<= 12; ", all.shown_p90 * 100, all.shown);
+    else
+        fprintf(f, "no dates shown (");
+    if (all.sure > 0)
+        fprintf(f, "%.1f%% of %u sure ones", all.sure_p90 * 100, all.sure);
+    else
+        fprintf(f, "no sure ones");
+    fprintf(f, "), wrong verdicts %.1f%% of %u (<= 3), not said %.0f%%\n", wrong, all.said,
             percent(all.probes - all.said, all.probes));
-    fprintf(
-        f,
-        "        before two passes are complete, %.0f%%: not over before it could be in %.1f%% of "
-        "%u, median error of that time %.1f%% of %u\n",
-        percent(all.early, all.probes), percent(all.floors_kept, all.floors), all.floors,
-        all.early_p50 * 100, all.early_etas);
+    fprintf(f,
+            "        where only the earliest end is shown: not over before it in %.1f%% of %u; "
+            "before two passes are complete, %.0f%%: median error of that time %.1f%% of %u\n",
+            percent(all.floors_kept, all.floors), all.floors, percent(all.early, all.probes),
+            all.early_p50 * 100, all.early_etas);
 }
 
-static void print_acceptance(FILE *f, const struct board *b, const struct contender *list,
-                             unsigned n, unsigned own)
+/* What holds wherever it is run. */
+static void print_own(FILE *f, const struct board *b, const struct contender *list, unsigned own)
 {
     struct summary s;
-    double seconds;
-    uint64_t steps;
-    unsigned rows[BETTER_YES + 1];
-    bool gentle = list[own].objective == OBJECTIVE_GENTLE;
 
-    count_rivals(b, list, n, own, rows);
     board_summary(b, own, &s);
-    fprintf(f, "\n%s\n", list[own].name);
     verdict(f, s.could == 0, "limits kept wherever the oracle keeps them");
     fprintf(f, "%u runs broken of %u\n", s.could, s.could + s.kept);
     verdict(f, s.false_throttles == 0, "no throttle where it ends in time without");
     fprintf(f, "%u\n", s.false_throttles);
     verdict(f, s.harmed == 0, "nothing done that is not approved");
     fprintf(f, "%u runs\n", s.harmed);
-    if (!gentle) {
-        verdict(f, s.lost[0] <= 1.3 && s.lost[1] <= 2, "work lost, median <= 1.3 and p90 <= 2");
-        fprintf(f, "%.2f, %.2f\n", s.lost[0], s.lost[1]);
+    if (list[own].objective == OBJECTIVE_GENTLE) {
+        fprintf(f, "        work lost: %.2f, %.2f\n", s.lost[0], s.lost[1]);
+        return;
+    }
+    verdict(f, s.lost[0] <= 1.3 && s.lost[1] <= 2, "work lost, median <= 1.3 and p90 <= 2");
+    fprintf(f, "%.2f, %.2f\n", s.lost[0], s.lost[1]);
+}
+
+static void print_forecasts(FILE *f, const struct board *b, const struct contender *list,
+                            unsigned own)
+{
+    unsigned courses = list[own].objective == OBJECTIVE_GENTLE ? COURSE_WATCHING : COURSES;
+
+    for (unsigned k = 0; k < courses * FRACTIONS; k++)
+        print_forecast(f, b, own, (enum course)(k / FRACTIONS), k % FRACTIONS);
+}
+
+static void print_acceptance(FILE *f, const struct board *b, const struct contender *list,
+                             unsigned n, unsigned own)
+{
+    double seconds;
+    uint64_t steps;
+    unsigned rows[BETTER_YES + 1];
+
+    count_rivals(b, list, n, own, rows);
+    fprintf(f, "\n%s\n", list[own].name);
+    print_own(f, b, list, own);
+    if (list[own].objective == OBJECTIVE_GENTLE) {
+        fprintf(f, "        a peer loses less on %u rows\n", rows[BETTER_YES]);
+    } else {
         verdict(f, rows[BETTER_YES] == 0, "no peer better on a row without breaking a limit");
         fprintf(f, "%u rows\n", rows[BETTER_YES]);
-    } else {
-        fprintf(f, "        work lost: %.2f, %.2f; a peer loses less on %u rows\n", s.lost[0],
-                s.lost[1], rows[BETTER_YES]);
     }
-    for (unsigned k = 0; k < (gentle ? COURSE_WATCHING : COURSES) * FRACTIONS; k++)
-        print_forecast(f, b, own, (enum course)(k / FRACTIONS), k % FRACTIONS);
+    print_forecasts(f, b, list, own);
     run_cost(&seconds, &steps);
     verdict(f, seconds / (double)steps < 50e-6, "a decision costs less than 50 us");
     fprintf(f, "%.1f us, mean of %lu\n", seconds / (double)steps * 1e6, (unsigned long)steps);
@@ -323,7 +344,7 @@ static void print_patterns(FILE *f, const struct board *b, unsigned own, enum co
     }
 }
 
-void print_text(const struct board *b, FILE *f)
+void print_text(const struct board *b, const struct board *held_out, FILE *f)
 {
     const struct contender *list;
     unsigned n = contenders(&list);
@@ -335,6 +356,14 @@ void print_text(const struct board *b, FILE *f)
             oracle = c;
         if (list[c].kind == CONTENDER_MIGPOLICY)
             print_acceptance(f, b, list, n, c);
+    }
+    fprintf(f,
+            "\nHeld out: guests, links and hot sets of other sizes, other rates of writing, other "
+            "seeds; no constant was chosen on them\n");
+    for (unsigned c = oracle + 1; c < n; c++) {
+        fprintf(f, "\n%s, held out\n", list[c].name);
+        print_own(f, held_out, list, c);
+        print_forecasts(f, held_out, list, c);
     }
     print_rivals(f, b, list, n, oracle + 1);
     for (unsigned c = oracle + 1; c < n; c++) {
