@@ -569,8 +569,9 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
 }
 
 /*
- * Has the end come nearer since it was last forecast? One that moves away by more than half of the
- * time that goes by is none, whatever the curves say: the guest or the link is not as they have it.
+ * Has the end come nearer since it was last forecast? One that moves away by more than a third of
+ * the time that goes by is none, whatever the curves say: the guest or the link is not as they have
+ * it.
  */
 static void judge_date(struct controller *c, const struct outlook *o, const struct before *before,
                        struct decision *d)
@@ -583,7 +584,7 @@ static void judge_date(struct controller *c, const struct outlook *o, const stru
         c->end_ns = 0;
         c->held = c->receding = false;
     }
-    moved_away = c->end_ns != 0 && end_ns - c->end_ns > (s->now_ns - c->end_said_ns) / 2;
+    moved_away = c->end_ns != 0 && end_ns - c->end_ns > (s->now_ns - c->end_said_ns) / 3;
     if (s->at_sync) {
         c->held = d->course.ends && c->end_ns != 0 && !moved_away;
         c->receding = d->course.ends && moved_away;
@@ -593,7 +594,8 @@ static void judge_date(struct controller *c, const struct outlook *o, const stru
         c->end_said_ns = s->now_ns;
     }
     d->held = c->held;
-    if (c->receding)
+    /* Passes under a throttle are shorter than all that are known: no curve is sure of them. */
+    if (c->receding || (s->cpu_share < 1 && !c->held))
         d->latest_s = INFINITY;
 }
 
@@ -611,7 +613,8 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
 
     outlook_course(o, d);
     judge_date(c, o, before, d);
-    d->close = e->last_x_bytes < DOWNTIME_MARGIN * limit_s * e->transfer_bps;
+    d->close = e->last_x_bytes < DOWNTIME_MARGIN * limit_s * e->transfer_bps ||
+               (s->cpu_share < 1 && e->last_x_bytes < NOT_SHRINKING * e->prev_x_bytes);
     /* Between syncs there is no new evidence for anything else. */
     if (s->at_sync || !c->last.alternatives_known || is_answered(c, o) || o->new_policy) {
         c->sure = !outlook_ends_with_less(o, limit_s);

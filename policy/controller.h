@@ -89,7 +89,8 @@ struct decision {
     struct forecast course;      /* on the present course */
     double earliest_s;           /* the spread of course.seconds; INFINITY: not at all */
     double latest_s;
-    bool close; /* a sync found so little that QEMU's measurement of the link may let it through */
+    bool close; /* no plateau: so little was found that QEMU's measurement of the link may let it
+                   through, or less and less under a throttle */
     bool held;  /* with what is in force, the end has come nearer from sync to sync */
     bool alternatives_known;
     enum alternative_kind chosen; /* ALTERNATIVES: none */
