@@ -133,6 +133,8 @@ struct controller {
     enum reason latched[ACTIONS]; /* why never to do it (again), REASON_NONE: no such reason */
     double latch_bytes;           /* what fitted into the switchover when a throttle was given up */
     bool sure;                    /* at the last sync: no curve ends at full speed */
+    bool held;                    /* at the last sync: the end came nearer since the one before */
+    bool receding;                /* or it moved away */
     int64_t downtime_set_ns;      /* downtime limit of ours; 0: none */
     int64_t downtime_before_ns;   /* what it was before we set it */
     bool downtime_seen;           /* ours has been in force */
@@ -141,8 +143,6 @@ struct controller {
     int64_t suspended_ns;         /* the guest was paused by us; 0: not */
     int64_t end_ns;               /* the end as forecast at the last sync; 0: none */
     int64_t end_said_ns;          /* and when that was */
-    bool held;                    /* it came nearer since the sync before */
-    bool receding;                /* it moved away */
     double downtime_margin;       /* grows when the switchover does not come as forecast */
     unsigned passes_since_downtime;
     double low_bytes; /* least ever remaining after a sync, when, and after how many passes */

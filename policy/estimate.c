@@ -213,10 +213,11 @@ static void fit(struct estimator *e)
     kappa = KAPPA_MIN / tau_max;
     for (unsigned i = 0; i < e->points; i++)
         weights += e->point[i].weight;
-    for (unsigned i = 0; i < KAPPA_STEPS; i++, kappa *= step) {
+    for (unsigned i = 0; i < KAPPA_STEPS; i++) {
         curve[i].kappa = kappa;
         curve[i].hot_bytes = fit_hot(e, kappa, &squares[i]);
         best = fmin(best, squares[i]);
+        kappa *= step;
     }
     variance = (SCATTER_PASSES * SCATTER * SCATTER + best) / (SCATTER_PASSES + weights);
     for (unsigned i = 0; i < KAPPA_STEPS; i++) {
