@@ -363,6 +363,7 @@ void print_text(const struct board *b, const struct board *held_out, FILE *f)
     for (unsigned c = oracle + 1; c < n; c++) {
         fprintf(f, "\n%s, held out\n", list[c].name);
         print_own(f, held_out, list, c);
+        print_broken(f, held_out, oracle, c);
         print_forecasts(f, held_out, list, c);
     }
     print_rivals(f, b, list, n, oracle + 1);
