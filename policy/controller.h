@@ -135,19 +135,19 @@ struct controller {
     bool sure;                    /* at the last sync: no curve ends at full speed */
     bool held;                    /* at the last sync: the end came nearer since the one before */
     bool receding;                /* or it moved away */
+    bool downtime_seen;           /* our downtime limit has been in force */
     int64_t downtime_set_ns;      /* downtime limit of ours; 0: none */
     int64_t downtime_before_ns;   /* what it was before we set it */
-    bool downtime_seen;           /* ours has been in force */
     int64_t speed_set_bps;        /* speed limit of ours; 0: none */
     int64_t post_copy_ns;         /* post-copy asked for, when; 0: not */
     int64_t suspended_ns;         /* the guest was paused by us; 0: not */
     int64_t end_ns;               /* the end as forecast at the last sync; 0: none */
     int64_t end_said_ns;          /* and when that was */
     double downtime_margin;       /* grows when the switchover does not come as forecast */
-    unsigned passes_since_downtime;
     double low_bytes; /* least ever remaining after a sync, when, and after how many passes */
     int64_t low_ns;
     unsigned low_passes;
+    unsigned passes_since_downtime;
     int64_t moved_ns;   /* when the count of bytes sent last moved */
     int64_t cancel_ns;  /* cancel asked for; 0: not */
     double throttled_s; /* time under a throttle of ours */
