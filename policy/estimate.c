@@ -9,8 +9,9 @@
 /* Rates are taken over about this much time, and not over less than the minimum. */
 #define WINDOW_S     3.0
 #define WINDOW_MIN_S 0.2
-/* The newer half of it alone counts when it differs from the older by this factor. */
+/* The newest quarter of it alone counts when it differs from what was before by this factor. */
 #define LINK_CHANGED 1.4
+#define NEWEST       0.25
 /* The guest's untouched CPU use is remembered over about this much time. */
 #define BASELINE_S 10.0
 /* The speed shown is smoothed over this much time. */
@@ -47,10 +48,19 @@ void estimator_init(struct estimator *e)
     e->now.speed = 1;
 }
 
+/* The part of the hot set that is dirty after that time. */
+static double part_dirty(const struct dirty_curve *curve, double tau_s)
+{
+    double writes = curve->kappa * tau_s;
+    /* Not expm1(): it takes several times as long, and is exact where nothing is dirty. */
+    double at_random = curve->in_order < 1 ? 1 - exp(-writes) : 0;
+
+    return at_random + curve->in_order * (fmin(writes, 1) - at_random);
+}
+
 double dirty_curve_at(const struct dirty_curve *curve, double tau_s)
 {
-    /* Not expm1(): it takes several times as long, and is exact where nothing is dirty. */
-    return curve->hot_bytes * (1 - exp(-curve->kappa * tau_s));
+    return curve->hot_bytes * part_dirty(curve, tau_s);
 }
 
 double estimate_speed_at(const struct estimate *e, double share)
@@ -104,22 +114,22 @@ static double drained_bps(const struct estimator *e, unsigned from, unsigned to)
            ((double)(e->window_ns[to] - e->window_ns[from]) / 1e9);
 }
 
-/* Does the link carry so much more or less since sample `half` than before it that the older
+/* Does the link carry so much more or less since sample `late` than before it that the older
    samples are of no use? */
-static bool link_changed(const struct estimator *e, unsigned oldest, unsigned half, unsigned newest)
+static bool link_changed(const struct estimator *e, unsigned oldest, unsigned late, unsigned newest)
 {
     double ratio;
 
-    if (half == newest || half == oldest)
+    if (late == newest || late == oldest)
         return false;
-    ratio = drained_bps(e, half, newest) / drained_bps(e, oldest, half);
+    ratio = drained_bps(e, late, newest) / drained_bps(e, oldest, late);
     return ratio < 1 / LINK_CHANGED || ratio > LINK_CHANGED;
 }
 
 static void window_add(struct estimator *e, const struct sample *s)
 {
     unsigned newest = e->window_count % ESTIMATE_WINDOW;
-    unsigned half = newest;
+    unsigned late = newest;
     unsigned used;
     double span;
 
@@ -133,14 +143,14 @@ static void window_add(struct estimator *e, const struct sample *s)
         unsigned i = (e->window_count - 1 - back) % ESTIMATE_WINDOW;
 
         span = (double)(s->now_ns - e->window_ns[i]) / 1e9;
-        if (span >= WINDOW_S / 2 && half == newest)
-            half = i;
+        if (span >= WINDOW_S * NEWEST && late == newest)
+            late = i;
         if (span < WINDOW_S && back + 1 < used)
             continue;
         if (span < WINDOW_MIN_S)
             return;
-        if (link_changed(e, i, half, newest)) {
-            i = half;
+        if (link_changed(e, i, late, newest)) {
+            i = late;
             span = (double)(s->now_ns - e->window_ns[i]) / 1e9;
         }
         e->now.transfer_bps = (e->window_sent[newest] - e->window_sent[i]) / span;
@@ -166,79 +176,112 @@ static double fade(const struct estimator *e, double tau_s)
     return longest > 0 ? tau_s / longest : 1;
 }
 
-/* The hot set that goes best with that kappa, and the weighted squares of what it misses by. */
-static double fit_hot(const struct estimator *e, double kappa, double *ret_squares)
+/* Sets the hot set that goes best with the curve's shape. Returns the weighted squares of what it
+   misses by. */
+static double fit_hot(const struct estimator *e, struct dirty_curve *curve)
 {
     double part[ESTIMATE_PASSES];
     double num = 0;
     double den = 0;
     double squares = 0;
-    double hot;
 
     /* Relative errors count: dividing by the measured value turns H into a linear unknown. */
     for (unsigned i = 0; i < e->points; i++) {
-        part[i] = (1 - exp(-kappa * e->point[i].tau_s)) / e->point[i].unique_bytes;
+        part[i] = part_dirty(curve, e->point[i].tau_s) / e->point[i].unique_bytes;
         num += e->point[i].weight * part[i];
         den += e->point[i].weight * part[i] * part[i];
     }
-    hot = num / den;
-    for (unsigned i = 0; i < e->points; i++)
-        squares += e->point[i].weight * (hot * part[i] - 1) * (hot * part[i] - 1);
+    curve->hot_bytes = num / den;
+    for (unsigned i = 0; i < e->points; i++) {
+        double off = curve->hot_bytes * part[i] - 1;
+
+        squares += e->point[i].weight * off * off;
+    }
     /* A curve may lie above what the first pass left, but not below. */
     if (e->first.weight > 0) {
-        double of_it = hot * (1 - exp(-kappa * e->first.tau_s)) / e->first.unique_bytes;
+        double off = dirty_curve_at(curve, e->first.tau_s) / e->first.unique_bytes - 1;
 
-        squares += of_it < 1 ? e->first.weight * (of_it - 1) * (of_it - 1) : 0;
+        squares += off < 0 ? e->first.weight * off * off : 0;
     }
-    *ret_squares = squares;
-    return hot;
+    return squares;
+}
+
+/* All curves of one kind, from the slowest on. */
+struct family {
+    struct dirty_curve curve[KAPPA_STEPS];
+    double squares[KAPPA_STEPS];
+    double best; /* the least of them */
+};
+
+static void fit_family(const struct estimator *e, double tau_max, double in_order,
+                       struct family *ret)
+{
+    double step = pow(KAPPA_MAX / KAPPA_MIN, 1 / (KAPPA_STEPS - 1.0));
+    double kappa = KAPPA_MIN / tau_max;
+
+    ret->best = INFINITY;
+    for (unsigned i = 0; i < KAPPA_STEPS; i++) {
+        ret->curve[i] = (struct dirty_curve){.kappa = kappa, .in_order = in_order};
+        ret->squares[i] = fit_hot(e, &ret->curve[i]);
+        ret->best = fmin(ret->best, ret->squares[i]);
+        kappa *= step;
+    }
+}
+
+/* The middle of what is possible, by order of magnitude, each kind as much as it is likely. */
+static struct dirty_curve fit_likeliest(const struct estimator *e, const struct family kind[2],
+                                        double weights)
+{
+    double best = fmin(kind[0].best, kind[1].best);
+    double variance = (SCATTER_PASSES * SCATTER * SCATTER + best) / (SCATTER_PASSES + weights);
+    double likelihoods[2] = {0};
+    double log_sum = 0;
+    struct dirty_curve likeliest;
+
+    for (unsigned k = 0; k < 2; k++) {
+        for (unsigned i = 0; i < KAPPA_STEPS; i++) {
+            double off = (kind[k].squares[i] - best) / variance;
+            double likelihood = off > DEVIATIONS * DEVIATIONS ? 0 : exp(-off / 2);
+
+            log_sum += likelihood * log(kind[k].curve[i].kappa);
+            likelihoods[k] += likelihood;
+        }
+    }
+    likeliest.kappa = exp(log_sum / (likelihoods[0] + likelihoods[1]));
+    likeliest.in_order = likelihoods[1] / (likelihoods[0] + likelihoods[1]);
+    fit_hot(e, &likeliest);
+    return likeliest;
 }
 
 static void fit(struct estimator *e)
 {
     double tau_max = longest_tau(e);
-    double kappa;
-    double step = pow(KAPPA_MAX / KAPPA_MIN, 1 / (KAPPA_STEPS - 1.0));
+    struct family kind[2];
+    const struct family *at_random = &kind[0];
     double weights = 0;
-    double best = INFINITY;
     double variance;
-    double squares[KAPPA_STEPS];
-    struct dirty_curve curve[KAPPA_STEPS];
-    double log_sum = 0;
-    double likelihoods = 0;
     double size_error;
+    bool any = false;
 
     if (tau_max <= 0)
         return;
-    kappa = KAPPA_MIN / tau_max;
     for (unsigned i = 0; i < e->points; i++)
         weights += e->point[i].weight;
+    fit_family(e, tau_max, 0, &kind[0]);
+    fit_family(e, tau_max, 1, &kind[1]);
+    e->now.curve = fit_likeliest(e, kind, weights);
+    variance = (SCATTER_PASSES * SCATTER * SCATTER + at_random->best) / (SCATTER_PASSES + weights);
     for (unsigned i = 0; i < KAPPA_STEPS; i++) {
-        curve[i].kappa = kappa;
-        curve[i].hot_bytes = fit_hot(e, kappa, &squares[i]);
-        best = fmin(best, squares[i]);
-        kappa *= step;
-    }
-    variance = (SCATTER_PASSES * SCATTER * SCATTER + best) / (SCATTER_PASSES + weights);
-    for (unsigned i = 0; i < KAPPA_STEPS; i++) {
-        double off = (squares[i] - best) / variance;
-        double likelihood;
-
-        if (off > DEVIATIONS * DEVIATIONS)
+        if ((at_random->squares[i] - at_random->best) / variance > DEVIATIONS * DEVIATIONS)
             continue;
-        likelihood = exp(-off / 2);
-        if (likelihoods == 0)
-            e->now.slow = curve[i];
-        e->now.fast = curve[i];
-        log_sum += likelihood * log(curve[i].kappa);
-        likelihoods += likelihood;
+        if (!any)
+            e->now.slow = at_random->curve[i];
+        e->now.fast = at_random->curve[i];
+        any = true;
     }
     size_error = fmax(DEVIATIONS * sqrt(variance / weights), SIZE_ERROR);
     e->now.slow.hot_bytes *= 1 - size_error;
     e->now.fast.hot_bytes *= 1 + size_error;
-    /* The middle of what is possible, by order of magnitude. */
-    e->now.curve.kappa = exp(log_sum / likelihoods);
-    e->now.curve.hot_bytes = fit_hot(e, e->now.curve.kappa, &best);
 }
 
 /*

@@ -20,7 +20,8 @@
  *
  *     U(tau) = H * (1 - exp(-kappa * tau))
  *
- * a hot set of H bytes that fills at an initial rate of kappa * H. Passes at full speed show H;
+ * a hot set of H bytes that fills at an initial rate of kappa * H, or of H * min(kappa * tau, 1) if
+ * the guest writes in order. Passes at full speed show H;
  * passes under a throttle reach small tau and show kappa. A guest that dirties just as fast at 20%
  * CPU shows itself as a curve that is already full at small tau, from which the forecast concludes
  * that throttling is useless: no special case is needed for it.
@@ -46,10 +47,14 @@ enum {
     ESTIMATE_PASSES = 12, /* points the dirty curve is fitted to */
 };
 
-/* U(tau) = hot_bytes * (1 - exp(-kappa * tau)). */
+/*
+ * What a guest dirties that writes all over its hot set, U(tau) = hot_bytes * (1 - exp(-kappa *
+ * tau)), or in order, U(tau) = hot_bytes * min(kappa * tau, 1), or something of both.
+ */
 struct dirty_curve {
     double hot_bytes;
-    double kappa; /* 1/s */
+    double kappa;    /* 1/s */
+    double in_order; /* 0 to 1: how much of the second it is */
 };
 
 /* What is known after a sample. Rates are 0 while unknown. */

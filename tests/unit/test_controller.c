@@ -543,6 +543,31 @@ static void what_the_first_pass_left_rules_out_that_a_set_is_full_at_once(void *
     assert_int_equal(decision_end(&sim.last), END_COMES);
 }
 
+static struct dirty_curve fitted(const double at_s[3], const double bytes[3])
+{
+    struct estimator e;
+
+    estimator_init(&e);
+    for (unsigned i = 0; i < 3; i++)
+        estimator_add_point(&e, at_s[i], bytes[i]);
+    return e.now.curve;
+}
+
+static void a_guest_that_writes_in_order_is_told_from_one_that_writes_all_over(void **state)
+{
+    const double at_s[] = {4, 2, 1};
+    struct dirty_curve in_order = fitted(at_s, (double[]){240e6, 200e6, 100e6});
+    struct dirty_curve all_over = fitted(at_s, (double[]){238.0e6, 218.2e6, 167.7e6});
+    struct dirty_curve either = fitted(at_s, (double[]){240e6, 240e6, 240e6});
+
+    (void)state;
+    assert_true(in_order.in_order > 0.9);
+    assert_true(fabs(dirty_curve_at(&in_order, 0.5) - 50e6) < 3e6);
+    assert_true(all_over.in_order < 0.1);
+    assert_true(fabs(dirty_curve_at(&all_over, 0.5) - 108.3e6) < 5e6);
+    assert_true(either.in_order > 0.1 && either.in_order < 0.9);
+}
+
 static void a_link_that_halves_is_noticed_before_the_window_is_over(void **state)
 {
     struct model_guest guest = sim_guest(5, 500);
@@ -556,7 +581,7 @@ static void a_link_that_halves_is_noticed_before_the_window_is_over(void **state
     sim.model.link_next_s = 10;
     sim_run(&sim, 10);
     assert_true(fabs(e->drain_bps - 1e6 * LINK) < 0.02e6 * LINK);
-    sim_run(&sim, 11.8);
+    sim_run(&sim, 11.1);
     assert_true(fabs(e->drain_bps - 0.5e6 * LINK) < 0.05e6 * LINK);
     assert_true(fabs(e->transfer_bps - 0.5e6 * LINK) < 0.05e6 * LINK);
 }
@@ -1108,6 +1133,7 @@ int main(void)
         cmocka_unit_test(an_end_is_named_in_the_first_pass_and_nothing_is_done_about_it),
         cmocka_unit_test(passes_that_shrink_slowly_are_dated),
         cmocka_unit_test(what_the_first_pass_left_rules_out_that_a_set_is_full_at_once),
+        cmocka_unit_test(a_guest_that_writes_in_order_is_told_from_one_that_writes_all_over),
         cmocka_unit_test(a_link_that_halves_is_noticed_before_the_window_is_over),
         cmocka_unit_test(an_end_that_moves_away_is_not_said),
         cmocka_unit_test(what_is_shown_after_an_action_is_the_course_with_it),
