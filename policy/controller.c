@@ -577,21 +577,22 @@ static void judge_date(struct controller *c, const struct outlook *o, const stru
                        struct decision *d)
 {
     const struct sample *s = o->s;
-    int64_t end_ns = s->now_ns + (int64_t)(d->course.seconds * 1e9);
+    double now_s = seconds_of(s->now_ns);
+    double end_s = now_s + d->course.seconds;
     bool moved_away;
 
     if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns) {
-        c->end_ns = 0;
+        c->end_s = 0;
         c->held = c->receding = false;
     }
-    moved_away = c->end_ns != 0 && end_ns - c->end_ns > (s->now_ns - c->end_said_ns) / 3;
+    moved_away = c->end_s != 0 && end_s - c->end_s > (now_s - c->end_said_s) / 3;
     if (s->at_sync) {
-        c->held = d->course.ends && c->end_ns != 0 && !moved_away;
+        c->held = d->course.ends && c->end_s != 0 && !moved_away;
         c->receding = d->course.ends && moved_away;
     }
-    if (s->at_sync || c->end_ns == 0) {
-        c->end_ns = d->course.ends ? end_ns : 0;
-        c->end_said_ns = s->now_ns;
+    if (s->at_sync || c->end_s == 0) {
+        c->end_s = d->course.ends ? end_s : 0;
+        c->end_said_s = now_s;
     }
     d->held = c->held;
     /* Passes under a throttle are shorter than all that are known: no curve is sure of them. */

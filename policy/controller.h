@@ -141,8 +141,8 @@ struct controller {
     int64_t speed_set_bps;        /* speed limit of ours; 0: none */
     int64_t post_copy_ns;         /* post-copy asked for, when; 0: not */
     int64_t suspended_ns;         /* the guest was paused by us; 0: not */
-    int64_t end_ns;               /* the end as forecast at the last sync; 0: none */
-    int64_t end_said_ns;          /* and when that was */
+    double end_s;                 /* the end as forecast at the last sync, by the clock; 0: none */
+    double end_said_s;            /* and when that was */
     double downtime_margin;       /* grows when the switchover does not come as forecast */
     double low_bytes; /* least ever remaining after a sync, when, and after how many passes */
     int64_t low_ns;

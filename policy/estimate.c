@@ -180,7 +180,7 @@ static double fade(const struct estimator *e, double tau_s)
    misses by. */
 static double fit_hot(const struct estimator *e, struct dirty_curve *curve)
 {
-    double part[ESTIMATE_PASSES];
+    double part[ESTIMATE_PASSES] = {0};
     double num = 0;
     double den = 0;
     double squares = 0;
