@@ -236,7 +236,7 @@ static struct dirty_curve fit_likeliest(const struct estimator *e, const struct 
     double variance = (SCATTER_PASSES * SCATTER * SCATTER + best) / (SCATTER_PASSES + weights);
     double likelihoods[2] = {0};
     double log_sum = 0;
-    struct dirty_curve likeliest;
+    struct dirty_curve likeliest = {0};
 
     for (unsigned k = 0; k < 2; k++) {
         for (unsigned i = 0; i < KAPPA_STEPS; i++) {
