@@ -62,7 +62,7 @@ class Host:
             stderr=self.log_file)
         try:
             self.wait(lambda: "metrics at port" in self.log() and
-                      (self.dir / "run/io.migpolicy").exists(), 10)
+                      "connected to libvirt" in self.log() and (self.dir / "run/io.migpolicy").exists(), 10)
         except BaseException:
             self.__exit__()
             raise

@@ -23,17 +23,12 @@ def course(reply, kind):
     return next(c for c in reply["courses"] if c["kind"] == kind)
 
 
-def wait_listed(host):
-    host.wait(lambda: "connected" in host.log(), 10)
-
-
 @pytest.fixture(scope="module")
 def told():
     """Three predictions at once, and what came of it."""
     vms = [calm("calm", start="45s"), domain("raised", start="45s"),
            domain("slowed", start="45s", ram="1GiB", hot="600MiB", rate="250MB/s")]
     with Host(vms, RULES) as host:
-        wait_listed(host)
         replies = {}
         threads = [threading.Thread(target=lambda n=n: replies.update({n: predict(host, n, LINK)}))
                    for n in ("calm", "raised", "slowed")]
@@ -75,7 +70,6 @@ def test_flags_and_a_file_change_the_policy(tmp_path):
     (tmp_path / "policy.json").write_text('{"max_downtime": "3s"}')
     with Host([domain("vm", start="1h")], [{"name": "*", "policy": {"allow_throttle": "yes"}}],
               time_factor=50) as host:
-        wait_listed(host)
         fields = [{f["name"]: f["value"] for f in json.loads(r.stdout)["fields"]} for r in (
             predict(host, "vm", LINK, "--min-cpu=40%"),
             predict(host, "vm", LINK, "--policy", tmp_path / "policy.json"))]
@@ -87,7 +81,6 @@ def test_the_speed_limit_and_then_the_last_migration_stand_in_for_a_bandwidth():
     vms = [calm("first"), calm("limited", start="1h", speed_limit="50MiB/s"),
            calm("next", start="1h")]
     with Host(vms, [], time_factor=50) as host:
-        wait_listed(host)
         limited = json.loads(predict(host, "limited").stdout)
         assert limited["bandwidth_source"] == "speed-limit"
         assert limited["bandwidth_bytes_per_second"] == 50 * 2**20
@@ -101,7 +94,6 @@ def test_the_speed_limit_and_then_the_last_migration_stand_in_for_a_bandwidth():
 def test_refused_with_the_reason():
     vms = [domain("migrating", start="0s"), calm("idle", start="1h"), calm("soon", start="15s")]
     with Host(vms, [], time_factor=5) as host:
-        wait_listed(host)
         host.wait(lambda: host.status(), 10)
         unknown = predict(host, "no-such-vm", LINK)
         assert (unknown.returncode, "no VM" in unknown.stderr) == (4, True)
@@ -115,7 +107,6 @@ def test_refused_with_the_reason():
 
 def test_one_at_a_time_and_the_daemon_goes_on_meanwhile():
     with Host([calm("vm", start="1h")], [], time_factor=5) as host:
-        wait_listed(host)
         first = subprocess.Popen([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy",
                                   "predict", "vm", LINK], stdout=subprocess.PIPE, text=True)
         time.sleep(0.5)
@@ -136,7 +127,6 @@ def test_one_at_a_time_and_the_daemon_goes_on_meanwhile():
 
 def test_stopping_does_not_wait_for_it():
     with Host([calm("vm", start="1h")], []) as host:
-        wait_listed(host)
         client = subprocess.Popen([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", "predict",
                                    "vm", LINK], stderr=subprocess.PIPE, text=True)
         time.sleep(0.3)
