@@ -17,6 +17,7 @@
 #include "agent/simulate.h"
 #include "agent/simulate_curve.h"
 #include "agent/simulate_plot.h"
+#include "policy/decision_json.h"
 #include "policy/units.h"
 
 #define CURVE_BYTES_MAX ((size_t)1024 * 1024)
@@ -328,6 +329,7 @@ static void keep_step(struct run *run, const struct sample *s, const struct deci
     cli_add(step, "memory_remaining_bytes", json_object_new_int64((int64_t)s->remaining_bytes));
     cli_add_number(step, "dirty_rate_bytes_per_second", known(e->dirty_bps));
     cli_add_number(step, "transfer_rate_bytes_per_second", known(e->transfer_bps));
+    json_object_object_add(step, "forecast_ends", decision_end_to_json(d));
     cli_add(step, "decision", cli_decision_to_json(d->verdict, d->reason, actions));
     json_object_array_add(run->steps, step);
 }

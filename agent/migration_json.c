@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "policy/decision_json.h"
 #include "policy/units.h"
 
 void json_add(struct json_object *object, const char *key, struct json_object *value)
@@ -39,7 +40,6 @@ struct json_object *migration_to_json(const struct migration *m, int64_t now_ns)
     struct json_object *o = json_object_new_object();
     const struct decision *d = &m->decision;
     bool judged = m->active && m->estimate.ready;
-    enum end end = decision_end(d);
     char next[256];
 
     json_add_text(o, "vm", m->domain.name);
@@ -64,11 +64,10 @@ struct json_object *migration_to_json(const struct migration *m, int64_t now_ns)
     json_add_number(o, "dirty_rate_bytes_per_second", known(m->estimate.dirty_bps));
     json_add_number(o, "transfer_rate_bytes_per_second", known(m->estimate.transfer_bps));
     json_add_number(o, "forecast_remaining_seconds",
-                    m->active && end == END_COMES ? d->course.seconds : NAN);
+                    m->active && decision_end(d) == END_COMES ? d->course.seconds : NAN);
     json_add_number(o, "forecast_earliest_seconds", m->active ? d->earliest_s : NAN);
     json_add_number(o, "forecast_latest_seconds", m->active ? d->latest_s : NAN);
-    json_add(o, "forecast_ends",
-             m->active && end != END_UNKNOWN ? json_object_new_boolean(end == END_COMES) : NULL);
+    json_add(o, "forecast_ends", m->active ? decision_end_to_json(d) : NULL);
     json_add_number(o, "forecast_downtime_seconds", judged ? d->course.downtime_s : NAN);
     json_add_number(o, "downtime_limit_seconds", known((double)m->sample.downtime_limit_ns / 1e9));
     json_add_number(o, "downtime_seconds", m->downtime_s);

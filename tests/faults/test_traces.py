@@ -43,6 +43,16 @@ def test_a_replay_decides_just_what_was_decided(traces):
         assert last["earliest_seconds"] <= last["forecast_remaining_seconds"]
 
 
+def test_a_replay_tells_what_is_said_about_the_end(traces):
+    steps = json.loads(replay(traces["vm"], "--json")[1])["steps"]
+    for step in steps:
+        if step["decision"]["verdict"] in ("starting", "plateau"):
+            assert step["forecast_ends"] is None
+        elif step["decision"]["actions"]:
+            assert step["forecast_ends"] is False
+    assert {s["forecast_ends"] for s in steps} == {None, False, True}
+
+
 def test_another_policy_is_followed_until_its_first_difference(traces, tmp_path):
     policy = tmp_path / "policy.json"
     policy.write_text('{"max_downtime": "3s"}')

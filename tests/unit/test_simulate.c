@@ -408,6 +408,12 @@ static void json_says_what_the_table_says(void **state)
         get_number(step, "memory_remaining_bytes");
         get(step, "dirty_rate_bytes_per_second");
         get(step, "transfer_rate_bytes_per_second");
+        if (i == 0)
+            assert_null(get(step, "forecast_ends"));
+        if (json_object_array_length(actions) > 0) {
+            assert_non_null(get(step, "forecast_ends"));
+            assert_false(json_object_get_boolean(get(step, "forecast_ends")));
+        }
         for (size_t k = 0; k < json_object_array_length(actions); k++) {
             struct json_object *action = json_object_array_get_idx(actions, k);
 
