@@ -650,12 +650,13 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
 }
 
 /* Counters that stand still, or several passes without a new low, for the policy's time. */
-static bool is_stalled(const struct controller *c, const struct sample *s, int64_t timeout_ns)
+static bool is_stalled(const struct controller *c, const struct sample *s, int64_t timeout_ns,
+                       const struct decision *d)
 {
     if (c->moved_ns != 0 && s->now_ns - c->moved_ns > timeout_ns)
         return true;
-    return c->low_ns != 0 && s->now_ns - c->low_ns > timeout_ns && s->cpu_share >= 1 &&
-           c->estimator.now.passes >= c->low_passes + STALL_PASSES;
+    return d->reason != REASON_PATIENCE && c->low_ns != 0 && s->now_ns - c->low_ns > timeout_ns &&
+           s->cpu_share >= 1 && c->estimator.now.passes >= c->low_passes + STALL_PASSES;
 }
 
 static void remember(struct controller *c, const struct action *a, const struct sample *s)
@@ -782,7 +783,8 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         d.verdict = VERDICT_STARTING;
         d.reason = REASON_NO_EVIDENCE;
     }
-    if (is_stalled(c, s, policy->v[POLICY_STALL_TIMEOUT]) && !d.course.ends && d.n_actions == 0) {
+    if (is_stalled(c, s, policy->v[POLICY_STALL_TIMEOUT], &d) && !d.course.ends &&
+        d.n_actions == 0) {
         d.verdict = VERDICT_STALLED;
         d.reason = REASON_STALLED;
     }

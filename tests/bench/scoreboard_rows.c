@@ -265,8 +265,8 @@ void rows_get(unsigned i, uint64_t seed, struct row *ret)
         g->phase[0] = (struct model_phase){.seconds = p->phase_s, .rate = 1, .busy = 1};
         g->phase[1] = (struct model_phase){.seconds = p->phase_s, .rate = 0.02, .busy = 0.1};
         g->phase_offset_s = p->phase_s * vary(&random, 1);
-        /* Who knows his guest rests now and then says so; five minutes nobody waits. */
-        ret->patience_s = p->phase_s < 100 ? 1.2 * p->phase_s : 0;
+        /* Who knows his guest rests now and then says so; the deadline below leaves the time. */
+        ret->patience_s = 1.2 * p->phase_s;
     }
     if (p->change)
         p->change(ret);

@@ -315,6 +315,22 @@ static void patience_delays_the_first_action(void **state)
     assert_true(sim.seen[VERDICT_PLATEAU]);
 }
 
+static void a_plateau_is_not_stalled_while_patience_waits_for_it(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_cancel", "yes", "stall_timeout", "10s", "patience", "60s",
+              NULL);
+    sim_run(&sim, 50);
+    assert_int_equal(sim.last.verdict, VERDICT_PLATEAU);
+    assert_int_equal(actions(&sim), 0);
+    /* Patience is over, and the evidence of a stall as old as it ever was. */
+    sim_run(&sim, 120);
+    assert_int_equal(sim.count[ACTION_CANCEL], 1);
+    assert_true(sim.first_action_s > 60);
+}
+
 static void report_auto_converge(struct sim *s, struct sample *sample)
 {
     (void)s;
@@ -1121,6 +1137,7 @@ int main(void)
         cmocka_unit_test(a_migration_about_to_end_is_not_cancelled_at_the_deadline),
         cmocka_unit_test(the_work_budget_is_kept),
         cmocka_unit_test(patience_delays_the_first_action),
+        cmocka_unit_test(a_plateau_is_not_stalled_while_patience_waits_for_it),
         cmocka_unit_test(a_quota_is_never_stacked_on_auto_converge),
         cmocka_unit_test(a_throttle_is_released_once_the_guest_needs_none),
         cmocka_unit_test(withdrawing_the_permission_releases_the_guest_at_once),
