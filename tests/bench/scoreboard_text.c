@@ -76,14 +76,6 @@ static struct rival find_rival(const struct board *b, const struct contender *li
     return best;
 }
 
-static void count_rivals(const struct board *b, const struct contender *list, unsigned n,
-                         unsigned own, unsigned ret[BETTER_YES + 1])
-{
-    ret[BETTER_YES] = ret[BETTER_BY_LIMIT] = ret[BETTER_NO] = 0;
-    for (unsigned r = 0; r < b->rows; r++)
-        ret[find_rival(b, list, n, own, r).how]++;
-}
-
 /* Why a peer loses less on rows of that pattern. */
 struct why {
     const char *pattern;
@@ -96,8 +88,6 @@ static const struct why whys[] = {
                     "from the second pass on does not wait for the evidence"},
     {"rate-1.0", "a sync every 5 s, as for sweeper-1.2"},
     {"rate-1.1", "a sync every 5 s, as for sweeper-1.2"},
-    {"phases-300s", "who waits meets the guest at rest, up to five minutes later. Nothing it has "
-                    "shown says that it will rest; who knows it says so by patience"},
     {"noisy",
      "who waits, or goes up by small steps, meets a moment in which the link carries more"},
 };
@@ -122,10 +112,31 @@ static unsigned why_bit(const struct row *row)
     return 0;
 }
 
+/* Rows on which a peer is better than `own`. */
+struct rivals {
+    unsigned better;
+    unsigned unexplained; /* of these: no reason is known */
+    unsigned by_limit;    /* not among them */
+};
+
+static struct rivals count_rivals(const struct board *b, const struct contender *list, unsigned n,
+                                  unsigned own)
+{
+    struct rivals found = {0};
+
+    for (unsigned r = 0; r < b->rows; r++) {
+        enum better how = find_rival(b, list, n, own, r).how;
+
+        found.better += how == BETTER_YES;
+        found.unexplained += how == BETTER_YES && why_bit(board_row(b, r, 0)) == 0;
+        found.by_limit += how == BETTER_BY_LIMIT;
+    }
+    return found;
+}
+
 static void print_rivals(FILE *f, const struct board *b, const struct contender *list, unsigned n,
                          unsigned own)
 {
-    unsigned rows[BETTER_YES + 1];
     unsigned seen = 0;
 
     fprintf(f, "\n%s: rows where a peer is better without breaking a limit\n", list[own].name);
@@ -143,12 +154,11 @@ static void print_rivals(FILE *f, const struct board *b, const struct contender 
             fprintf(f, "own: %7.2f s", v.own_s);
         fprintf(f, v.others > 0 ? "  (and %u more)\n" : "\n", v.others);
     }
-    count_rivals(b, list, n, own, rows);
     fprintf(
         f,
         "  and %u rows where peers lose less only because they begin with a downtime limit below "
         "the row's 300 ms\n",
-        rows[BETTER_BY_LIMIT]);
+        count_rivals(b, list, n, own).by_limit);
     print_whys(f, seen);
 }
 
@@ -214,16 +224,16 @@ static void print_acceptance(FILE *f, const struct board *b, const struct conten
 {
     double seconds;
     uint64_t steps;
-    unsigned rows[BETTER_YES + 1];
+    struct rivals rivals = count_rivals(b, list, n, own);
 
-    count_rivals(b, list, n, own, rows);
     fprintf(f, "\n%s\n", list[own].name);
     print_own(f, b, list, own);
     if (list[own].objective == OBJECTIVE_GENTLE) {
-        fprintf(f, "        a peer loses less on %u rows\n", rows[BETTER_YES]);
+        fprintf(f, "        a peer loses less on %u rows\n", rivals.better);
     } else {
-        verdict(f, rows[BETTER_YES] == 0, "no peer better on a row without breaking a limit");
-        fprintf(f, "%u rows\n", rows[BETTER_YES]);
+        verdict(f, rivals.unexplained == 0,
+                "no peer better on a row without breaking a limit, or the reason is known");
+        fprintf(f, "%u rows, %u of them without one\n", rivals.better, rivals.unexplained);
     }
     print_forecasts(f, b, list, own);
     run_cost(&seconds, &steps);
@@ -364,6 +374,7 @@ void print_text(const struct board *b, const struct board *held_out, FILE *f)
         fprintf(f, "\n%s, held out\n", list[c].name);
         print_own(f, held_out, list, c);
         print_broken(f, held_out, oracle, c);
+        print_false_throttles(f, held_out, c);
         print_forecasts(f, held_out, list, c);
     }
     print_rivals(f, b, list, n, oracle + 1);
