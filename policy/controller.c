@@ -553,6 +553,14 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         d->reason = REASON_NOT_APPROVED;
         return;
     }
+    if (d->close && s->cpu_share < 1) {
+        /* No curve reaches the end, but the passes still shrink under what is in force. */
+        d->verdict = VERDICT_HELPED;
+        d->reason = REASON_IN_FORCE;
+        c->hopeless_since_ns = 0;
+        c->hopeless_syncs = 0;
+        return;
+    }
     d->verdict = VERDICT_HOPELESS;
     if (d->n_actions == 0)
         d->reason = REASON_NOTHING_WORKS;

@@ -315,6 +315,19 @@ static void patience_delays_the_first_action(void **state)
     assert_true(sim.seen[VERDICT_PLATEAU]);
 }
 
+static void what_still_shrinks_under_a_throttle_is_not_called_hopeless(void **state)
+{
+    struct model_guest guest = sim_guest(210, 400);
+
+    (void)state;
+    guest.region[0].sequential = true;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_true(sim.seen[VERDICT_HELPED]);
+    assert_false(sim.seen[VERDICT_HOPELESS]);
+}
+
 static void a_plateau_is_not_stalled_while_patience_waits_for_it(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -396,7 +409,7 @@ static void observe_only(struct sim *s, struct sample *sample)
 
 static void switching_to_observe_releases_the_guest_and_then_only_proposes(void **state)
 {
-    struct model_guest guest = sim_guest(210, 420);
+    struct model_guest guest = sim_guest(210, 400);
 
     (void)state;
     sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "max_downtime", "1500ms", "min_cpu",
@@ -1137,6 +1150,7 @@ int main(void)
         cmocka_unit_test(a_migration_about_to_end_is_not_cancelled_at_the_deadline),
         cmocka_unit_test(the_work_budget_is_kept),
         cmocka_unit_test(patience_delays_the_first_action),
+        cmocka_unit_test(what_still_shrinks_under_a_throttle_is_not_called_hopeless),
         cmocka_unit_test(a_plateau_is_not_stalled_while_patience_waits_for_it),
         cmocka_unit_test(a_quota_is_never_stacked_on_auto_converge),
         cmocka_unit_test(a_throttle_is_released_once_the_guest_needs_none),
