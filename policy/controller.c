@@ -184,7 +184,6 @@ static unsigned steps_to(const struct outlook *o, enum alternative_kind kind,
 {
     const struct sample *s = o->s;
     bool gentle = o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE;
-    double limit = (double)s->downtime_limit_ns;
     unsigned n = 0;
 
     switch (kind) {
@@ -203,7 +202,7 @@ static unsigned steps_to(const struct outlook *o, enum alternative_kind kind,
     default:
         /* What others set above the ceiling may be left, but is not set by us. */
         if (kind != ALT_THROTTLE && a->downtime_ns <= o->policy->v[POLICY_MAX_DOWNTIME] &&
-            fabs((double)a->downtime_ns - limit) > DOWNTIME_DEADBAND * limit)
+            a->downtime_ns != s->downtime_limit_ns)
             out[n++] = (struct action){.kind = ACTION_DOWNTIME, .downtime_ns = a->downtime_ns};
         if (a->share < s->cpu_share * (1 - SHARE_DEADBAND) ||
             (gentle && a->share < 1 && a->share > s->cpu_share * (1 + SHARE_DEADBAND)))
@@ -521,7 +520,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     }
     if (c->plateau_since_ns == 0)
         c->plateau_since_ns = s->now_ns;
-    if (s->now_ns - c->plateau_since_ns < p[POLICY_PATIENCE]) {
+    if (s->now_ns - c->plateau_since_ns < p[POLICY_PATIENCE] && !has_acted(c, s)) {
         d->verdict = VERDICT_PLATEAU;
         d->reason = REASON_PATIENCE;
         return;

@@ -46,9 +46,9 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
         tau = 0;
         f.passes++;
         if (next < threshold) {
-            f.ends = t <= c->horizon_s;
             f.downtime_s = next / drain_bps + c->overhead_s;
             f.seconds = t + f.downtime_s;
+            f.ends = f.seconds <= c->horizon_s;
             f.work_lost_s = t * (1 - c->speed) + f.downtime_s;
             return f;
         }

@@ -23,7 +23,7 @@ struct forecast_case {
     double bandwidth;        /* of what the link carries now; 0: the same */
     double downtime_limit_s; /* limit in force from now on */
     double overhead_s;       /* switchover time beside sending memory: device state, block flush */
-    double horizon_s;        /* give up after this long; INFINITY allowed */
+    double horizon_s;        /* an end after this long is none; INFINITY allowed */
 };
 
 struct forecast {

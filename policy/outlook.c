@@ -322,10 +322,28 @@ static double step_towards(const struct outlook *o, double needed)
     return sqrt(fmax(hoped, DOWNTIME_STEP_MIN * limit_s) * needed);
 }
 
-/* In hundredths of a second; none at all would never end a migration. */
-static int64_t limit_ns(double limit_s)
+/* In hundredths of a second; none at all would never end a migration. A limit is not lowered. */
+static int64_t limit_ns(const struct outlook *o, double limit_s)
 {
-    return (int64_t)fmax(limit_s * 100, 1) * (NS_PER_S / 100);
+    int64_t ns = (int64_t)fmax(limit_s * 100, 1) * (NS_PER_S / 100);
+
+    return ns > o->s->downtime_limit_ns ? ns : o->s->downtime_limit_ns;
+}
+
+/*
+ * The limit to set where `needed` is needed: with a margin, and by so much above the one in force
+ * that it is worth a write, as far as `max_s` allows if that is enough. A lesser raise would never
+ * be written, and the limit in force has just been found not to do.
+ */
+static double raised(const struct controller *c, const struct outlook *o, double needed,
+                     double max_s)
+{
+    double now_s = seconds_of(o->s->downtime_limit_ns);
+    double limit_s = fmax(needed * c->downtime_margin, (1 + DOWNTIME_DEADBAND) * now_s);
+
+    if (needed <= now_s)
+        return needed;
+    return needed <= max_s ? fmin(limit_s, max_s) : limit_s;
 }
 
 static struct alternative try_downtime(const struct controller *c, struct outlook in_time)
@@ -345,11 +363,7 @@ static struct alternative try_downtime(const struct controller *c, struct outloo
         return a;
     }
     a.reason = REASON_DOWNTIME_SUFFICES;
-    if (needed > seconds_of(o->s->downtime_limit_ns)) {
-        double margined = needed * c->downtime_margin;
-
-        needed = needed <= outlook_ceiling_s(o) ? fmin(margined, outlook_ceiling_s(o)) : margined;
-    }
+    needed = raised(c, o, needed, outlook_ceiling_s(o));
     a.forecast = outlook_forecast(o, &o->e->curve, 1, needed);
     if (a.approved) {
         double step = step_towards(o, fmin(needed, outlook_ceiling_s(o)));
@@ -362,7 +376,7 @@ static struct alternative try_downtime(const struct controller *c, struct outloo
             needed = step;
         }
     }
-    a.downtime_ns = limit_ns(needed);
+    a.downtime_ns = limit_ns(o, needed);
     a.works = a.forecast.ends;
     if (a.approved && needed > outlook_ceiling_s(o)) {
         a.approved = false;
@@ -401,12 +415,10 @@ static void hope_for_downtime(const struct controller *c, const struct outlook *
                               struct decision *d)
 {
     struct alternative *a = &d->alternative[ALT_DOWNTIME];
-    double now_s = fmax(seconds_of(o->s->downtime_limit_ns), DOWNTIME_LIMIT_MIN_S);
-    int64_t most_ns = limit_ns(outlook_ceiling_s(o));
+    int64_t most_ns = limit_ns(o, outlook_ceiling_s(o));
     struct forecast hoped = outlook_forecast(o, &o->e->slow, 1, seconds_of(most_ns));
 
-    /* Such that it would be written. */
-    if (a->approved || seconds_of(most_ns) <= (1 + DOWNTIME_DEADBAND) * now_s ||
+    if (a->approved || most_ns <= o->s->downtime_limit_ns ||
         (!hoped.ends && is_final_open(d)) || c->latched[ACTION_DOWNTIME] != REASON_NONE)
         return;
     *a = (struct alternative){
@@ -484,9 +496,8 @@ static struct alternative try_throttle(const struct controller *c, const struct 
         if (max_s > limit_s) {
             double needed = least_downtime(o, &o->e->curve, speed, max_s, EXACT);
 
-            if (needed > limit_s)
-                limit_s = fmin(needed * c->downtime_margin, max_s);
-            a.downtime_ns = limit_ns(limit_s);
+            limit_s = fmax(raised(c, o, needed, max_s), limit_s);
+            a.downtime_ns = limit_ns(o, limit_s);
         }
         spread = outlook_spread(o, speed, limit_s);
         /* A throttle is worth a try until throttled passes have shown what it does. */
