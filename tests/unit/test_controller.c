@@ -485,14 +485,14 @@ static void downtime_is_raised_by_steps_while_time_is_plentiful(void **state)
     assert_true(sim.count[ACTION_DOWNTIME] > 1);
     /* The plateau of 2 s shrinks with shorter passes: less is needed than it seems at first. */
     assert_true(sim.greatest_limit_s < 1.6);
-    /* With the half of the time gone it is set to what is needed. */
+    /* With the half of the time gone it is set to what seems to be needed, at once. */
     sim_start(&sim, &guest, LINK, "max_downtime", "3s", "patience", "20s", "deadline", "40s", NULL);
-    while (sim.count[ACTION_DOWNTIME] == 0 && sim.model.time_s < 39)
+    while (sim.count[ACTION_DOWNTIME] == 0 && sim.model.time_s < 40)
         sim_run(&sim, sim.model.time_s + 0.25);
     limit_s = sim.greatest_limit_s;
     sim_run(&sim, 60);
     assert_int_equal(sim.model.state, MODEL_COMPLETED);
-    assert_true(sim.greatest_limit_s < 1.06 * limit_s);
+    assert_true(limit_s > 0.8 * sim.greatest_limit_s);
 }
 
 static void passes_that_still_shrink_just_above_the_switchover_are_left_alone(void **state)

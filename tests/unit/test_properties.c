@@ -269,7 +269,10 @@ static void cases_that_once_failed_do_so_no_more(void **state)
         49114, 97544,        /* a throttle on mere hope, before a limit that costs nothing */
         36255, 38536,        /* the least limit that would do, and just too late */
         85066,               /* a throttle lifted next to a switchover that takes long */
-        49032,               /* the same limit for ever, too little of a change to be written */
+        49032, 41750, 51529, /* the same limit for ever, too little of a change to be written */
+        8080,  28183, 53834, /* in time but for the blackout */
+        66747,               /* the same */
+        54434,               /* patience once more, after the first action */
     };
 
     (void)state;
