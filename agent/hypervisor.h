@@ -110,7 +110,7 @@ int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *re
  */
 int hv_link_metadata(struct hv_link *link, const char *uuid, char **ret_xml);
 
-/* A connection of its own to watch one domain. Used by one thread. */
+/* A connection of its own to watch one domain. Used by one thread at a time. */
 struct hv_watch;
 int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret);
 void hv_watch_close(struct hv_watch *watch);

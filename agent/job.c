@@ -5,10 +5,12 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agent/log.h"
 #include "agent/phase.h"
+#include "agent/wakeup.h"
 #include "policy/cleanup.h"
 #include "policy/units.h"
 
@@ -525,25 +527,27 @@ static void finish(struct job *j, enum outcome outcome)
     end_trace(j, outcome_name(outcome));
 }
 
-static void wait_for_result(struct watcher *w)
-{
-    int64_t until = monotonic_ns() + RESULT_WAIT_NS;
+/* ---- the steps; each returns when the next is due ---- */
 
-    while (!watcher_marked(w, &w->mark.completed) && monotonic_ns() < until) {
-        if (wakeup_wait(&w->wake, until) < 0)
-            return;
-    }
+static const int64_t AT_ONCE = 0;
+
+static int64_t end_watching(struct job *j, int error)
+{
+    j->state = JOB_ENDED;
+    j->error = error;
+    j->until_ns = error == -ENOTCONN ? 0 : monotonic_ns() + RESULT_WAIT_NS;
+    return AT_ONCE;
 }
 
 /* A switchover that does not end is a guest that nobody can reach. */
-static void watch_switchover(struct job *j, int64_t paused_ns, bool *told)
+static void watch_switchover(struct job *j)
 {
     const int64_t *p = j->policy.values.v;
     struct action cancel = {.kind = ACTION_CANCEL, .reason = REASON_STALLED};
 
-    if (*told || monotonic_ns() - paused_ns < p[POLICY_STALL_TIMEOUT])
+    if (j->told_stalled || monotonic_ns() - j->paused_ns < p[POLICY_STALL_TIMEOUT])
         return;
-    *told = true;
+    j->told_stalled = true;
     pthread_mutex_lock(&j->w->lock);
     j->w->view.decision.verdict = VERDICT_STALLED;
     j->w->view.decision.reason = REASON_STALLED;
@@ -556,19 +560,13 @@ static void watch_switchover(struct job *j, int64_t paused_ns, bool *told)
         job_apply(j, &cancel, monotonic_ns());
 }
 
-/*
- * The guest is paused for the switchover. Every question now would lengthen the downtime, so events
- * tell how it ends; only a guest paused for long is asked for its state, which takes no job.
- * Returns true when the migration is over.
- */
-static bool wait_paused(struct job *j)
+static int64_t begin_pause(struct job *j)
 {
     struct watcher *w = j->w;
-    int64_t paused_ns = monotonic_ns();
-    bool told = false;
-    bool active = true;
-    bool running = false;
 
+    j->state = JOB_PAUSED;
+    j->paused_ns = monotonic_ns();
+    j->told_stalled = false;
     watcher_withdraw_question(w);
     pthread_mutex_lock(&w->lock);
     w->view.decision.verdict = VERDICT_SWITCHOVER;
@@ -576,35 +574,37 @@ static bool wait_paused(struct job *j)
     phase_export(w->env->metrics, &w->view);
     pthread_mutex_unlock(&w->lock);
     log_info("%s: switchover", w->domain.name);
+    return j->paused_ns + PAUSED_LOOK_NS;
+}
 
-    while (wakeup_wait(&w->wake, monotonic_ns() + PAUSED_LOOK_NS) == 0) {
-        atomic_store(&w->heard_ns, monotonic_ns());
-        if (watcher_marked(w, &w->mark.stopped) || watcher_marked(w, &w->mark.completed))
-            return true;
-        if (watcher_marked(w, &w->mark.resumed) || watcher_marked(w, &w->mark.post_copy))
-            break;
-        watch_switchover(j, paused_ns, &told);
-        if (hv_watch_state(j->hv, &active, &running) < 0 || !active || running)
-            break;
+/*
+ * The guest is paused for the switchover. Every question now would lengthen the downtime, so events
+ * tell how it ends; only a guest paused for long is asked for its state, which takes no job.
+ */
+static int64_t sit_out_pause(struct job *j)
+{
+    struct watcher *w = j->w;
+    bool active = true;
+    bool running = false;
+
+    atomic_store(&w->heard_ns, monotonic_ns());
+    if (watcher_marked(w, &w->mark.stopped) || watcher_marked(w, &w->mark.completed))
+        return end_watching(j, -ESRCH);
+    if (!watcher_marked(w, &w->mark.resumed) && !watcher_marked(w, &w->mark.post_copy)) {
+        watch_switchover(j);
+        if (hv_watch_state(j->hv, &active, &running) == 0 && active && !running)
+            return monotonic_ns() + PAUSED_LOOK_NS;
     }
     pthread_mutex_lock(&w->lock);
     w->mark.switchover = w->mark.resumed = false;
     pthread_mutex_unlock(&w->lock);
-    return !active;
+    if (!active)
+        return end_watching(j, -ESRCH);
+    j->state = JOB_WATCHING;
+    return AT_ONCE;
 }
 
-static enum outcome outcome_of(struct job *j, int error)
-{
-    struct watcher *w = j->w;
-
-    if (watcher_marked(w, &w->mark.migrated) || watcher_marked(w, &w->mark.completed))
-        return OUTCOME_COMPLETED;
-    if (error == -ENOTCONN)
-        return OUTCOME_LOST;
-    return j->cancelling ? OUTCOME_CANCELLED : OUTCOME_FAILED;
-}
-
-/* Watchers sleep until the same few moments, so that the machine wakes up once for many. */
+/* Looks are at the same few moments, so that the machine wakes up once for many. */
 static int64_t next_look_ns(int64_t poll_ns)
 {
     int64_t until_ns = monotonic_ns() + poll_ns;
@@ -612,59 +612,110 @@ static int64_t next_look_ns(int64_t poll_ns)
     return until_ns - until_ns % (poll_ns / LOOKS_GRID);
 }
 
-static void watch(struct job *j)
+static int64_t watch(struct job *j)
 {
     struct watcher *w = j->w;
-    enum outcome outcome;
     int r;
 
-    do {
-        if (watcher_marked(w, &w->mark.stopped)) {
-            r = -ESRCH;
-            break;
-        }
-        if (watcher_marked(w, &w->mark.switchover) && wait_paused(j)) {
-            r = -ESRCH;
-            break;
-        }
-        r = look(j);
-        if (r == -ESRCH || r == -ENOTCONN || r == -ENOENT)
-            break;
-    } while (wakeup_wait(&w->wake, next_look_ns(w->env->poll_ns)) == 0);
+    if (watcher_marked(w, &w->mark.stopped))
+        return end_watching(j, -ESRCH);
+    if (watcher_marked(w, &w->mark.switchover))
+        return begin_pause(j);
+    r = look(j);
+    if (r == -ESRCH || r == -ENOTCONN || r == -ENOENT)
+        return end_watching(j, r);
+    return next_look_ns(w->env->poll_ns);
+}
 
-    if (r != -ESRCH && r != -ENOTCONN && r != -ENOENT) {
-        /* We stop; the migration goes on without us. */
-        watcher_restore(w, REASON_AGENT_STOP, true, "");
-        restore_speed(j);
-        end_trace(j, "agent-stop");
-        return;
-    }
-    if (r != -ENOTCONN)
-        wait_for_result(w);
-    outcome = outcome_of(j, r);
+static int64_t finish_job(struct job *j)
+{
+    struct watcher *w = j->w;
+
+    hv_watch_close(j->hv);
+    host_leave(w->env->host, &w->host);
+    free(j);
+    atomic_store(&w->ended, true);
+    return CREW_DONE;
+}
+
+/* We stop; the migration goes on without us. */
+static int64_t leave_migration(struct job *j)
+{
+    watcher_restore(j->w, REASON_AGENT_STOP, true, "");
+    restore_speed(j);
+    end_trace(j, "agent-stop");
+    return finish_job(j);
+}
+
+static enum outcome outcome_of(struct job *j)
+{
+    struct watcher *w = j->w;
+
+    if (watcher_marked(w, &w->mark.migrated) || watcher_marked(w, &w->mark.completed))
+        return OUTCOME_COMPLETED;
+    if (j->error == -ENOTCONN)
+        return OUTCOME_LOST;
+    return j->cancelling ? OUTCOME_CANCELLED : OUTCOME_FAILED;
+}
+
+static int64_t await_result(struct job *j, bool stopping)
+{
+    enum outcome outcome;
+
+    if (!watcher_marked(j->w, &j->w->mark.completed) && monotonic_ns() < j->until_ns && !stopping)
+        return j->until_ns;
+    outcome = outcome_of(j);
     finish(j, outcome);
     if (outcome == OUTCOME_CANCELLED || outcome == OUTCOME_FAILED)
         restore_speed(j);
+    return finish_job(j);
 }
 
-void *job_main(void *arg)
+static int64_t open_watch(struct job *j)
 {
-    struct watcher *w = arg;
-    struct job j = {
-        .w = w, .share = 1, .downtime_limit_ns = 300 * NS_PER_MS, .speed_found_bps = -1};
+    struct watcher *w = j->w;
     int64_t started = monotonic_ns();
+    int r = job_counted(j, METRICS_CALL_OPEN, started,
+                        hv_watch_open(w->env->uri, w->domain.uuid, &j->hv));
+
+    if (r < 0) {
+        if (r != -ENOENT)
+            log_warning("%s: cannot watch its migration: %s", w->domain.name, hypervisor_error());
+        return finish_job(j);
+    }
+    j->state = JOB_WATCHING;
+    return AT_ONCE;
+}
+
+static int64_t step(void *opaque)
+{
+    struct job *j = opaque;
+    bool stopping = watcher_marked(j->w, &j->w->mark.stop);
+
+    if (j->state == JOB_ENDED)
+        return await_result(j, stopping);
+    if (stopping)
+        return leave_migration(j);
+    if (j->state == JOB_OPENING)
+        return open_watch(j);
+    return j->state == JOB_PAUSED ? sit_out_pause(j) : watch(j);
+}
+
+int job_start(struct watcher *w, struct crew *crew)
+{
+    struct job *j = malloc(sizeof(*j));
     int r;
 
-    controller_init(&j.controller);
+    if (!j)
+        return -ENOMEM;
+    *j = (struct job){
+        .w = w, .share = 1, .downtime_limit_ns = 300 * NS_PER_MS, .speed_found_bps = -1};
+    controller_init(&j->controller);
     host_join(w->env->host, &w->host);
-    r = job_counted(&j, METRICS_CALL_OPEN, started,
-                    hv_watch_open(w->env->uri, w->domain.uuid, &j.hv));
-    if (r == 0)
-        watch(&j);
-    else if (r != -ENOENT)
-        log_warning("%s: cannot watch its migration: %s", w->domain.name, hypervisor_error());
-    hv_watch_close(j.hv);
-    host_leave(w->env->host, &w->host);
-    atomic_store(&w->ended, true);
-    return NULL;
+    r = crew_add(crew, &w->task, step, j);
+    if (r < 0) {
+        host_leave(w->env->host, &w->host);
+        free(j);
+    }
+    return r;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a watcher's thread does: take a sample, let the controller decide, do what was decided, tell
- * what came of it. All of it runs in that thread; struct watcher is what it shares with others.
+ * What a watcher does: take a sample, let the controller decide, do what was decided, tell what
+ * came of it. It is a task of the crew, so one thread at a time has to do with a struct job; struct
+ * watcher is what it shares with others.
  */
 #ifndef MIGPOLICY_JOB_H
 #define MIGPOLICY_JOB_H
@@ -9,15 +10,27 @@
 #include "agent/trace.h"
 #include "agent/watcher.h"
 
-/* What one watcher's thread knows beside struct watcher. */
+enum job_state {
+    JOB_OPENING,  /* the connection to the hypervisor */
+    JOB_WATCHING, /* takes samples */
+    JOB_PAUSED,   /* for the switchover */
+    JOB_ENDED,    /* the migration has; how, is to be told */
+};
+
+/* What a watcher's steps know beside struct watcher. */
 struct job {
     struct watcher *w;
     struct hv_watch *hv;
+    enum job_state state;
+    int error;         /* JOB_ENDED: why there is nothing left to watch */
+    int64_t until_ns;  /* JOB_ENDED: when not to wait for the result any longer */
+    int64_t paused_ns; /* JOB_PAUSED: since when */
     struct controller controller;
     struct policy_kept kept; /* before what holds for this migration only is laid over it */
     struct policy policy;
-    bool paused;  /* by an administrator */
-    double share; /* quota of ours in force; 1: none */
+    bool told_stalled; /* JOB_PAUSED: that this takes too long */
+    bool paused;       /* by an administrator */
+    double share;      /* quota of ours in force; 1: none */
     int64_t downtime_limit_ns;
     bool limit_known;
     int64_t limit_read_ns;
@@ -33,8 +46,8 @@ struct job {
     char proposed[160];           /* last proposal, so as not to repeat it */
 };
 
-/* The thread. `watcher` is a struct watcher. */
-void *job_main(void *watcher);
+/* Has the crew do the job, until it sets the watcher's `ended`. Returns 0 or -errno. */
+int job_start(struct watcher *w, struct crew *crew);
 
 /* Passes on the result of a call to the hypervisor, and counts it. */
 int job_counted(struct job *j, enum metrics_call call, int64_t started_ns, int r);

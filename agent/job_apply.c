@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/job.h"
+#include "agent/wakeup.h"
 #include "policy/units.h"
 
 static int apply_downtime(struct job *j, const struct action *a, char *detail, size_t size)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "agent/job.h"
+#include "agent/wakeup.h"
 #include "policy/units.h"
 
 /* ---- what other threads may do ---- */
@@ -23,7 +24,6 @@ void watcher_release(struct watcher *w)
         return;
     if (w->throttle)
         w->env->throttle->free(w->throttle);
-    wakeup_destroy(&w->wake);
     pthread_mutex_destroy(&w->lock);
     free(w);
 }
@@ -41,9 +41,9 @@ bool watcher_is_throttled(struct watcher *w)
 void watcher_stop(struct watcher *w)
 {
     pthread_mutex_lock(&w->lock);
-    w->mark.lift = true;
+    w->mark.stop = w->mark.lift = true;
     pthread_mutex_unlock(&w->lock);
-    wakeup_end(&w->wake);
+    crew_wake(&w->task);
 }
 
 void watcher_mark(struct watcher *w, const struct hv_event *event)
@@ -78,7 +78,7 @@ void watcher_mark(struct watcher *w, const struct hv_event *event)
         break;
     }
     pthread_mutex_unlock(&w->lock);
-    wakeup_signal(&w->wake);
+    crew_wake(&w->task);
 }
 
 void watcher_overlay(struct watcher *w, struct policy *policy)
@@ -106,7 +106,7 @@ int watcher_unthrottle(struct watcher *w, uid_t uid)
     w->mark.release = true;
     w->mark.released_by = uid;
     pthread_mutex_unlock(&w->lock);
-    wakeup_signal(&w->wake);
+    crew_wake(&w->task);
     return 0;
 }
 
@@ -188,7 +188,7 @@ int watcher_answer(struct watcher *w, unsigned id, bool yes, uid_t uid)
     snprintf(detail, sizeof(detail), "%s%s%s", yes ? "" : source, yes ? "" : ": ", p.text);
     watcher_record(w, p.action.kind, yes ? EVENT_APPROVED : EVENT_DENIED,
                    yes ? p.action.reason : REASON_DENIED, yes ? who : "", detail);
-    wakeup_signal(&w->wake);
+    crew_wake(&w->task);
     return 0;
 }
 
@@ -255,8 +255,8 @@ void watcher_lift(struct watcher *w)
     watcher_restore(w, reason, final, "");
 }
 
-int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, int64_t sync_ns,
-                struct watcher **ret)
+int watcher_new(const struct watchers_env *env, struct crew *crew, const struct hv_domain *domain,
+                int64_t sync_ns, struct watcher **ret)
 {
     struct watcher *w = calloc(1, sizeof(*w));
     int r;
@@ -278,13 +278,11 @@ int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, 
     };
     atomic_store(&w->heard_ns, monotonic_ns());
     pthread_mutex_init(&w->lock, NULL);
-    wakeup_init(&w->wake);
-    r = pthread_create(&w->thread, NULL, job_main, w);
-    if (r != 0) {
+    r = job_start(w, crew);
+    if (r < 0) {
         watcher_release(w);
-        return -r;
+        return r;
     }
-    pthread_setname_np(w->thread, "watcher");
     *ret = w;
     return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One watched migration: what its thread (job.h) shares with the list of watchers, the keeper and
+ * One watched migration: what its job (job.h) shares with the list of watchers, the keeper and
  * those who ask. See the theory of operation in watchers.h.
  *
  * Locking: w->lock guards what events mark and what others read; it is held for copies only, never
@@ -15,18 +15,17 @@
 #include <stdint.h>
 
 #include "agent/approval.h"
-#include "agent/wakeup.h"
+#include "agent/crew.h"
 #include "agent/watchers.h"
 
 struct watcher {
     struct watcher *next; /* guarded by the list's lock */
     const struct watchers_env *env;
     struct hv_domain domain;
-    pthread_t thread;
-    struct wakeup wake;
+    struct crew_task task; /* steps of its job */
     atomic_int refs;
     atomic_bool was_migration; /* it was one at least once */
-    atomic_bool ended;         /* the thread is about to return */
+    atomic_bool ended;         /* this was the job's last step */
     atomic_llong heard_ns;     /* last fresh statistics */
     atomic_bool throttled;     /* a quota of ours is in force */
 
@@ -42,6 +41,7 @@ struct watcher {
         bool migrated;
         bool completed;
         struct hv_result result;
+        bool stop;    /* leave the migration to itself */
         bool lift;    /* the keeper has to lift the quota now */
         bool release; /* an administrator wants it lifted for good */
         uid_t released_by;
@@ -51,9 +51,9 @@ struct watcher {
     struct host_member host; /* guarded by the host's own lock */
 };
 
-/* Starts the thread. sync_ns: the sync that gave the migration away, or 0. */
-int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, int64_t sync_ns,
-                struct watcher **ret);
+/* Has the crew watch. sync_ns: the sync that gave the migration away, or 0. */
+int watcher_new(const struct watchers_env *env, struct crew *crew, const struct hv_domain *domain,
+                int64_t sync_ns, struct watcher **ret);
 
 void watcher_hold(struct watcher *w);
 void watcher_release(struct watcher *w);

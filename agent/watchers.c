@@ -9,19 +9,21 @@
 #include <string.h>
 
 #include "agent/log.h"
+#include "agent/wakeup.h"
 #include "agent/watcher.h"
 #include "policy/cleanup.h"
 #include "policy/units.h"
 
 /* Ended migrations remembered, one per VM. */
 enum { ENDED_MAX = 64 };
-/* How long watchers_free() waits for a thread that hangs in the hypervisor. */
+/* How long watchers_free() waits for what hangs in the hypervisor. */
 #define JOIN_TIMEOUT_S 3
 /* How often the keeper looks for watchers that have gone silent. */
 #define KEEPER_INTERVAL_NS (500 * NS_PER_MS)
 
 struct watchers {
     struct watchers_env env;
+    struct crew *crew;
     pthread_mutex_t lock; /* of the lists */
     struct watcher *first;
     struct migration *ended[ENDED_MAX];
@@ -75,10 +77,16 @@ int watchers_new(const struct watchers_env *env, struct watchers **ret)
     if (!ws)
         return -ENOMEM;
     ws->env = *env;
+    r = crew_new("watcher", &ws->crew);
+    if (r < 0) {
+        free(ws);
+        return r;
+    }
     pthread_mutex_init(&ws->lock, NULL);
     wakeup_init(&ws->wake_keeper);
     r = pthread_create(&ws->keeper, NULL, keeper_main, ws);
     if (r != 0) {
+        crew_free(ws->crew);
         free(ws);
         return -r;
     }
@@ -106,7 +114,7 @@ static void remember(struct watchers *ws, struct migration *m)
     ws->ended[ws->n_ended - 1] = m;
 }
 
-/* Returns how many threads had to be left behind. */
+/* Returns how many had to be left behind. */
 static unsigned reap(struct watchers *ws, bool wait)
 {
     struct timespec until;
@@ -127,7 +135,7 @@ static unsigned reap(struct watchers *ws, bool wait)
         pthread_mutex_unlock(&ws->lock);
         if (!w)
             return hung;
-        if (pthread_timedjoin_np(w->thread, NULL, &until) != 0) {
+        if (crew_join(&w->task, &until) < 0) {
             log_warning("%s: its hypervisor connection hangs; leaving it behind", w->domain.name);
             hung++;
             continue;
@@ -167,6 +175,7 @@ bool watchers_free(struct watchers *ws)
     pthread_join(ws->keeper, NULL);
     if (hung > 0)
         return false;
+    crew_free(ws->crew);
     for (size_t i = 0; i < ws->n_ended; i++)
         free(ws->ended[i]);
     wakeup_destroy(&ws->wake_keeper);
@@ -187,7 +196,7 @@ static struct watcher *find(struct watchers *ws, const char *uuid)
 static void start_locked(struct watchers *ws, const struct hv_domain *domain, int64_t sync_ns)
 {
     struct watcher *w;
-    int r = watcher_new(&ws->env, domain, sync_ns, &w);
+    int r = watcher_new(&ws->env, ws->crew, domain, sync_ns, &w);
 
     if (r < 0) {
         log_error("%s: cannot watch its migration: %s", domain->name, strerror(-r));
@@ -228,7 +237,7 @@ void watchers_poke(struct watchers *ws, const char *uuid)
     pthread_mutex_lock(&ws->lock);
     for (w = ws->first; w; w = w->next) {
         if (!uuid || strcmp(w->domain.uuid, uuid) == 0)
-            wakeup_signal(&w->wake);
+            crew_wake(&w->task);
     }
     pthread_mutex_unlock(&ws->lock);
 }

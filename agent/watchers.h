@@ -4,14 +4,15 @@
  *
  * Theory of operation
  *
- * A watcher is a thread with a hypervisor connection of its own. It sleeps until a sync event or
- * the poll interval, reads the job statistics, lets the controller decide, and applies what was
- * decided. Hypervisor events only mark the watcher and wake it.
+ * A watcher is a task of a crew of threads (crew.h), with a hypervisor connection of its own. At a
+ * sync event, or when the poll interval is over, it reads the job statistics, lets the controller
+ * decide, and applies what was decided. Hypervisor events only mark the watcher and wake it.
  *
- * A watcher may hang in a call to a hypervisor whose monitor is stuck, and a throttle must never
- * outlive the evidence it rests on. The keeper is a second thread for all watchers: it lifts quotas
- * at the switchover, when events say so, and from any guest whose watcher has not been heard of for
- * WATCHER_STALE_S. Quotas are files of the kernel: lifting them waits for nobody.
+ * A watcher may hang in a call to a hypervisor whose monitor is stuck. That costs the crew a
+ * thread, and no other watcher anything. But a throttle must never outlive the evidence it rests
+ * on: so the keeper, a thread apart, lifts quotas at the switchover, when events say so, and from
+ * any guest whose watcher has not been heard of for WATCHER_STALE_S. Quotas are files of the
+ * kernel: lifting them waits for nobody.
  *
  * All functions are thread-safe unless stated.
  */
@@ -55,7 +56,7 @@ struct watchers;
 int watchers_new(const struct watchers_env *env, struct watchers **ret);
 
 /*
- * Stops all watchers, lifts all quotas, waits a few seconds for threads that hang. Returns false
+ * Stops all watchers, lifts all quotas, waits a few seconds for those that hang. Returns false
  * when some still do: what they use must then stay until the process ends.
  */
 bool watchers_free(struct watchers *ws);
@@ -84,7 +85,7 @@ int watchers_answer(struct watchers *ws, unsigned id, bool yes, uid_t uid);
  */
 int watchers_unthrottle(struct watchers *ws, const char *uuid, uid_t uid);
 
-/* Collects threads that have ended. To be called about once a second, from one thread. */
+/* Collects watchers that have ended. To be called about once a second, from one thread. */
 void watchers_reap(struct watchers *ws);
 
 /*
