@@ -552,7 +552,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         d->reason = REASON_NOT_APPROVED;
         return;
     }
-    if (d->close && s->cpu_share < 1) {
+    if (d->close && s->cpu_share < 1 && d->n_actions == 0) {
         /* No curve reaches the end, but the passes still shrink under what is in force. */
         d->verdict = VERDICT_HELPED;
         d->reason = REASON_IN_FORCE;
