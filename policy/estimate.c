@@ -17,9 +17,6 @@
 /* The speed shown is smoothed over this much time. */
 #define SPEED_SMOOTH_S 0.25
 #define BURST_S        0.05
-/* The largest set seen dirty is forgotten by this much after as long a pass as the longest known.
- */
-#define HOT_KEEP 0.98
 /* A point counts this much less after as long a pass as the longest known. */
 #define POINT_FADE 0.6
 /* What counts less than this does not count. */
@@ -342,7 +339,7 @@ static void end_pass(struct estimator *e, double seconds, double x_bytes, double
     if (seconds <= 0.01)
         return;
     e->now.passes++;
-    e->now.hot_bytes = fmax(x_bytes, e->now.hot_bytes * pow(HOT_KEEP, fade(e, e->now.pass_tau_s)));
+    e->now.hot_bytes = fmax(x_bytes, e->now.hot_bytes);
     e->now.dirty_bps = unique / seconds;
     if (e->pass_is_first) {
         if (e->now.pass_tau_s > 0) {

@@ -71,7 +71,7 @@ struct estimate {
     double last_x_bytes; /* remaining right after the last sync */
     double prev_x_bytes; /* and after the one before */
     double last_unique_bytes; /* dirtied during the last complete pass */
-    double hot_bytes;         /* most ever found dirty by a sync, slowly forgotten */
+    double hot_bytes;         /* most ever found dirty by a sync */
     struct dirty_curve curve; /* best fit */
     struct dirty_curve slow;  /* least initial dirty rate the points allow: throttling works best */
     struct dirty_curve fast;  /* greatest: throttling works worst */
