@@ -25,9 +25,13 @@
 #define SAME_TAU 0.05
 /* A point weighs no more than so many passes. */
 #define POINT_WEIGHT_MAX 2.5
-/* Passes scatter around a curve by about this much, relatively: as if so many had shown it. */
-#define SCATTER        0.02
-#define SCATTER_PASSES 2.0
+/*
+ * Passes scatter around a curve by about this much, relatively, as if so many had shown it: likely
+ * by little, for most guests do the same all the time; and by how much it must be possible.
+ */
+#define SCATTER_LIKELY   0.006
+#define SCATTER_POSSIBLE 0.02
+#define SCATTER_PASSES   2.0
 /* A curve is possible within so many deviations of the best; and what is dirtied is known no better
    than to this part. */
 #define DEVIATIONS 2.0
@@ -230,7 +234,8 @@ static struct dirty_curve fit_likeliest(const struct estimator *e, const struct 
                                         double weights)
 {
     double best = fmin(kind[0].best, kind[1].best);
-    double variance = (SCATTER_PASSES * SCATTER * SCATTER + best) / (SCATTER_PASSES + weights);
+    double variance =
+        (SCATTER_PASSES * SCATTER_LIKELY * SCATTER_LIKELY + best) / (SCATTER_PASSES + weights);
     double likelihoods[2] = {0};
     double log_sum = 0;
     struct dirty_curve likeliest = {0};
@@ -267,7 +272,8 @@ static void fit(struct estimator *e)
     fit_family(e, tau_max, 0, &kind[0]);
     fit_family(e, tau_max, 1, &kind[1]);
     e->now.curve = fit_likeliest(e, kind, weights);
-    variance = (SCATTER_PASSES * SCATTER * SCATTER + at_random->best) / (SCATTER_PASSES + weights);
+    variance = (SCATTER_PASSES * SCATTER_POSSIBLE * SCATTER_POSSIBLE + at_random->best) /
+               (SCATTER_PASSES + weights);
     for (unsigned i = 0; i < KAPPA_STEPS; i++) {
         if ((at_random->squares[i] - at_random->best) / variance > DEVIATIONS * DEVIATIONS)
             continue;
