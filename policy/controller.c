@@ -122,13 +122,19 @@ static void add_release(struct decision *d, enum reason reason)
     add_action(d, (struct action){.kind = ACTION_RELEASE, .reason = reason, .share = 1});
 }
 
+/* Is more than that part of what was above the switchover a pass ago still there? */
+static bool remains(const struct estimate *e, const struct sample *s, double part)
+{
+    double enough = e->transfer_bps * seconds_of(s->downtime_limit_ns);
+
+    return e->last_x_bytes - enough > part * (e->prev_x_bytes - enough);
+}
+
 /* Passes that end as they began, as far above the switchover, are a plateau, whatever a curve
    through them would allow. */
 static bool is_flat(const struct estimate *e, const struct sample *s)
 {
-    double enough = e->transfer_bps * seconds_of(s->downtime_limit_ns);
-
-    return e->last_x_bytes - enough > FLAT * (e->prev_x_bytes - enough);
+    return remains(e, s, FLAT);
 }
 
 /* What was known before the present sample. */
@@ -253,7 +259,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         add_release(d, REASON_LESS_SUFFICES);
         return true;
     }
-    if (c->throttled_passes > 0 && e->last_x_bytes > NOT_SHRINKING * e->prev_x_bytes &&
+    if (c->throttled_passes > 0 && remains(e, s, NOT_SHRINKING) &&
         !d->alternative[ALT_THROTTLE].works && !d->alternative[ALT_BOTH].works) {
         controller_latch(c, ACTION_THROTTLE, REASON_THROTTLE_INEFFECTIVE);
         c->latch_bytes = e->drain_bps * limit_s;
