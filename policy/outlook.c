@@ -424,8 +424,8 @@ static void hope_for_downtime(const struct controller *c, const struct outlook *
     int64_t most_ns = limit_ns(o, outlook_ceiling_s(o));
     struct forecast hoped = outlook_forecast(o, &o->e->slow, 1, seconds_of(most_ns));
 
-    if (a->approved || most_ns <= o->s->downtime_limit_ns ||
-        (!hoped.ends && is_final_open(d)) || c->latched[ACTION_DOWNTIME] != REASON_NONE)
+    if (a->approved || most_ns <= o->s->downtime_limit_ns || (!hoped.ends && is_final_open(d)) ||
+        c->latched[ACTION_DOWNTIME] != REASON_NONE)
         return;
     *a = (struct alternative){
         .approved = true,
@@ -466,6 +466,16 @@ static bool milder_is_better(const struct outlook *o, const struct spread *a,
     if (o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE)
         return careful->ends && careful->seconds <= GENTLE_PART * o->left_s;
     return a->all_end && b->all_end && b->last.work_lost_s < a->last.work_lost_s;
+}
+
+/* Would it lose no more guest work, the blackout left out, than max_work_lost leaves? */
+static bool is_affordable(const struct controller *c, const struct outlook *o,
+                          const struct forecast *f)
+{
+    int64_t budget = o->policy->v[POLICY_MAX_WORK_LOST];
+
+    return budget == POLICY_NONE ||
+           c->work_lost_s + f->work_lost_s - f->downtime_s <= seconds_of(budget);
 }
 
 /* Throttling with, if need be, a downtime limit up to `max_s`. */
@@ -509,7 +519,8 @@ static struct alternative try_throttle(const struct controller *c, const struct 
         /* A throttle is worth a try until throttled passes have shown what it does. */
         hopeful = c->throttled_passes < JUDGE_PASSES && !spread.likely.ends;
         a.forecast = hopeful ? spread.first : spread.likely;
-        a.works = a.forecast.ends;
+        /* What is in force has been paid for in part: it goes on until the budget is spent. */
+        a.works = a.forecast.ends && (o->s->cpu_share < 1 || is_affordable(c, o, &spread.first));
         /* And none is given up before the hardest has been tried. */
         if (i == 0 && !a.works && o->s->cpu_share < 1 && c->floor_passes == 0) {
             a.works = true;
@@ -517,7 +528,8 @@ static struct alternative try_throttle(const struct controller *c, const struct 
         }
         careful = outlook_forecast(o, hopeful ? &o->e->slow : &o->e->curve,
                                    fmin(speed * GENTLE_MARGIN, 1), limit_s);
-        if (i == 0 || milder_is_better(o, &best_spread, &spread, &careful)) {
+        if (i == 0 || (is_affordable(c, o, &careful) &&
+                       milder_is_better(o, &best_spread, &spread, &careful))) {
             best = a;
             best_spread = spread;
         }
@@ -532,6 +544,8 @@ static struct alternative try_throttle(const struct controller *c, const struct 
         best.reason = REASON_NOT_APPROVED;
     else if (best.works && best.forecast.ends)
         best.reason = max_s > 0 ? REASON_BOTH_SUFFICE : REASON_THROTTLE_SUFFICES;
+    else if (best.forecast.ends)
+        best.reason = REASON_THROTTLE_OVER_BUDGET;
     return best;
 }
 

@@ -46,6 +46,7 @@ enum verdict {
     X(DOWNTIME_OVER_CEILING, "downtime-over-ceiling", "the downtime it needs is above max_downtime") \
     X(THROTTLE_WORTH_A_TRY, "throttle-worth-a-try", "no other would do; the hardest that is allowed has not been tried yet") \
     X(THROTTLE_INSUFFICIENT, "throttle-insufficient", "even at min_cpu the guest dirties memory too fast") \
+    X(THROTTLE_OVER_BUDGET, "throttle-over-budget", "it would lose more guest work than max_work_lost leaves") \
     X(THROTTLE_USELESS, "throttle-useless", "the vCPUs use less than the quota would leave them") \
     X(THROTTLE_INEFFECTIVE, "throttle-ineffective", "throttling does not lower the dirtying of memory enough for this link") \
     X(WORK_BUDGET_SPENT, "work-budget-spent", "max_work_lost is used up") \

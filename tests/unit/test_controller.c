@@ -292,15 +292,32 @@ static void a_migration_about_to_end_is_not_cancelled_at_the_deadline(void **sta
 
 static void the_work_budget_is_kept(void **state)
 {
-    struct model_guest guest = sim_guest(400, 300);
+    struct model_guest guest = sim_guest(400, 400);
 
     (void)state;
-    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "max_work_lost", "2s", NULL);
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "max_work_lost", "6s", NULL);
     sim_run(&sim, 60);
     assert_int_equal(sim.model.state, MODEL_RUNNING);
     assert_int_equal(sim.last_release, REASON_WORK_BUDGET_SPENT);
     assert_int_equal(sim.count[ACTION_THROTTLE], 1);
-    assert_true(sim.model.work_lost_s < 2.3);
+    assert_true(sim.model.work_lost_s < 6.3);
+}
+
+static void a_throttle_beyond_the_work_budget_is_not_begun(void **state)
+{
+    struct model_guest guest = sim_guest(400, 400);
+
+    (void)state;
+    /* The first pass alone takes 4 s. */
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "max_work_lost", "2s", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.count[ACTION_THROTTLE], 0);
+    assert_true(sim.seen[VERDICT_HOPELESS]);
+    assert_int_equal(sim.last.alternative[ALT_THROTTLE].reason, REASON_THROTTLE_OVER_BUDGET);
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "max_work_lost", "2s", "max_downtime",
+              "8s", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
 }
 
 static void patience_delays_the_first_action(void **state)
@@ -1153,6 +1170,7 @@ int main(void)
         cmocka_unit_test(a_deadline_is_only_reported_unless_cancelling_is_wanted),
         cmocka_unit_test(a_migration_about_to_end_is_not_cancelled_at_the_deadline),
         cmocka_unit_test(the_work_budget_is_kept),
+        cmocka_unit_test(a_throttle_beyond_the_work_budget_is_not_begun),
         cmocka_unit_test(patience_delays_the_first_action),
         cmocka_unit_test(what_still_shrinks_under_a_throttle_is_not_called_hopeless),
         cmocka_unit_test(a_plateau_is_not_stalled_while_patience_waits_for_it),

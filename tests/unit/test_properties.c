@@ -273,6 +273,7 @@ static void cases_that_once_failed_do_so_no_more(void **state)
         8080,  28183, 53834, /* in time but for the blackout */
         66747,               /* the same */
         54434,               /* patience once more, after the first action */
+        78516,               /* a budget spent on what it could not pay for */
     };
 
     (void)state;
