@@ -28,10 +28,16 @@ struct worker {
     struct wakeup wake;
 };
 
+/* In the heap, with what it is ordered by: tasks are cold memory. */
+struct place {
+    int64_t due_ns;
+    struct crew_task *task;
+};
+
 struct crew {
     char name[16];
     pthread_mutex_t lock; /* guards the rest, workers and tasks */
-    struct crew_task **heap;
+    struct place *heap;
     size_t waiting;
     size_t tasks; /* waiting or running */
     size_t room;  /* in the heap: for all tasks, so that putting one back never fails */
@@ -45,29 +51,29 @@ struct crew {
 
 /* ---- the heap; locked, as all that follows unless it says otherwise ---- */
 
-static void put(struct crew *c, struct crew_task *t, size_t at)
+static void put(struct crew *c, struct place p, size_t at)
 {
-    c->heap[at] = t;
-    t->at = at;
+    c->heap[at] = p;
+    p.task->at = at;
 }
 
-static void rise(struct crew *c, struct crew_task *t, size_t at)
+static void rise(struct crew *c, struct place p, size_t at)
 {
-    for (; at > 0 && t->due_ns < c->heap[(at - 1) / 2]->due_ns; at = (at - 1) / 2)
+    for (; at > 0 && p.due_ns < c->heap[(at - 1) / 2].due_ns; at = (at - 1) / 2)
         put(c, c->heap[(at - 1) / 2], at);
-    put(c, t, at);
+    put(c, p, at);
 }
 
 static struct crew_task *take_first(struct crew *c)
 {
-    struct crew_task *first = c->heap[0];
-    struct crew_task *last = c->heap[--c->waiting];
+    struct crew_task *first = c->heap[0].task;
+    struct place last = c->heap[--c->waiting];
     size_t at = 0;
 
     for (size_t child = 1; child < c->waiting; child = 2 * at + 1) {
-        if (child + 1 < c->waiting && c->heap[child + 1]->due_ns < c->heap[child]->due_ns)
+        if (child + 1 < c->waiting && c->heap[child + 1].due_ns < c->heap[child].due_ns)
             child++;
-        if (last->due_ns <= c->heap[child]->due_ns)
+        if (last.due_ns <= c->heap[child].due_ns)
             break;
         put(c, c->heap[child], at);
         at = child;
@@ -80,8 +86,7 @@ static struct crew_task *take_first(struct crew *c)
 static void put_back(struct crew *c, struct crew_task *t, int64_t due_ns)
 {
     t->state = CREW_WAITING;
-    t->due_ns = due_ns;
-    rise(c, t, c->waiting++);
+    rise(c, (struct place){due_ns, t}, c->waiting++);
 }
 
 /* ---- who works ---- */
@@ -89,7 +94,7 @@ static void put_back(struct crew *c, struct crew_task *t, int64_t due_ns)
 /* When the worker has to take the first task, if that is still there then. */
 static int64_t turn_ns(const struct worker *w)
 {
-    int64_t due_ns = w->crew->waiting > 0 ? w->crew->heap[0]->due_ns : INT64_MAX;
+    int64_t due_ns = w->crew->waiting > 0 ? w->crew->heap[0].due_ns : INT64_MAX;
 
     if (w->role == LEADER || due_ns == INT64_MAX)
         return due_ns;
@@ -317,11 +322,11 @@ void crew_free(struct crew *c)
 static int grow(struct crew *c)
 {
     size_t room = c->room > 0 ? 2 * c->room : 16;
-    struct crew_task **heap;
+    struct place *heap;
 
     if (c->tasks < c->room)
         return 0;
-    heap = reallocarray(c->heap, room, sizeof(struct crew_task *));
+    heap = reallocarray(c->heap, room, sizeof(*heap));
     if (!heap)
         return -ENOMEM;
     c->heap = heap;
@@ -353,9 +358,8 @@ void crew_wake(struct crew_task *t)
 
     pthread_mutex_lock(&c->lock);
     t->woken = true;
-    if (t->state == CREW_WAITING && now_ns < t->due_ns) {
-        t->due_ns = now_ns;
-        rise(c, t, t->at);
+    if (t->state == CREW_WAITING && now_ns < c->heap[t->at].due_ns) {
+        rise(c, (struct place){now_ns, t}, t->at);
         rouse(c);
     }
     pthread_mutex_unlock(&c->lock);

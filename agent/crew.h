@@ -51,7 +51,6 @@ struct crew_task {
     struct crew *crew;
     crew_step_fn step;
     void *opaque;
-    int64_t due_ns;
     size_t at; /* its place in the heap */
     enum { CREW_WAITING, CREW_RUNNING, CREW_OVER } state;
     bool woken; /* while it ran */
