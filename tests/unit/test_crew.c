@@ -23,7 +23,8 @@ enum { TASKS = 40 };
 struct probe {
     struct crew_task task;
     int64_t period_ns;
-    atomic_llong work_ns; /* what a step takes */
+    atomic_llong work_ns; /* what a step takes of a CPU */
+    atomic_int waits_ms;  /* and what it waits for another */
     atomic_int steps;
     atomic_int last;    /* the step after which it is over; 0: none */
     atomic_int running; /* in how many threads, now */
@@ -57,6 +58,8 @@ static int64_t step(void *opaque)
     p->hangs = false;
     while (monotonic_ns() < now + p->work_ns)
         ;
+    if (p->waits_ms > 0)
+        pause_ms(p->waits_ms);
     p->steps++;
     atomic_fetch_sub(&p->running, 1);
     return p->steps == p->last ? CREW_DONE : now + p->period_ns;
@@ -276,6 +279,21 @@ static void what_is_due_at_one_moment_is_done_by_one_thread(void **state)
     end(crew, TASKS);
 }
 
+/* One after the other they would need 0.8 s for each round. */
+static void where_steps_wait_there_are_as_many_workers_as_it_takes(void **state)
+{
+    struct crew *crew = begin(TASKS, 200 * NS_PER_MS);
+    int64_t begin_ns = monotonic_ns();
+
+    (void)state;
+    for (size_t i = 0; i < TASKS; i++)
+        probes[i].waits_ms = 20;
+    for (size_t i = 0; i < TASKS; i++)
+        wait_steps(&probes[i], 8);
+    assert_true(monotonic_ns() - begin_ns < 4 * NS_PER_S);
+    end(crew, TASKS);
+}
+
 static void each_that_hangs_costs_one_thread(void **state)
 {
     size_t before = threads();
@@ -356,6 +374,7 @@ int main(void)
         cmocka_unit_test(of_two_that_are_woken_together_the_one_that_hangs_does_not_stop_the_other),
         cmocka_unit_test(no_task_runs_in_two_threads),
         cmocka_unit_test(what_is_due_at_one_moment_is_done_by_one_thread),
+        cmocka_unit_test(where_steps_wait_there_are_as_many_workers_as_it_takes),
         cmocka_unit_test(each_that_hangs_costs_one_thread),
         cmocka_unit_test(a_task_that_is_over_is_joined_and_one_that_hangs_is_not),
         cmocka_unit_test(nothing_is_freed_well),
