@@ -24,15 +24,15 @@ struct probe {
     struct crew_task task;
     int64_t period_ns;
     atomic_llong work_ns; /* what a step takes of a CPU */
-    atomic_int waits_ms;  /* and what it waits for another */
+    atomic_llong begun_ns;
+    atomic_int waits_ms; /* how long a step sleeps */
     atomic_int steps;
     atomic_int last;    /* the step after which it is over; 0: none */
     atomic_int running; /* in how many threads, now */
+    atomic_int by;      /* the thread */
     atomic_bool overlapped;
     atomic_bool hang; /* in the next step, for as long as this is so */
     atomic_bool hangs;
-    atomic_llong begun_ns;
-    atomic_int by; /* the thread */
 };
 
 static struct probe probes[TASKS];
