@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Two migrations at once, and what the host allows them together."""
 
+import errno
+import time
+
 import pytest
 
 from lab import Agent, Guest, wait_until
@@ -20,7 +23,9 @@ def two(lab):
 def is_throttled(guest):
     try:
         return guest.quota().quota > 0
-    except FileNotFoundError:  # it has left
+    except OSError as e:
+        if e.errno not in (errno.ENOENT, errno.ENODEV):  # it has left, perhaps just now
+            raise
         return False
 
 
@@ -33,12 +38,9 @@ def test_two_migrations_share_the_bandwidth_the_host_allows(lab, two):
         for guest in two:
             agent.set(guest, "--allow-bandwidth")
         clients = [guest.migrate() for guest in two]
-        for guest in two:
-            wait_until(lambda g=guest: agent.events(g, "bandwidth", "applied"), 60, "raised")
-        # A share that changes by less than a tenth is not worth a write.
-        wait_until(lambda: sum(speed(lab, g) for g in two) <= 66, 20, "within the ceiling")
-        shares = [speed(lab, g) for g in two]
-        assert all(25 <= share <= 35 for share in shares), shares
+        # What is needed shows pass by pass. A share that changes by less than a tenth is not written.
+        wait_until(lambda: all(25 <= speed(lab, g) <= 35 for g in two), 90, "each has its share")
+        assert all(agent.events(g, "bandwidth", "applied") for g in two)
         for guest in two:
             fields = {f["name"]: f for f in agent.query("show", guest.name)["fields"]}
             assert fields["max_bandwidth"]["source"] == "its part of host_bandwidth"
@@ -61,5 +63,6 @@ def test_only_as_many_guests_are_throttled_as_the_host_allows(lab):
         clients = [guest.migrate() for guest in (one, other)]
         wait_until(lambda: any(map(is_throttled, (one, other))), 60, "one is throttled")
         while clients[0].poll() is None and clients[1].poll() is None:
-            throttled = [g.name for g in (one, other) if is_throttled(g)]
-            assert len(throttled) <= 1, throttled
+            # The slot may pass from one to the other between two readings, but not back.
+            assert not all(map(is_throttled, (one, other, one)))
+            time.sleep(0.02)
