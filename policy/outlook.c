@@ -403,16 +403,20 @@ static bool is_final_open(const struct decision *d)
     return is_open(&d->alternative[ALT_POST_COPY]) || is_open(&d->alternative[ALT_SUSPEND]);
 }
 
-/* A throttle that works on the likeliest curve, and not just on the most favourable. */
+/*
+ * A throttle that works on all curves, and so not before passes were seen that a throttle will
+ * make; with half of the time gone, on the likeliest.
+ */
 static bool is_sure(const struct outlook *o, const struct alternative *a)
 {
-    return is_open(a) && outlook_forecast(o, &o->e->curve, estimate_speed_at(o->e, a->share),
-                                          seconds_of(a->downtime_ns))
-                             .ends;
+    struct spread spread =
+        outlook_spread(o, estimate_speed_at(o->e, a->share), seconds_of(a->downtime_ns));
+
+    return is_open(a) && (spread.all_end || (spread.likely.ends && outlook_half_time_over(o)));
 }
 
 /*
- * When nothing likely works: a longer downtime also makes passes shorter, and what short passes
+ * When nothing works for sure: a longer downtime also makes passes shorter, and what short passes
  * find, long ones do not show. A limit costs the guest nothing until it ends the migration, so it
  * is raised as far as is allowed, and what is seen then decides what comes next. Where post-copy or
  * a pause would end it for sure, there must be hope for that on the most favourable curve.

@@ -274,6 +274,8 @@ static void cases_that_once_failed_do_so_no_more(void **state)
         66747,               /* the same */
         54434,               /* patience once more, after the first action */
         78516,               /* a budget spent on what it could not pay for */
+        13709, 27463, 61213, /* a throttle nobody could be sure of, before a limit */
+        90194,               /* the same */
     };
 
     (void)state;
