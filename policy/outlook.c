@@ -409,10 +409,12 @@ static bool is_final_open(const struct decision *d)
  */
 static bool is_sure(const struct outlook *o, const struct alternative *a)
 {
-    struct spread spread =
-        outlook_spread(o, estimate_speed_at(o->e, a->share), seconds_of(a->downtime_ns));
+    struct spread spread;
 
-    return is_open(a) && (spread.all_end || (spread.likely.ends && outlook_half_time_over(o)));
+    if (!is_open(a))
+        return false;
+    spread = outlook_spread(o, estimate_speed_at(o->e, a->share), seconds_of(a->downtime_ns));
+    return spread.all_end || (spread.likely.ends && outlook_half_time_over(o));
 }
 
 /*
