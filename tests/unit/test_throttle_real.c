@@ -57,7 +57,7 @@ static void remove_group(const char *group)
 
     assert_true(asprintf(&name, "%s%s%s", mount.point, slice, group) >= 0);
     /* The kernel may need a moment to see the group empty. */
-    for (int i = 0; i < 100 && rmdir(name) < 0 && errno == EBUSY; i++)
+    for (int i = 0; i < 6000 && rmdir(name) < 0 && errno == EBUSY; i++)
         usleep(10000);
 }
 

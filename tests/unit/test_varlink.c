@@ -31,6 +31,9 @@
 
 /* The loop */
 
+/* What a client is given to wait for an answer that is sure to come. */
+enum { PATIENCE_MS = 240000 };
+
 struct watch {
     int fd;
     unsigned events;
@@ -1066,29 +1069,29 @@ static void client_body(const char *path)
     char *error;
     int total = 0;
 
-    CHECK(varlink_client_connect(path, 1000, &client) == 0);
+    CHECK(varlink_client_connect(path, PATIENCE_MS, &client) == 0);
     json_object_object_add(in, "a", json_object_new_int(1));
-    CHECK(varlink_client_call(client, "io.test.Echo", in, 1000, &error, &out) == 0);
+    CHECK(varlink_client_call(client, "io.test.Echo", in, PATIENCE_MS, &error, &out) == 0);
     CHECK(!error && json_object_equal(in, out));
     json_object_put(out);
-    CHECK(varlink_client_call(client, "io.test.Forbidden", NULL, 1000, &error, &out) == 0);
+    CHECK(varlink_client_call(client, "io.test.Forbidden", NULL, PATIENCE_MS, &error, &out) == 0);
     CHECK(error && strcmp(error, VARLINK_ERROR_PERMISSION_DENIED) == 0);
     free(error);
     json_object_put(out);
 
     json_object_object_add(in, "n", json_object_new_int(3000000));
-    CHECK(varlink_client_call(client, "io.test.Big", in, 5000, &error, &out) == 0);
+    CHECK(varlink_client_call(client, "io.test.Big", in, PATIENCE_MS, &error, &out) == 0);
     CHECK(!error && json_object_get_string_len(json_object_object_get(out, "text")) == 3000000);
     json_object_put(out);
 
-    CHECK(varlink_client_call_more(client, "io.test.Count", NULL, 1000, sum, &total, &error,
+    CHECK(varlink_client_call_more(client, "io.test.Count", NULL, PATIENCE_MS, sum, &total, &error,
                                    &out) == 0);
     CHECK(!error && total == 3);
     CHECK(json_object_get_int(json_object_object_get(out, "n")) == 3);
     json_object_put(out);
-    CHECK(varlink_client_call_more(client, "io.test.Count", NULL, 1000, stop, NULL, &error, &out) ==
-          -ECANCELED);
-    CHECK(varlink_client_call(client, "io.test.Echo", in, 1000, &error, &out) == -ENOTCONN);
+    CHECK(varlink_client_call_more(client, "io.test.Count", NULL, PATIENCE_MS, stop, NULL, &error,
+                                   &out) == -ECANCELED);
+    CHECK(varlink_client_call(client, "io.test.Echo", in, PATIENCE_MS, &error, &out) == -ENOTCONN);
     json_object_put(in);
     varlink_client_free(client);
 }
@@ -1111,7 +1114,7 @@ static void timeout_body(const char *path)
     struct json_object *out;
     char *error;
 
-    CHECK(varlink_client_connect(path, 1000, &client) == 0);
+    CHECK(varlink_client_connect(path, PATIENCE_MS, &client) == 0);
     CHECK(varlink_client_call(client, "io.test.Keep", NULL, 50, &error, &out) == -ETIMEDOUT);
     CHECK(varlink_client_call(client, "io.test.Echo", NULL, 50, &error, &out) == -ENOTCONN);
     varlink_client_free(client);
@@ -1137,12 +1140,13 @@ static void busy_body(const char *path)
     struct json_object *out;
     char *error;
 
-    CHECK(varlink_client_connect(path, 1000, &client) == 0);
-    CHECK(varlink_client_call(client, "io.test.Echo", NULL, 1000, &error, &out) == 0);
+    CHECK(varlink_client_connect(path, PATIENCE_MS, &client) == 0);
+    CHECK(varlink_client_call(client, "io.test.Echo", NULL, PATIENCE_MS, &error, &out) == 0);
     CHECK(error && strcmp(error, "io.test.Busy") == 0);
     free(error);
     json_object_put(out);
-    CHECK(varlink_client_call(client, "io.test.Echo", NULL, 1000, &error, &out) == -ECONNRESET);
+    CHECK(varlink_client_call(client, "io.test.Echo", NULL, PATIENCE_MS, &error, &out) ==
+          -ECONNRESET);
     varlink_client_free(client);
 }
 
@@ -1225,10 +1229,11 @@ static void reply_that_is_no_varlink_is_a_protocol_error(void **state)
         char *error = NULL;
         int fd;
 
-        assert_int_equal(varlink_client_connect(addr.sun_path, 1000, &client), 0);
+        assert_int_equal(varlink_client_connect(addr.sun_path, PATIENCE_MS, &client), 0);
         fd = accept(listener, NULL, NULL);
         raw_call(fd, replies[i]);
-        assert_int_equal(varlink_client_call(client, "a.B", NULL, 1000, &error, &out), -EPROTO);
+        assert_int_equal(varlink_client_call(client, "a.B", NULL, PATIENCE_MS, &error, &out),
+                         -EPROTO);
         assert_null(out);
         close(fd);
         varlink_client_free(client);
