@@ -7,16 +7,18 @@ Real migrations of real guests, as root, with what `tests/setup lab test` instal
 One laboratory serves the whole session; it goes down however the session ends.
 """
 
+import logging
 import os
 import signal
 import tempfile
 
 import pytest
 
-from lab import MIGPOLICYD, Agent, Guest, Lab
+from lab import MIGPOLICYD, Agent, Guest, Lab, go_first, log
 
 
 def pytest_configure():
+    log.setLevel(logging.INFO)
     # As if by Ctrl-C, so that fixtures are torn down.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -30,7 +32,8 @@ def lab():
     laboratory = Lab(tempfile.mkdtemp(prefix="migpolicy-"))
     laboratory.directory.chmod(0o755)  # it is the modes of sockets that are tested
     try:
-        laboratory.run("up")
+        go_first()
+        laboratory.up()
         yield laboratory
     finally:
         laboratory.run("down")

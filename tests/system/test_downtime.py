@@ -5,17 +5,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from lab import UNLIMITED, Agent, Guest, QuotaWatch
+from lab import PATIENCE_S, UNLIMITED, Agent, Guest, QuotaWatch
 
 
 @pytest.fixture(scope="module")
 def raised(lab):
-    with Agent(lab) as agent, Guest(lab, "hot=200M", "512M") as guest:
+    with Agent(lab) as agent, Guest(lab) as guest:
         agent.set(guest, "--max-downtime", "4s")
         watch = QuotaWatch(guest.group)
         client = guest.migrate()
         yield SimpleNamespace(
-            exit_status=client.wait(60),
+            exit_status=client.wait(PATIENCE_S),
             quotas=watch.stop(),
             events=agent.events(guest),
             downtime=guest.downtime_seconds(),

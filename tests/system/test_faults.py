@@ -24,7 +24,7 @@ def test_without_the_cpu_cgroups_a_migration_is_observed_but_not_throttled(
     with Agent(lab, wrapper=("unshare", "-m", "sh", "-c", script, "sh")) as agent:
         agent.set(guest, "--allow-throttle")
         guest.migrate()
-        wait_until(lambda: (agent.status(guest) or {}).get("iteration", 0) >= 5, 30, "pass 5")
+        wait_until(lambda: (agent.status(guest) or {}).get("iteration", 0) >= 5, "pass 5")
         complaints = agent.find(f"{guest.name}: .*({reason})")
         assert len(complaints) == 1, agent.log.text()
         assert guest.quota() == UNLIMITED
@@ -42,11 +42,11 @@ def test_an_agent_started_before_libvirtd_waits_for_it_and_says_so_once(lab, gue
         time.sleep(3.5)  # three attempts
         assert len(agent.find("cannot connect to libvirt")) == 1
         assert "no connection to libvirt" in agent.cli("status").stderr
-        lab.run("up")
-        wait_until(lambda: agent.find("connected to libvirt at"), 10, "it connects")
+        lab.up()
+        wait_until(lambda: agent.find("connected to libvirt at"), "it connects")
         assert agent.metric("migpolicy_libvirt_up") == 1
         guest.migrate()
-        wait_until(lambda: agent.status(guest), 10, "a migration is seen")
+        wait_until(lambda: agent.status(guest), "a migration is seen")
     finally:
         agent.__exit__()
-        lab.run("up")
+        lab.up()

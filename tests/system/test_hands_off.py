@@ -3,36 +3,35 @@
 
 import pytest
 
-from lab import UNLIMITED, Guest, QuotaWatch, wait_until
+from lab import PATIENCE_S, UNLIMITED, Guest, QuotaWatch, wait_until
 
 
 @pytest.mark.parametrize(
-    "cmdline",
+    "dirtying",
     [
-        pytest.param("hot=8M", id="hardly-dirtying"),
-        pytest.param("hot=160M pattern=pace rate=50M", id="moderately-dirtying"),
+        pytest.param({"dirties": 2, "hot": "0.08s"}, id="hardly-dirtying"),
+        pytest.param({"paced": 0.5, "hot": "1.7s"}, id="moderately-dirtying"),
     ],
 )
-def test_a_migration_that_ends_by_itself_is_never_touched(lab, agent, cmdline):
-    with Guest(lab, cmdline) as guest:
+def test_a_migration_that_ends_by_itself_is_never_touched(lab, agent, dirtying):
+    with Guest(lab, **dirtying) as guest:
         agent.set(guest, "--max-downtime", "4s", "--allow-throttle", "--allow-cancel")
         limit = guest.downtime_limit_ms()
         watch = QuotaWatch(guest.group)
         client = guest.migrate()
-        wait_until(lambda: agent.find("outgoing migration detected"), 10, "detected")
-        assert client.wait(60) == 0
+        wait_until(lambda: agent.find("outgoing migration detected"), "detected")
+        assert client.wait(PATIENCE_S) == 0
         assert agent.status(guest)["downtime_limit_seconds"] == limit / 1000
         assert watch.stop()["vcpu0"] == [UNLIMITED]
         assert agent.events(guest) == []
 
 
 def test_a_sleeping_guest_is_not_throttled_in_vain(lab, agent):
-    with Guest(lab, "hot=160M pattern=sleep rate=150M cpu=0 sweep=0") as guest:
-        agent.set(guest, "--allow-throttle")
+    with Guest(lab, sleeping=1.6) as guest:
+        agent.set(guest, "--allow-throttle", "--min-cpu", "50%")
         guest.migrate()
         useless = wait_until(
             lambda: {"throttle-useless", "throttle-ineffective"} & reasons(agent, guest),
-            30,
             "it is said that throttling does not help",
         )
         assert useless
@@ -41,12 +40,12 @@ def test_a_sleeping_guest_is_not_throttled_in_vain(lab, agent):
 
 
 def test_a_throttle_that_does_not_lower_the_dirtying_is_released(lab, agent):
-    with Guest(lab, "hot=160M pattern=pace rate=150M cpu=0 sweep=0") as guest:
-        agent.set(guest, "--allow-throttle")
+    with Guest(lab, "cpu=0 sweep=0", paced=1.6) as guest:
+        agent.set(guest, "--allow-throttle", "--min-cpu", "50%")
         guest.migrate()
         agent.wait_throttled(guest)
         (release,) = wait_until(
-            lambda: agent.events(guest, "release", "applied"), 30, "the throttle is released"
+            lambda: agent.events(guest, "release", "applied"), "the throttle is released"
         )
         assert release["reason"] == "throttle-ineffective"
         assert guest.quota() == UNLIMITED
@@ -55,15 +54,15 @@ def test_a_throttle_that_does_not_lower_the_dirtying_is_released(lab, agent):
 
 
 def test_a_guest_that_auto_converge_throttles_is_not_throttled_twice(lab, agent):
-    with Guest(lab, "hot=200M", "512M") as guest:
+    with Guest(lab, dirties=2.5, hot="1.5s", memory="2.5s") as guest:
         agent.set(guest, "--allow-throttle")
         watch = QuotaWatch(guest.group)
         # From the first sync on, so that QEMU comes first.
         client = guest.migrate("--auto-converge", "--auto-converge-initial", "40")
-        wait_until(lambda: "auto-converge" in reasons(agent, guest), 40, "it is noticed")
+        wait_until(lambda: "auto-converge" in reasons(agent, guest), "it is noticed")
         mark = len(watch.seen["vcpu0"])
-        wait_until(lambda: guest.quota() == UNLIMITED, 10, "what was there is released")
-        assert client.wait(120) == 0
+        wait_until(lambda: guest.quota() == UNLIMITED, "what was there is released")
+        assert client.wait(PATIENCE_S) == 0
         assert all(q == UNLIMITED for q in watch.stop()["vcpu0"][mark + 1 :])
 
 

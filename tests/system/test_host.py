@@ -6,17 +6,17 @@ import time
 
 import pytest
 
-from lab import Agent, Guest, wait_until
+from lab import PATIENCE_S, Agent, Guest, wait_until
 
-# It takes about 50 MB/s to keep up with each; both have to begin with 15 MiB/s.
-GREEDY = "hot=120M pattern=pace rate=40M"
+# It takes about half of the link to keep up with each; both have to begin with a sixth.
+GREEDY = {"paced": 0.42, "hot": "1.3s"}
 
 
 @pytest.fixture
 def two(lab):
-    with Guest(lab, GREEDY) as one, Guest(lab, GREEDY) as other:
+    with Guest(lab, **GREEDY) as one, Guest(lab, **GREEDY) as other:
         for guest in (one, other):
-            lab.virsh("a", "migrate-setspeed", guest.name, "15")
+            lab.virsh("a", "migrate-setspeed", guest.name, round(lab.link_mib / 6))
         yield one, other
 
 
@@ -34,12 +34,16 @@ def speed(lab, guest):
 
 
 def test_two_migrations_share_the_bandwidth_the_host_allows(lab, two):
-    with Agent(lab, {"host_bandwidth": "60MiB/s"}) as agent:
+    link = lab.link_mib
+    with Agent(lab, {"host_bandwidth": f"{link * 2 / 3:.0f}MiB/s"}) as agent:
         for guest in two:
             agent.set(guest, "--allow-bandwidth")
         clients = [guest.migrate() for guest in two]
         # What is needed shows pass by pass. A share that changes by less than a tenth is not written.
-        wait_until(lambda: all(25 <= speed(lab, g) <= 35 for g in two), 90, "each has its share")
+        wait_until(
+            lambda: all(0.27 * link <= speed(lab, g) <= 0.4 * link for g in two),
+            "each has its share",
+        )
         assert all(agent.events(g, "bandwidth", "applied") for g in two)
         for guest in two:
             fields = {f["name"]: f for f in agent.query("show", guest.name)["fields"]}
@@ -47,9 +51,9 @@ def test_two_migrations_share_the_bandwidth_the_host_allows(lab, two):
             assert agent.status(guest)["active"]
         for guest, client in zip(two, clients):
             guest.abort()
-            assert client.wait(10) != 0
+            assert client.wait(PATIENCE_S) != 0
         for guest in two:
-            wait_until(lambda g=guest: speed(lab, g) == 15, 10, "put back")
+            wait_until(lambda g=guest: speed(lab, g) == round(link / 6), "put back")
 
 
 def test_only_as_many_guests_are_throttled_as_the_host_allows(lab):
@@ -61,7 +65,7 @@ def test_only_as_many_guests_are_throttled_as_the_host_allows(lab):
         for guest in (one, other):
             agent.set(guest, "--allow-throttle", "--min-cpu", "10%")
         clients = [guest.migrate() for guest in (one, other)]
-        wait_until(lambda: any(map(is_throttled, (one, other))), 60, "one is throttled")
+        wait_until(lambda: any(map(is_throttled, (one, other))), "one is throttled")
         while clients[0].poll() is None and clients[1].poll() is None:
             # The slot may pass from one to the other between two readings, but not back.
             assert not all(map(is_throttled, (one, other, one)))

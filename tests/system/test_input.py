@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from lab import Agent, Guest
+from lab import PATIENCE_S, Agent, Guest
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +98,7 @@ def test_a_stored_policy_survives_a_restart(lab, guest):
     with Agent(lab) as agent:
         agent.set(guest, "--max-downtime", "2s")
         before = agent.query("show", guest.name)
-        agent.process.terminate()
-        assert agent.process.wait(10) == 0
+        assert agent.stop() == 0
         agent.start()
         assert agent.query("show", guest.name) == before
 
@@ -119,10 +118,10 @@ def test_a_corrupt_store_is_kept_aside_and_reported(lab, guest):
 
 
 def test_a_policy_set_by_name_goes_to_the_vm_that_has_the_name_now(lab, agent):
-    with Guest(lab, "hot=1M", "64M") as first:
+    with Guest(lab, "hot=1M", memory="64M") as first:
         agent.set(first, "--allow-throttle")
-        assert first.migrate().wait(30) == 0
-    with Guest(lab, "hot=1M", "64M", name=first.name) as second:
+        assert first.migrate().wait(PATIENCE_S) == 0
+    with Guest(lab, "hot=1M", memory="64M", name=first.name) as second:
         agent.set(second, "--max-downtime", "2s")
         uuid = lab.virsh("a", "domuuid", second.name)
         assert agent.query("show", second.name)["uuid"] == uuid

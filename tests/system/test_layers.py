@@ -3,7 +3,7 @@
 
 import time
 
-from lab import UNLIMITED, Agent, Guest, wait_until
+from lab import PATIENCE_S, UNLIMITED, Agent, Guest, wait_until
 from test_input import check_refused
 
 URI = "urn:migpolicy:policy:1"
@@ -11,9 +11,7 @@ THROTTLE = {"policy": {"allow_throttle": "yes", "max_downtime": "2s"}}
 
 
 def fields(agent, guest):
-    return {
-        f["name"]: (f["value"], f["source"]) for f in agent.query("show", guest.name)["fields"]
-    }
+    return {f["name"]: (f["value"], f["source"]) for f in agent.query("show", guest.name)["fields"]}
 
 
 def test_metadata_is_written_when_idle_and_read_from_libvirt(lab, agent, guest):
@@ -38,48 +36,49 @@ def test_metadata_that_somebody_else_sets_is_noticed(lab, guest):
             ("<policy nonsense='1'/>", "mode", "observe"),
         ):
             lab.virsh("a", "metadata", guest.name, "--uri", URI, "--key", "x", "--set", text)
-            wait_until(lambda: fields(agent, guest)[name][0] == value, 5, text)
+            wait_until(lambda: fields(agent, guest)[name][0] == value, text)
         assert "nonsense" in agent.query("show", guest.name)["metadata_error"]
         assert len(agent.find("nonsense: unknown attribute")) == 1
 
 
 def test_metadata_is_refused_during_a_migration_and_forbids_there_what_it_forbids(lab, guest):
     with Agent(lab, THROTTLE) as agent:
-        assert agent.cli(
-            "set", guest.name, "--scope=metadata", "--allow-throttle=no", "--max-downtime=none"
-        ).returncode == 0
+        assert (
+            agent.cli(
+                "set", guest.name, "--scope=metadata", "--allow-throttle=no", "--max-downtime=none"
+            ).returncode
+            == 0
+        )
         guest.migrate()
-        wait_until(lambda: agent.status(guest), 10, "the migration is seen")
+        wait_until(lambda: agent.status(guest), "the migration is seen")
         started = time.monotonic()
         done = agent.cli("set", guest.name, "--scope=metadata", "--mode=observe")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25  # libvirt itself would have waited for 30
         check_refused(done, 6, "migration")
         wait_until(
-            lambda: agent.status(guest)["verdict"] in ("needs-help", "hopeless"), 60, "a verdict"
+            lambda: agent.status(guest)["verdict"] in ("needs-help", "hopeless"), "a verdict"
         )
         assert guest.quota() == UNLIMITED
         guest.abort()
 
 
 def test_metadata_travels_and_narrows_on_the_next_host(lab):
-    with Guest(lab, "hot=1M", "64M") as guest, Agent(lab) as agent, Agent(
+    with Guest(lab, "hot=1M", memory="64M") as guest, Agent(lab) as agent, Agent(
         lab, THROTTLE, host="b"
     ) as other:
         agent.cli("set", guest.name, "--scope=metadata", "--min-cpu=70%", "--max-downtime=10s")
-        assert guest.migrate().wait(30) == 0
+        assert guest.migrate().wait(PATIENCE_S) == 0
+        wait_until(lambda: other.cli("show", guest.name).returncode == 0, "it is known over there")
         wait_until(
-            lambda: other.cli("show", guest.name).returncode == 0, 10, "it is known over there"
-        )
-        wait_until(
-            lambda: fields(other, guest)["min_cpu"] == ("70%", "domain metadata"), 10, "narrowed"
+            lambda: fields(other, guest)["min_cpu"] == ("70%", "domain metadata"), "narrowed"
         )
         assert fields(other, guest)["max_downtime"][0] == "2s"
 
 
 def test_an_override_expires_during_a_migration(lab, guest):
     with Agent(lab, {"policy": {"allow_throttle": "yes"}}) as agent:
-        agent.set(guest, "--mode", "observe", "--expires", "15s")
+        agent.set(guest, "--mode", "observe", "--expires", "10s")
         started = time.monotonic()
         guest.migrate()
         agent.wait_throttled(guest)
-        assert time.monotonic() - started > 14
+        assert time.monotonic() - started > 9

@@ -4,21 +4,23 @@
 import json
 import subprocess
 
-from lab import MIGPOLICY, wait_until
+from lab import MIGPOLICY, PATIENCE_S, wait_until
 
 
 def test_a_helped_migration_is_waited_for_and_stays_on_record(agent, guest):
     assert agent.cli("wait", guest.name).returncode == 6
     agent.set(guest, "--allow-throttle")
     client = guest.migrate()
-    wait_until(lambda: agent.query("status", guest.name)["migrations"], 20, "it is seen")
+    wait_until(lambda: agent.query("status", guest.name)["migrations"], "it is seen")
     waiting = subprocess.run(
-        [MIGPOLICY, "--socket", agent.socket, "wait", guest.name, "--timeout", "60s"],
-        text=True, capture_output=True, timeout=70,
+        [MIGPOLICY, "--socket", agent.socket, "wait", guest.name, "--timeout", f"{PATIENCE_S}s"],
+        text=True,
+        capture_output=True,
+        timeout=PATIENCE_S + 10,
     )
     assert waiting.returncode == 0, waiting.stderr
     assert waiting.stdout.startswith(f"{guest.name}: completed after")
-    assert client.wait(10) == 0
+    assert client.wait(PATIENCE_S) == 0
 
     audit = agent.directory / "state/audit.jsonl"
     found = [json.loads(line) for line in audit.read_text().splitlines()]
@@ -28,8 +30,7 @@ def test_a_helped_migration_is_waited_for_and_stays_on_record(agent, guest):
     assert throttle["memory_remaining_bytes"] > 0
     assert found[0]["action"] == "set" and found[0]["by"] == "uid 0"
 
-    agent.process.terminate()
-    assert agent.process.wait(10) == 0
+    assert agent.stop() == 0
     agent.start()
     (ended,) = agent.query("history", guest.name)["migrations"]
     assert ended["result"] == "completed"

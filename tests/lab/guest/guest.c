@@ -13,8 +13,9 @@
  * Beside touching its hot set, each processor sweeps its share: every word of every page, hot or
  * cold, is compared with what it must be. A page found corrupt is reported once, then made good.
  *
- * Time is the TSC, calibrated at boot against the PIT. It stops while the guest is stopped, and
- * runs on while a vCPU waits for its turn, so a throttled guest does fewer pages per second of t.
+ * Time is the TSC, calibrated at boot against the timer of the APIC. It stops while the guest is
+ * stopped, and runs on while a vCPU waits for its turn, so a throttled guest does fewer pages per
+ * second of t.
  * No interrupt is needed to read it; interrupts (the local APIC's timer) only serve to sleep.
  */
 
@@ -29,16 +30,22 @@
 #define STAMP_EVERY 64u
 #define CMDLINE_MAX 256
 
-/* Calibrated for about 210 MB/s from one vCPU under TCG on the development machine. */
 #define CPU_WORK_DEFAULT 3850
 #define SWEEP_DEFAULT    1
+
+#define SPEED_MS  300 /* how long its own speed is taken before it is ready */
+#define REPORT_MS 1000
+#define CALIBRATE_MS                                                                               \
+    250 /* how long it works in either way under CALIBRATE, and between reports                    \
+         */
 
 #define TIMER_VECTOR 0x40
 #define TIMER_COUNT  62500 /* 1 ms of QEMU's 1 GHz APIC clock, divided by 16 */
 
-enum pattern { SEQ, RANDOM, PHASE, SLEEP, PACE, PATTERNS };
+enum pattern { SEQ, RANDOM, PHASE, SLEEP, PACE, CALIBRATE, PATTERNS };
 
-static const char *const pattern_names[PATTERNS] = {"seq", "random", "phase", "sleep", "pace"};
+static const char *const pattern_names[PATTERNS] = {"seq",   "random", "phase",
+                                                    "sleep", "pace",   "calibrate"};
 
 struct multiboot_info {
     uint32_t flags;
@@ -56,6 +63,7 @@ struct options {
     uint32_t sweep;    /* pages swept per touch */
     uint32_t rate;     /* touches per second of the whole guest, for SLEEP and PACE */
     uint32_t phase_s;  /* length of a busy or a quiet phase */
+    uint32_t slow;     /* how often all work is done: as if on a machine so many times slower */
 };
 
 struct cpu {
@@ -82,6 +90,7 @@ static struct options options = {
     .sweep = SWEEP_DEFAULT,
     .rate = 10000,
     .phase_s = 5,
+    .slow = 1,
 };
 static struct cpu cpus[CPUS_MAX];
 static uint32_t cpu_count = 1;
@@ -146,21 +155,43 @@ static uint64_t now_ms(void)
     return divide(rdtsc() - tsc_at_boot, tsc_per_ms, NULL);
 }
 
-/* Times 50 ms of the PIT's channel 2, whose gate and output can be reached without interrupts. */
+/* A reading of the APIC's timer, which counts down at a known rate, and of the TSC at that moment.
+ */
+struct moment {
+    uint32_t timer;
+    uint64_t tsc, width; /* read at tsc, or at most `width` before */
+};
+
+/* The one of many readings in which this processor was held up least. */
+static struct moment best_moment(void)
+{
+    struct moment best = {.width = UINT64_MAX};
+
+    for (int i = 0; i < 200; i++) {
+        uint64_t before = rdtsc();
+        uint32_t timer = *(volatile uint32_t *)(APIC_BASE + 0x390);
+        uint64_t after = rdtsc();
+        if (after - before < best.width)
+            best = (struct moment){timer, after, after - before};
+    }
+    return best;
+}
+
 static void calibrate_tsc(void)
 {
-    const uint32_t ms = 50, count = 1193182 / 1000 * ms;
-    uint64_t begin;
+    struct moment begin, end;
 
-    outb(0x61, (inb(0x61) & ~2) | 1);
-    outb(0x43, 0xb0); /* channel 2, both bytes, mode 0 */
-    outb(0x42, count & 0xff);
-    outb(0x42, count >> 8);
-    begin = rdtsc();
-    while (!(inb(0x61) & 0x20))
-        relax();
-    tsc_per_ms = (uint32_t)divide(rdtsc() - begin, ms, NULL);
-    tsc_at_boot = begin;
+    apic_write(0xf0, 0x1ff);
+    apic_write(0x3e0, 3);       /* divide by 16 */
+    apic_write(0x320, 1 << 16); /* once, and silently */
+    apic_write(0x380, 0xffffffff);
+    begin = best_moment();
+    do
+        end = best_moment();
+    while (begin.timer - end.timer < 50 * TIMER_COUNT);
+    tsc_per_ms =
+        (uint32_t)divide((end.tsc - begin.tsc) * TIMER_COUNT, begin.timer - end.timer, NULL);
+    tsc_at_boot = begin.tsc;
 }
 
 /* QEMU's firmware configuration device knows the number of processors (key 5). */
@@ -306,10 +337,10 @@ static void report_corrupt(struct cpu *cpu, uint32_t page)
     write_page(page);
 }
 
-static void sweep_page(struct cpu *cpu)
+/* Not 0 where any word of the page is not what it must be. */
+static uint32_t compare_page(uint32_t page)
 {
-    uint32_t page = cpu->first_page + cpu->next_sweep;
-    const uint32_t *words = page_words(page);
+    const volatile uint32_t *words = page_words(page);
     uint32_t x = mix(page + 1), stamp = first_stamp(page, generations[page]), differs = 0;
 
     for (uint32_t i = 0; i < WORDS; i += STAMP_EVERY, stamp = next(stamp)) {
@@ -319,6 +350,26 @@ static void sweep_page(struct cpu *cpu)
             differs |= words[i + j] ^ x;
         }
     }
+    return differs;
+}
+
+/* The same for the stamps alone. */
+static uint32_t compare_stamps(uint32_t page)
+{
+    const volatile uint32_t *words = page_words(page);
+    uint32_t stamp = first_stamp(page, generations[page]), differs = 0;
+
+    for (uint32_t i = 0; i < WORDS; i += STAMP_EVERY, stamp = next(stamp))
+        differs |= words[i] ^ stamp;
+    return differs;
+}
+
+static void sweep_page(struct cpu *cpu)
+{
+    uint32_t page = cpu->first_page + cpu->next_sweep, differs = 0;
+
+    for (uint32_t n = 0; n < options.slow; n++)
+        differs |= compare_page(page);
     if (differs)
         report_corrupt(cpu, page);
     if (++cpu->next_sweep == cpu->pages) {
@@ -329,23 +380,26 @@ static void sweep_page(struct cpu *cpu)
 
 static void touch_page(struct cpu *cpu, uint32_t page)
 {
-    uint32_t *words = page_words(page);
-    uint32_t old = first_stamp(page, generations[page]), differs = 0, new;
+    volatile uint32_t *words = page_words(page);
+    uint32_t differs = 0, stamp;
 
-    for (uint32_t i = 0; i < WORDS; i += STAMP_EVERY, old = next(old))
-        differs |= words[i] ^ old;
+    for (uint32_t n = 0; n < options.slow; n++)
+        differs |= compare_stamps(page);
     if (differs)
         report_corrupt(cpu, page);
 
-    new = first_stamp(page, ++generations[page]);
-    for (uint32_t i = 0; i < WORDS; i += STAMP_EVERY, new = next(new))
-        words[i] = new;
+    generations[page]++;
+    for (uint32_t n = 0; n < options.slow; n++) {
+        stamp = first_stamp(page, generations[page]);
+        for (uint32_t i = 0; i < WORDS; i += STAMP_EVERY, stamp = next(stamp))
+            words[i] = stamp;
+    }
     cpu->touched++;
 }
 
 /* --- work ------------------------------------------------------------------------------------- */
 
-static void work_once(struct cpu *cpu)
+static void work_once(struct cpu *cpu, uint32_t cpu_work)
 {
     uint32_t index = cpu->next_hot, x = cpu->sink;
 
@@ -358,7 +412,7 @@ static void work_once(struct cpu *cpu)
         cpu->next_hot = 0;
     }
     touch_page(cpu, cpu->first_page + index);
-    for (uint32_t i = 0; i < options.cpu_work; i++)
+    for (uint32_t i = 0; i < cpu_work * options.slow; i++)
         x = mix(x + i);
     cpu->sink = x;
     for (uint32_t i = 0; i < options.sweep; i++)
@@ -396,33 +450,36 @@ static void work(struct cpu *cpu, uint64_t now)
         if ((uint32_t)divide(now, options.phase_s * 1000, NULL) & 1)
             idle(cpu);
         else
-            work_once(cpu);
+            work_once(cpu, options.cpu_work);
+        break;
+    case CALIBRATE:
+        work_once(cpu, (uint32_t)divide(now, CALIBRATE_MS, NULL) & 1 ? options.cpu_work : 0);
         break;
     case SLEEP:
     case PACE:
         owed = owed_touches(cpu, now);
         for (uint32_t i = 0; i < owed; i++)
-            work_once(cpu);
+            work_once(cpu, options.cpu_work);
         if (!owed && options.pattern == SLEEP)
             idle(cpu);
         break;
     default:
-        work_once(cpu);
+        work_once(cpu, options.cpu_work);
     }
 }
 
-/* One line each second of t, from the first processor. */
+/* One line each second of t (under CALIBRATE, each time it changes), from the first processor. */
 static void report(uint64_t now)
 {
     static uint64_t next_ms, total;
     static uint32_t seen[CPUS_MAX];
     uint32_t touched = 0, bad = 0, sweeps = UINT32_MAX;
-    uint32_t milliseconds;
+    uint32_t milliseconds, period = options.pattern == CALIBRATE ? CALIBRATE_MS : REPORT_MS;
     uint64_t seconds;
 
     if (now < next_ms)
         return;
-    next_ms = (divide(now, 1000, NULL) + 1) * 1000;
+    next_ms = (divide(now, period, NULL) + 1) * period;
     for (uint32_t i = 0; i < cpu_count; i++) {
         uint32_t n = cpus[i].touched;
         touched += n - seen[i];
@@ -532,6 +589,8 @@ static void parse_cmdline(const char *s)
             options.rate = parse_rate(&s);
         else if (skip(&s, "phase="))
             options.phase_s = (uint32_t)parse_number(&s);
+        else if (skip(&s, "slow="))
+            options.slow = (uint32_t)parse_number(&s);
         else if (skip(&s, "pattern=")) {
             for (options.pattern = SEQ; options.pattern < PATTERNS; options.pattern++)
                 if (skip(&s, pattern_names[options.pattern]))
@@ -581,8 +640,23 @@ static void start_other_cpus(void)
     apic_write(0x300, 0xc4600 | TRAMPOLINE / PAGE_SIZE); /* start-up */
 }
 
+/* Touches per second of all processors, from SPEED_MS of the work that is to come. */
+static uint32_t measure_speed(void)
+{
+    uint64_t begin = now_ms(), now = begin;
+    uint32_t touched = 0;
+
+    for (; now < begin + SPEED_MS; now = now_ms())
+        work(&cpus[0], now);
+    for (uint32_t i = 0; i < cpu_count; i++)
+        touched += cpus[i].touched;
+    return (uint32_t)divide((uint64_t)touched * 1000, (uint32_t)(now - begin), NULL);
+}
+
 void guest_main(const struct multiboot_info *info)
 {
+    uint32_t speed;
+
     calibrate_tsc();
     mask_legacy_interrupts();
     if (info->flags & 4)
@@ -595,6 +669,10 @@ void guest_main(const struct multiboot_info *info)
     fill(&cpus[0]);
     while (cpus_ready < cpu_count)
         relax();
+    for (uint32_t i = 0; i < cpu_count; i++)
+        cpus[i].last_ms = now_ms();
+    go = true;
+    speed = measure_speed();
 
     put_field("ready cpus=", cpu_count);
     put_field(" pages=", cpus[0].pages * cpu_count);
@@ -602,8 +680,8 @@ void guest_main(const struct multiboot_info *info)
     put(" pattern=");
     put(pattern_names[options.pattern]);
     put_field(" t_ms=", now_ms());
+    put_field(" speed=", speed);
     put("\n");
-    go = true;
     for (;;) {
         uint64_t now = now_ms();
 
