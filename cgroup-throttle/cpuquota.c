@@ -12,8 +12,8 @@
 #include "cgroup-throttle/cpuquota.h"
 
 #include "cgroup-throttle/cgwrite.h"
-#include "cgroup-throttle/textfile.h"
-#include "policy/cleanup.h"
+#include "common/cleanup.h"
+#include "common/textfile.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,9 +7,9 @@
  */
 #include "cgroup-throttle/journal.h"
 
-#include "cgroup-throttle/textfile.h"
-#include "policy/cleanup.h"
-#include "policy/json_cleanup.h"
+#include "common/cleanup.h"
+#include "common/json_cleanup.h"
+#include "common/textfile.h"
 
 #include <dirent.h>
 #include <errno.h>

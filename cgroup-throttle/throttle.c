@@ -10,7 +10,7 @@
 #include "cgroup-throttle/cpuquota.h"
 #include "cgroup-throttle/journal.h"
 #include "cgroup-throttle/vcpugroups.h"
-#include "policy/cleanup.h"
+#include "common/cleanup.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -7,8 +7,8 @@
  */
 #include "cgroup-throttle/vcpugroups.h"
 
-#include "cgroup-throttle/textfile.h"
-#include "policy/cleanup.h"
+#include "common/cleanup.h"
+#include "common/textfile.h"
 
 #include <ctype.h>
 #include <dirent.h>

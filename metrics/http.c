@@ -3,8 +3,8 @@
  * One thread, run by libmicrohttpd, serves all connections; answering is formatting memory, so
  * none waits for another. We open the listening socket ourselves to tell its errors apart.
  */
+#include "common/cleanup.h"
 #include "metrics/internal.h"
-#include "policy/cleanup.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

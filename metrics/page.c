@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The status page: one HTML document that loads nothing else and runs no script. */
+#include "common/cleanup.h"
 #include "metrics/internal.h"
-#include "policy/cleanup.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What /proc tells about this process, for the conventional process_* families. */
+#include "common/cleanup.h"
 #include "metrics/internal.h"
-#include "policy/cleanup.h"
 
 #include <dirent.h>
 #include <inttypes.h>

@@ -4,8 +4,8 @@
  * of families and the sizes of the label sets. VMs are an array sorted by uuid. A snapshot is
  * therefore two copies, and that is the longest anyone ever holds the lock.
  */
+#include "common/cleanup.h"
 #include "metrics/internal.h"
-#include "policy/cleanup.h"
 
 #include <errno.h>
 #include <math.h>

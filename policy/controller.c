@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/units.h"
 #include "policy/outlook.h"
-#include "policy/units.h"
 
 /* QEMU measures the link over 100 ms; its threshold swings by about this much around ours. */
 #define DOWNTIME_MARGIN      1.04

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "policy/units.h"
+#include "common/units.h"
 
 /* Rates are taken over about this much time, and not over less than the minimum. */
 #define WINDOW_S     3.0

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "policy/units.h"
+#include "common/units.h"
 
 /* A blackout that just fits into the ceiling may be this much longer. */
 #define DOWNTIME_SLACK 1.05

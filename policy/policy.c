@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "policy/policy.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/units.h"
 #include "policy/preset.h"
-#include "policy/units.h"
 
 static const char *const mode_names[] = {"observe", "enforce", NULL};
 static const char *const allow_names[] = {"no", "ask", "yes", NULL};
@@ -404,4 +405,16 @@ void policy_finish(struct policy *policy)
         v[POLICY_DEADLINE] = 600 * NS_PER_S;
     if (!(policy->set & (1u << POLICY_ON_DEADLINE)) && v[POLICY_ALLOW_CANCEL] == ALLOW_YES)
         v[POLICY_ON_DEADLINE] = ON_DEADLINE_CANCEL;
+}
+
+bool policy_is_label(const char *text, size_t len)
+{
+    if (len == 0 || len > 63)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!isascii((unsigned char)text[i]) ||
+            !(isalnum((unsigned char)text[i]) || strchr(".-_", text[i])))
+            return false;
+    }
+    return true;
 }

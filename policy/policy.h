@@ -170,4 +170,11 @@ int64_t policy_deadline_ns(const struct policy_values *values, uint64_t total_by
 /* The word a KIND is written as where a value belongs ("DURATION"). Static. */
 const char *policy_kind_word(enum policy_kind kind);
 
+/* What a label is made of, in words. */
+#define POLICY_LABEL  "a label of up to 63 letters, digits, '.', '-' and '_'"
+#define POLICY_LABELS "labels of up to 63 letters, digits, '.', '-' and '_', with spaces between"
+
+/* Are these `len` bytes a label, by which rules choose domains and metadata names them? */
+bool policy_is_label(const char *text, size_t len);
+
 #endif

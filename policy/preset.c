@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "policy/preset.h"
 
-#include "policy/units.h"
+#include "common/units.h"
 
 enum { OBSERVE, GENTLE, BALANCED, MUST_FINISH, NEVER_SLOW, PRESETS };
 

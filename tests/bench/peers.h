@@ -9,7 +9,7 @@
 #ifndef MIGPOLICY_BENCH_PEERS_H
 #define MIGPOLICY_BENCH_PEERS_H
 
-#include "policy/model.h"
+#include "policy/model/model.h"
 
 enum { PEER_HISTORY = 64 };
 

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/cleanup.h"
+#include "common/cleanup.h"
 #include "tests/bench/scoreboard.h"
 
 /* A difference in work lost below this is noise. */

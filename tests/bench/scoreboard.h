@@ -53,7 +53,7 @@
 #include <stdio.h>
 
 #include "policy/controller.h"
-#include "policy/model.h"
+#include "policy/model/model.h"
 #include "policy/policy.h"
 #include "tests/bench/peers.h"
 

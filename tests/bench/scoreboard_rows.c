@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "agent/simulate.h"
+#include "policy/model/simulate.h"
 #include "tests/bench/scoreboard.h"
 
 #define GIB       1073741824.0

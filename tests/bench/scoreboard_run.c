@@ -5,8 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "agent/simulate.h"
-#include "policy/units.h"
+#include "common/units.h"
+#include "policy/model/simulate.h"
 #include "tests/bench/scoreboard.h"
 
 enum { CONTENDERS_MAX = 32 };

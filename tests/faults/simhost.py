@@ -19,7 +19,7 @@ MIGPOLICY = BUILD / "agent/migpolicy"
 
 def domain(name, *, hot="200MiB", rate="210MB/s", link="800Mbit/s", ram="512MiB", zero="200MiB",
            start="1s", busy="100%", **more):
-    """A domain of a scenario (agent/scenario.h); as it stands, one that needs help."""
+    """A domain of a scenario (agent/sim/scenario.h); as it stands, one that needs help."""
     return {
         "name": name, "start": start, "link": {"rate": link},
         "guest": {"ram": ram, "zero": zero, "busy": busy,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The input is a configuration file; a second one, after a NUL, is laid over it. */
-#include "agent/config.h"
+#include "agent/rules/config.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
  * and read as the same value. What it refuses must come with an error fit for one line of a
  * terminal. The input is a pointer, a NUL, and the text.
  */
-#include "policy/json_strict.h"
+#include "common/json_strict.h"
 
 #include <errno.h>
 #include <json-c/json.h>

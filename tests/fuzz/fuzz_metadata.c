@@ -3,7 +3,7 @@
  * Metadata that is understood is written as metadata that says the same; what is not understood
  * comes with a printable error and asks for nothing but to be observed.
  */
-#include "agent/metadata.h"
+#include "agent/virt/metadata.h"
 
 #include <ctype.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  * A policy that is accepted is written as JSON that is accepted and states the same fields; one
  * that is refused comes with a printable error and changes nothing.
  */
-#include "policy/json_strict.h"
-#include "policy/policy_json.h"
+#include "common/json_strict.h"
+#include "policy/json/policy_json.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
  * is refused comes with one printable line. The engine gets every sample, whatever is in it, and
  * must not act beyond the policy.
  */
-#include "policy/trace_json.h"
+#include "policy/json/trace_json.h"
 
 #include <errno.h>
 #include <math.h>

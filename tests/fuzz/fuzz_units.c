@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The first byte chooses the unit. What is read is never negative, and can be written and read. */
-#include "policy/units.h"
+#include "common/units.h"
 
 #include <errno.h>
 #include <stdlib.h>

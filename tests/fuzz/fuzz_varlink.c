@@ -5,9 +5,9 @@
  * strict reader accepts, the loop must come to rest, and each call that was kept must have been
  * told of the disconnect exactly once or have been answered.
  */
-#include "agent/varlink.h"
-#include "policy/cleanup.h"
-#include "policy/json_strict.h"
+#include "agent/control/varlink.h"
+#include "common/cleanup.h"
+#include "common/json_strict.h"
 
 #include <errno.h>
 #include <json-c/json.h>

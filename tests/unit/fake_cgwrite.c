@@ -2,7 +2,7 @@
 #include "fake_cgwrite.h"
 
 #include "cgroup-throttle/cgwrite.h"
-#include "policy/cleanup.h"
+#include "common/cleanup.h"
 
 #include <errno.h>
 #include <fcntl.h>

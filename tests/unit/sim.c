@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "agent/simulate.h"
+#include "policy/model/simulate.h"
 
 struct model_guest sim_guest(double hot_mb, double rate_mbps)
 {

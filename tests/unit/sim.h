@@ -4,7 +4,7 @@
 #define MIGPOLICY_TEST_SIM_H
 
 #include "policy/controller.h"
-#include "policy/model.h"
+#include "policy/model/model.h"
 
 struct sim {
     struct model model;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Questions to an administrator, and what their answers do to a policy. */
-#include "agent/approval.h"
+#include "agent/watch/approval.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "policy/units.h"
+#include "common/units.h"
 
 static struct policy policy;
 static struct approvals approvals;

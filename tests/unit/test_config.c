@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "agent/config.h"
+#include "agent/rules/config.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "policy/cleanup.h"
-#include "policy/units.h"
+#include "common/cleanup.h"
+#include "common/units.h"
 
 static char dir[64];
 

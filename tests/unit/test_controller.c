@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "policy/units.h"
+#include "common/units.h"
 #include "tests/unit/sim.h"
 
 /* A 537 MB guest that writes 210 MB over and over at 210 MB/s, on a link of 97 MB/s. */

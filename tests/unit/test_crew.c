@@ -13,9 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/crew.h"
-#include "agent/wakeup.h"
-#include "policy/units.h"
+#include "agent/watch/crew.h"
+#include "common/units.h"
+#include "common/wakeup.h"
 
 enum { TASKS = 40, PATIENCE_MS = 240000 };
 

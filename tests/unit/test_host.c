@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the migrations of a host share. */
-#include "agent/host.h"
+#include "agent/watch/host.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/units.h"
+#include "common/units.h"
 
 #define MEMBERS 3
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "policy/json_strict.h"
+#include "common/json_strict.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

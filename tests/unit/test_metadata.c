@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "agent/metadata.h"
+#include "agent/virt/metadata.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/units.h"
+#include "common/units.h"
 
 static void no_element_says_nothing(void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What people and Prometheus read about a migration. */
-#include "agent/migration.h"
-#include "agent/phase.h"
+#include "agent/record/migration.h"
+#include "agent/record/phase.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/units.h"
+#include "common/units.h"
 
 #define UUID "11111111-1111-1111-1111-111111111111"
 

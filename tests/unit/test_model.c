@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "policy/model.h"
+#include "policy/model/model.h"
 
 #define MB   1e6
 #define LINK (100 * MB)

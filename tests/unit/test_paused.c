@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The kill switch and its store; what the daemon does about it, tests/faults shows. */
-#include "agent/paused.h"
+#include "agent/rules/paused.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "agent/policies.h"
+#include "agent/rules/policies.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "policy/units.h"
+#include "common/units.h"
 
 #define UUID_A "aaaaaaaa-1111-1111-1111-111111111111"
 #define UUID_B "bbbbbbbb-2222-2222-2222-222222222222"

@@ -10,8 +10,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "common/units.h"
 #include "policy/preset.h"
-#include "policy/units.h"
 
 static void set(struct policy_layer *layer, enum policy_field field, const char *text)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "policy/policy_json.h"
+#include "policy/json/policy_json.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include <json-c/json.h>
 #include <string.h>
 
-#include "policy/units.h"
+#include "common/units.h"
 
 static struct json_object *json(const char *text)
 {

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "agent/predict.h"
-#include "agent/simulate.h"
+#include "policy/model/predict.h"
+#include "policy/model/simulate.h"
 
 #define MB 1e6
 

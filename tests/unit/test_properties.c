@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "policy/units.h"
+#include "common/units.h"
 #include "tests/unit/sim.h"
 
 static uint64_t first_case = 1;
@@ -319,7 +319,8 @@ static void random_policy(uint64_t *seed, struct policy *ret)
     policy_finish(ret);
 }
 
-/* As far apart as counters may be for their differences to be numbers (policy/trace_json.h). */
+/* As far apart as counters may be for their differences to be numbers (policy/json/trace_json.h).
+ */
 static const int64_t wild[] = {
     0, 1, -1, 4096, 1 << 20, INT64_C(1) << 40, INT64_C(1) << 60, -(INT64_C(1) << 60)};
 static const double wild_shares[] = {1, 1, 1, 0.2, 0, NAN}; /* ours, so not that wild */

@@ -15,11 +15,11 @@
 
 #include <cmocka.h>
 
-#include "agent/record.h"
-#include "cgroup-throttle/textfile.h"
-#include "policy/cleanup.h"
-#include "policy/json_cleanup.h"
-#include "policy/json_strict.h"
+#include "agent/record/record.h"
+#include "common/cleanup.h"
+#include "common/json_cleanup.h"
+#include "common/json_strict.h"
+#include "common/textfile.h"
 
 #define UUID "11111111-1111-1111-1111-111111111111"
 

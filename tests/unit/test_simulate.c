@@ -2,8 +2,8 @@
 /*
  * migpolicy simulate, run as the command it is (MIGPOLICY names it, as meson does), and its parts.
  */
-#include "agent/simulate_curve.h"
-#include "agent/simulate_plot.h"
+#include "agent/cli/simulate_curve.h"
+#include "agent/cli/simulate_plot.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,8 +21,8 @@
 #include <unistd.h>
 #include <wchar.h>
 
-#include "policy/cleanup.h"
-#include "policy/json_strict.h"
+#include "common/cleanup.h"
+#include "common/json_strict.h"
 
 /* Writes 200 MiB/s to 256 MiB, which 1 Gbit/s does not carry. */
 #define BUSY_GUEST "--dirty-rate 200MiB/s --hot 256MiB "

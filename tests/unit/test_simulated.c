@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "agent/scenario.h"
+#include "agent/sim/scenario.h"
 
 #define GUEST "\"guest\":{\"ram\":\"1GiB\"},\"link\":{\"rate\":\"1GB/s\"}"
 

@@ -6,8 +6,8 @@
 #include "cgroup-throttle/cpuquota.h"
 #include "cgroup-throttle/journal.h"
 #include "cgroup-throttle/throttle.h"
+#include "common/cleanup.h"
 #include "fake_cgwrite.h"
-#include "policy/cleanup.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -5,7 +5,7 @@
  */
 #include "cgroup-throttle/cpuquota.h"
 #include "cgroup-throttle/throttle.h"
-#include "policy/cleanup.h"
+#include "common/cleanup.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -17,9 +17,9 @@
 
 #include <cmocka.h>
 
-#include "agent/trace.h"
-#include "policy/cleanup.h"
-#include "policy/units.h"
+#include "agent/record/trace.h"
+#include "common/cleanup.h"
+#include "common/units.h"
 
 static char dir[64];
 

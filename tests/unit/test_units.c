@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "policy/units.h"
+#include "common/units.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

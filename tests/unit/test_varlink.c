@@ -3,9 +3,9 @@
  * The server is driven by a poll loop of its own here, which behaves as libvirt's does where that
  * matters: descriptors with no events asked for are skipped, watches may vanish inside callbacks.
  */
-#include "agent/varlink.h"
-#include "agent/varlink_client.h"
-#include "policy/json_strict.h"
+#include "agent/cli/varlink_client.h"
+#include "agent/control/varlink.h"
+#include "common/json_strict.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migpolicy apply, reload */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/cli/cli.h"
+#include "agent/rules/config.h"
+
+/* What the daemon takes in one call, and a little more: the daemon says so itself. */
+#define APPLY_BYTES_MAX ((size_t)1024 * 1024)
+
+static int read_stdin(char **ret_text, size_t *ret_len)
+{
+    char *text = cli_need(malloc(APPLY_BYTES_MAX + 1));
+    size_t len = fread(text, 1, APPLY_BYTES_MAX + 1, stdin);
+
+    if (ferror(stdin) || len > APPLY_BYTES_MAX) {
+        free(text);
+        return cli_fail(CLI_ERROR, "standard input: %s",
+                        len > APPLY_BYTES_MAX ? "larger than 1 MiB" : "cannot be read");
+    }
+    *ret_text = text;
+    *ret_len = len;
+    return CLI_OK;
+}
+
+static int read_vms(const char *path, struct json_object **ret_vms)
+{
+    AUTO_FREE char *text = NULL;
+    struct config_error err;
+    size_t len = 0;
+    bool is_stdin = strcmp(path, "-") == 0;
+    int code =
+        is_stdin ? read_stdin(&text, &len) : cli_read_file(path, APPLY_BYTES_MAX, &text, &len);
+
+    if (code != CLI_OK)
+        return code;
+    if (config_parse_vms(text, len, is_stdin ? "standard input" : path, ret_vms, &err) < 0)
+        return cli_fail(CLI_ERROR, "%s", err.text);
+    return CLI_OK;
+}
+
+int cli_apply(const struct cli *cli)
+{
+    AUTO_JSON struct json_object *reply = NULL;
+    AUTO_JSON struct json_object *parameters = cli_need(json_object_new_object());
+    struct json_object *vms;
+    struct json_object *changes;
+    int code;
+
+    if (!cli->file || cli->n_args > 0)
+        return cli_fail(CLI_USAGE, "apply takes -f FILE, or -f - for standard input");
+    code = read_vms(cli->file, &vms);
+    if (code != CLI_OK)
+        return code;
+    cli_add(parameters, "vms", vms);
+    cli_add(parameters, "dry_run", json_object_new_boolean(cli->dry_run));
+    code = cli_call(cli, "io.migpolicy.Apply", STEAL(parameters), &reply);
+    if (code != CLI_OK)
+        return code;
+    if (cli->json) {
+        cli_print_json(reply);
+        return CLI_OK;
+    }
+    changes = cli_array(reply, "changes");
+    for (size_t i = 0; i < cli_array_length(changes) && !cli->quiet; i++) {
+        struct json_object *change = json_object_array_get_idx(changes, i);
+        const char *until = cli_string(change, "until");
+
+        cli_line("%s: %s: %s -> %s%s%s", cli_string(change, "vm"), cli_string(change, "field"),
+                 cli_string(change, "before"), cli_string(change, "after"), until ? ", until " : "",
+                 until ? until : "");
+    }
+    if (cli_array_length(changes) == 0 && !cli->quiet)
+        cli_line("Nothing %s in effect.", cli->dry_run ? "would change" : "has changed");
+    return CLI_OK;
+}
+
+int cli_reload(const struct cli *cli)
+{
+    AUTO_JSON struct json_object *reply = NULL;
+    int code;
+
+    if (cli->n_args > 0)
+        return cli_fail(CLI_USAGE, "reload takes no argument, \"%s\" is too much", cli->args[0]);
+    code = cli_call(cli, "io.migpolicy.Reload", NULL, &reply);
+    if (code != CLI_OK || !cli_string(reply, "not_in_force"))
+        return code;
+    return cli_fail(CLI_OK, "%s", cli_string(reply, "not_in_force"));
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Asking the daemon, and saying what went wrong. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/cli/cli.h"
+#include "agent/cli/varlink_client.h"
+#include "agent/control/varlink.h"
+#include "common/json_strict.h"
+
+/* The daemon answers from memory, mostly; one that takes this long is stuck. */
+#define TIMEOUT_MS 10000
+
+static void cleanup_client(struct varlink_client **client)
+{
+    varlink_client_free(*client);
+}
+
+/* The daemon drops a peer whose text is not JSON, so arguments that cannot be sent never are. */
+static bool is_sendable(struct json_object *parameters)
+{
+    AUTO_JSON struct json_object *parsed = NULL;
+    const char *text = json_object_to_json_string(parameters);
+
+    return json_strict_parse(text, strlen(text), &parsed, NULL) == 0;
+}
+
+int cli_try_call(const struct cli *cli, const char *method, struct json_object *parameters,
+                 char **ret_error, struct json_object **ret_reply)
+{
+    AUTO_JSON struct json_object *owned = parameters;
+    CLEANUP(cleanup_client) struct varlink_client *client = NULL;
+    int r;
+
+    if (!is_sendable(owned))
+        return -EILSEQ;
+    r = varlink_client_connect(cli->socket, TIMEOUT_MS, &client);
+    if (r < 0)
+        return r;
+    return varlink_client_call(client, method, owned, cli->answer_ms ? cli->answer_ms : TIMEOUT_MS,
+                               ret_error, ret_reply);
+}
+
+static int report_failure(const struct cli *cli, int error)
+{
+    switch (error) {
+    case EILSEQ:
+        return cli_fail(CLI_USAGE, "an argument is not valid UTF-8; VM names are");
+    case ETIMEDOUT:
+        return cli_fail(CLI_TIMEOUT, "no answer from migpolicyd at %s; look at its log",
+                        cli->socket);
+    case EACCES:
+    case EPERM:
+        return cli_fail(CLI_PERMISSION, "cannot connect to %s: %s; root and the socket's group may",
+                        cli->socket, strerror(error));
+    case ECONNRESET:
+    case EPIPE:
+        return cli_fail(CLI_UNREACHABLE, "migpolicyd at %s closed the connection; look at its log",
+                        cli->socket);
+    case EPROTO:
+        return cli_fail(CLI_ERROR, "what answers at %s is not migpolicyd; check --socket",
+                        cli->socket);
+    case E2BIG:
+        return cli_fail(CLI_USAGE, "the arguments are too long; shorten them");
+    case ENOMEM:
+        cli_out_of_memory();
+    default:
+        return cli_fail(CLI_UNREACHABLE, "cannot reach migpolicyd at %s: %s; is it running?",
+                        cli->socket, strerror(error));
+    }
+}
+
+static const char *text_or(const char *text, const char *otherwise)
+{
+    return text ? text : otherwise;
+}
+
+static int report_error(const char *error, struct json_object *reply)
+{
+    const char *why = text_or(cli_string(reply, "why"), "it does not say why");
+    char flag[CLI_FLAG_MAX];
+
+    if (strcmp(error, "io.migpolicy.NoSuchVM") == 0)
+        return cli_fail(CLI_NOT_FOUND,
+                        "no VM \"%s\"; virsh list --all lists VMs, migpolicy --help commands",
+                        text_or(cli_string(reply, "vm"), "?"));
+    if (strcmp(error, "io.migpolicy.NoSuchProposal") == 0)
+        return cli_fail(
+            CLI_NOT_FOUND,
+            "no proposal %.0f waits for an answer; migpolicy pending lists those that do",
+            cli_number(reply, "id"));
+    if (strcmp(error, "io.migpolicy.BadValue") == 0)
+        return cli_fail(CLI_USAGE, "--%s: \"%s\" is not %s",
+                        cli_flag(text_or(cli_string(reply, "field"), "?"), flag),
+                        text_or(cli_string(reply, "value"), "?"),
+                        text_or(cli_string(reply, "expected"), "accepted"));
+    if (strcmp(error, "io.migpolicy.BadConfig") == 0)
+        return cli_fail(CLI_ERROR, "%s; the configuration in force is kept", why);
+    if (strcmp(error, "io.migpolicy.NotPermitted") == 0)
+        return cli_fail(CLI_PERMISSION, "not permitted: %s; it takes root or the admin group", why);
+    if (strcmp(error, VARLINK_ERROR_PERMISSION_DENIED) == 0)
+        return cli_fail(CLI_PERMISSION, "not permitted; it takes root or the admin group");
+    if (strcmp(error, "io.migpolicy.Refused") == 0)
+        return cli_fail(CLI_REFUSED, "refused: %s", why);
+    if (strcmp(error, "io.migpolicy.Busy") == 0)
+        return cli_fail(CLI_REFUSED, "migpolicyd is busy: %s; try again",
+                        text_or(cli_string(reply, "reason"), "too many connections"));
+    if (strcmp(error, "io.migpolicy.Failed") == 0)
+        return cli_fail(CLI_ERROR, "failed: %s", why);
+    if (strcmp(error, VARLINK_ERROR_METHOD_NOT_FOUND) == 0 ||
+        strcmp(error, VARLINK_ERROR_METHOD_NOT_IMPLEMENTED) == 0 ||
+        strcmp(error, VARLINK_ERROR_INTERFACE_NOT_FOUND) == 0 ||
+        strcmp(error, VARLINK_ERROR_INVALID_PARAMETER) == 0)
+        return cli_fail(CLI_ERROR,
+                        "migpolicyd does not understand this (%s); is it of another "
+                        "version? see migpolicy version",
+                        error);
+    return cli_fail(CLI_ERROR, "migpolicyd answered %s: %s; look at its log", error,
+                    text_or(cli_string(reply, "reason"), "it does not say why"));
+}
+
+int cli_call(const struct cli *cli, const char *method, struct json_object *parameters,
+             struct json_object **ret_reply)
+{
+    AUTO_FREE char *error = NULL;
+    AUTO_JSON struct json_object *reply = NULL;
+    int r = cli_try_call(cli, method, parameters, &error, &reply);
+
+    if (r < 0)
+        return report_failure(cli, -r);
+    if (error)
+        return report_error(error, reply);
+    *ret_reply = STEAL(reply);
+    return CLI_OK;
+}
+
+int cli_one_vm(const struct cli *cli, const char *verb, const char **ret_vm)
+{
+    if (cli->n_args == 0)
+        return cli_fail(CLI_USAGE, "%s needs a VM; see migpolicy --help", verb);
+    if (cli->n_args > 1)
+        return cli_fail(CLI_USAGE,
+                        "%s takes one VM, \"%s\" is too much; a flag's value is written "
+                        "--flag=value",
+                        verb, cli->args[1]);
+    *ret_vm = cli->args[0];
+    return CLI_OK;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migpolicy check, version */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "agent/cli/cli.h"
+#include "agent/rules/config.h"
+#include "common/json_strict.h"
+#include "common/textfile.h"
+
+static void add_string(struct json_object *object, const char *key, const char *value)
+{
+    json_object_object_add(object, key, value ? cli_need(json_object_new_string(value)) : NULL);
+}
+
+static enum cli_exit exit_code(int error)
+{
+    switch (error) {
+    case ENOENT:
+        return CLI_NOT_FOUND;
+    case EACCES:
+    case EPERM:
+        return CLI_PERMISSION;
+    default:
+        return CLI_ERROR;
+    }
+}
+
+/* Whichever it is, a configuration or a file for apply. -errno with the error set. */
+static int check(const char *path, struct config_error *error)
+{
+    AUTO_FREE char *text = NULL;
+    AUTO_JSON struct json_object *vms = NULL;
+    struct config config;
+    size_t len;
+    int r;
+
+    if (textfile_read(AT_FDCWD, path, JSON_STRICT_MAX_BYTES, &text, &len) == 0) {
+        r = config_parse_vms(text, len, path, &vms, error);
+        if (r != -ENOENT)
+            return r;
+    }
+    r = config_load(path, &config, error);
+    if (r == 0)
+        config_clear(&config);
+    return r;
+}
+
+int cli_check(const struct cli *cli)
+{
+    const char *path = cli->n_args > 0 ? cli->args[0] : CONFIG_DEFAULT_PATH;
+    struct config_error error = {0};
+    int r;
+
+    if (cli->n_args > 1)
+        return cli_fail(CLI_USAGE, "check takes one file or directory, \"%s\" is too much",
+                        cli->args[1]);
+    r = check(path, &error);
+    if (cli->json) {
+        AUTO_JSON struct json_object *report = cli_need(json_object_new_object());
+
+        add_string(report, "path", path);
+        json_object_object_add(report, "valid", cli_need(json_object_new_boolean(r == 0)));
+        add_string(report, "error", r < 0 ? error.text : NULL);
+        cli_print_json(report);
+    }
+    if (r < 0)
+        return cli_fail(exit_code(-r), "%s", *error.text ? error.text : strerror(-r));
+    if (!cli->json && !cli->quiet)
+        cli_line("%s is valid", path);
+    return CLI_OK;
+}
+
+int cli_version(const struct cli *cli)
+{
+    AUTO_FREE char *error = NULL;
+    AUTO_JSON struct json_object *reply = NULL;
+    const char *daemon_version;
+    int r;
+
+    if (cli->n_args > 0)
+        return cli_fail(CLI_USAGE, "version takes no argument, \"%s\" is too much", cli->args[0]);
+    r = cli_try_call(cli, "org.varlink.service.GetInfo", NULL, &error, &reply);
+    daemon_version = r == 0 && !error ? cli_string(reply, "version") : NULL;
+    if (cli->json) {
+        AUTO_JSON struct json_object *report = cli_need(json_object_new_object());
+
+        add_string(report, "version", MIGPOLICY_VERSION);
+        add_string(report, "daemon_version", daemon_version);
+        cli_print_json(report);
+        return CLI_OK;
+    }
+    cli_line("migpolicy %s", MIGPOLICY_VERSION);
+    if (r < 0)
+        cli_line("migpolicyd not reached at %s: %s", cli->socket, strerror(-r));
+    else
+        cli_line("migpolicyd %s", daemon_version ? daemon_version : "of unknown version");
+    return CLI_OK;
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migpolicy replay: the engine once more, on what was recorded.
+ *
+ * The controller gets the samples of a trace and decides anew. As long as what it would do is what
+ * was done, the next sample is what it would have seen. At the first difference that ends: how the
+ * migration would have gone on from there, the trace cannot tell.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/cli/cli.h"
+#include "common/units.h"
+#include "policy/json/decision_json.h"
+#include "policy/json/trace_json.h"
+
+#define TRACE_BYTES_MAX ((size_t)64 * 1024 * 1024)
+/* A trace's times are relative, the engine's are not: 0 means "never" there. */
+#define CLOCK_START_NS (3600 * NS_PER_S)
+
+struct replay {
+    const struct cli *cli;
+    const char *path;
+    const struct policy *other; /* NULL: the one that was recorded */
+    struct controller controller;
+    struct policy policy; /* recorded, in force at this line */
+    struct trace_header header;
+    bool started;
+    bool ended;
+    struct trace_end end;
+    unsigned samples;
+    unsigned differing;
+    double diverged_s; /* NAN: it would do what was done */
+    char would[CLI_DOING_MAX];
+    char was[CLI_DOING_MAX];
+
+    /* Output. */
+    struct cli_table *table;
+    struct json_object *steps;    /* with --json */
+    char shown[4][CLI_DOING_MAX]; /* of the row before: repeated rows are left out */
+};
+
+/* ---- comparing ---- */
+
+static bool same_action(const struct action *a, const struct action *b)
+{
+    return a->kind == b->kind && (a->kind != ACTION_DOWNTIME || a->downtime_ns == b->downtime_ns) &&
+           (a->kind != ACTION_THROTTLE ||
+            (fabs(a->share - b->share) < 1e-9 && a->period_us == b->period_us));
+}
+
+/* Would the engine do to the migration just what was done? */
+static bool does_the_same(const struct decision *d, const struct trace_step *step)
+{
+    unsigned k = 0;
+
+    for (unsigned i = 0; i < d->n_actions; i++) {
+        if (!decision_applies(d, i))
+            continue;
+        while (k < step->n_actions && step->result[k] == TRACE_NOT_APPLIED)
+            k++;
+        if (k >= step->n_actions || !same_action(&d->action[i], &step->action[k++]))
+            return false;
+    }
+    while (k < step->n_actions && step->result[k] == TRACE_NOT_APPLIED)
+        k++;
+    return k >= step->n_actions;
+}
+
+/* ---- showing ---- */
+
+static void add_step(struct replay *r, const struct trace_step *step, const struct decision *d,
+                     bool differs)
+{
+    struct json_object *object = cli_need(json_object_new_object());
+    struct json_object *now = cli_need(json_object_new_array());
+    struct json_object *then = cli_need(json_object_new_array());
+
+    for (unsigned i = 0; i < d->n_actions; i++)
+        json_object_array_add(now, cli_action_to_json(&d->action[i], decision_applies(d, i)
+                                                                         ? "would-apply"
+                                                                         : "would-not-apply"));
+    for (unsigned i = 0; i < step->n_actions; i++)
+        json_object_array_add(
+            then, cli_action_to_json(&step->action[i], trace_result_name(step->result[i])));
+    cli_add_number(object, "elapsed_seconds", (double)step->sample.elapsed_ns / 1e9);
+    cli_add(object, "iteration", json_object_new_int64((int64_t)step->sample.iteration));
+    cli_add(object, "memory_remaining_bytes",
+            json_object_new_int64((int64_t)step->sample.remaining_bytes));
+    cli_add_number(object, "forecast_remaining_seconds", d->course.ends ? d->course.seconds : NAN);
+    cli_add_number(object, "earliest_seconds", isfinite(d->earliest_s) ? d->earliest_s : NAN);
+    cli_add_number(object, "latest_seconds", isfinite(d->latest_s) ? d->latest_s : NAN);
+    json_object_object_add(object, "forecast_ends", decision_end_to_json(d));
+    cli_add(object, "decision", cli_decision_to_json(d->verdict, d->reason, now));
+    cli_add(object, "recorded", cli_decision_to_json(step->verdict, step->reason, then));
+    cli_add(object, "differs", json_object_new_boolean(differs));
+    json_object_array_add(r->steps, object);
+}
+
+static void add_row(struct replay *r, const struct trace_step *step, const struct decision *d,
+                    const char *would, const char *was, bool differs)
+{
+    char time[CLI_TEXT_MAX], pass[CLI_TEXT_MAX], remaining[CLI_TEXT_MAX];
+    char recorded[CLI_DOING_MAX + 64] = "";
+    const char *row[4] = {verdict_name(d->verdict), reason_name(d->reason), would, recorded};
+    bool repeated = r->samples > 1 && !*would;
+
+    if (differs)
+        snprintf(recorded, sizeof(recorded), "%s (%s)%s%s", verdict_name(step->verdict),
+                 reason_name(step->reason), *was ? ": " : "", was);
+    for (unsigned i = 0; i < 4; i++) {
+        repeated &= strncmp(r->shown[i], row[i], sizeof(r->shown[i]) - 1) == 0;
+        snprintf(r->shown[i], sizeof(r->shown[i]), "%s", row[i]);
+    }
+    if (repeated && !r->cli->all)
+        return;
+    snprintf(pass, sizeof(pass), "%" PRIu64, step->sample.iteration);
+    cli_table_row(r->table, (const char *const[]){
+                                cli_seconds((double)step->sample.elapsed_ns / 1e9, time), pass,
+                                cli_bytes((double)step->sample.remaining_bytes, remaining), row[0],
+                                would, row[1], recorded});
+}
+
+static void print_summary(const struct replay *r)
+{
+    char a[CLI_TEXT_MAX], b[CLI_TEXT_MAX], c[CLI_TEXT_MAX];
+
+    puts("");
+    if (!isnan(r->diverged_s)) {
+        cli_line("At %s %s would have been done (%s); what was done is: %s.",
+                 cli_seconds(r->diverged_s, a), *r->would ? r->would : "nothing",
+                 r->other ? "under the other policy" : "by this version",
+                 *r->was ? r->was : "nothing");
+        cli_line(
+            "From there on the migration would have gone another way, so the rest of the trace "
+            "is no evidence.");
+    } else if (r->other) {
+        cli_line("Under the other policy the same would have been done throughout.");
+    }
+    cli_line("%u samples looked at, %u decided otherwise than recorded.", r->samples, r->differing);
+    if (!r->ended)
+        cli_line("The trace has no end: it was cut off, or the migration is under way.");
+    else
+        cli_line("Recorded outcome: %s after %s, downtime %s, guest work lost %s%s.",
+                 r->end.outcome, cli_seconds(r->end.duration_s, a),
+                 cli_seconds(r->end.downtime_s, b), cli_seconds(r->end.work_lost_s, c),
+                 r->end.truncated ? "; samples before the end are missing" : "");
+}
+
+static void print_json(struct replay *r)
+{
+    AUTO_JSON struct json_object *report = cli_need(json_object_new_object());
+
+    cli_add(report, "trace", json_object_new_string(r->path));
+    cli_add(report, "vm", json_object_new_string(r->header.vm));
+    cli_add(report, "uuid", json_object_new_string(r->header.uuid));
+    cli_add(report, "started", json_object_new_string(r->header.started));
+    cli_add(report, "other_policy", json_object_new_boolean(r->other != NULL));
+    cli_add(report, "samples", json_object_new_int((int)r->samples));
+    cli_add(report, "differing", json_object_new_int((int)r->differing));
+    cli_add_number(report, "diverged_seconds", r->diverged_s);
+    json_object_object_add(report, "outcome",
+                           r->ended ? cli_need(json_object_new_string(r->end.outcome)) : NULL);
+    cli_add_number(report, "duration_seconds", r->ended ? r->end.duration_s : NAN);
+    cli_add_number(report, "downtime_seconds", r->ended ? r->end.downtime_s : NAN);
+    cli_add_number(report, "work_lost_seconds", r->ended ? r->end.work_lost_s : NAN);
+    json_object_object_add(report, "steps", STEAL(r->steps));
+    cli_print_json(report);
+}
+
+/* ---- replaying ---- */
+
+static void replay_step(struct replay *r, const struct trace_step *step)
+{
+    const struct policy *policy = r->other ? r->other : &r->policy;
+    struct sample s = step->sample;
+    struct decision d;
+    char would[CLI_DOING_MAX] = "";
+    char was[CLI_DOING_MAX] = "";
+    bool same;
+    bool differs;
+
+    s.now_ns += CLOCK_START_NS;
+    s.sync_ns += s.at_sync ? CLOCK_START_NS : 0;
+    controller_step(&r->controller, &policy->values, &s, &d);
+    for (unsigned i = 0; i < d.n_actions; i++)
+        cli_describe(&d.action[i], decision_applies(&d, i), would);
+    for (unsigned i = 0; i < step->n_actions; i++)
+        cli_describe(&step->action[i], step->result[i] != TRACE_NOT_APPLIED, was);
+    same = does_the_same(&d, step);
+    differs = !same || d.verdict != step->verdict || d.reason != step->reason;
+    r->samples++;
+    r->differing += differs;
+    if (!same) {
+        r->diverged_s = (double)step->sample.elapsed_ns / 1e9;
+        snprintf(r->would, sizeof(r->would), "%s", would);
+        snprintf(r->was, sizeof(r->was), "%s", was);
+    }
+    if (r->steps)
+        add_step(r, step, &d, differs);
+    else
+        add_row(r, step, &d, would, was, differs);
+}
+
+/* NULL, or why the line has no place here. */
+static const char *replay_line(struct replay *r, const struct trace_line *line)
+{
+    if (r->started != (line->kind != TRACE_HEADER))
+        return r->started ? "a second header" : "a trace begins with its header";
+    if (r->ended)
+        return "something behind the end";
+    switch (line->kind) {
+    case TRACE_HEADER:
+        r->started = true;
+        r->header = line->header;
+        r->policy = line->header.policy;
+        break;
+    case TRACE_POLICY:
+        r->policy = line->policy;
+        break;
+    case TRACE_LATCH:
+        if (isnan(r->diverged_s))
+            controller_latch(&r->controller, line->latch.action, line->latch.reason);
+        break;
+    case TRACE_STEP:
+        if (isnan(r->diverged_s))
+            replay_step(r, &line->step);
+        break;
+    default:
+        r->ended = true;
+        r->end = line->end;
+    }
+    return NULL;
+}
+
+/* Returns 0, or the number of the line that is wrong, with *ret_why. */
+static unsigned replay(struct replay *r, const char *text, size_t len, char *ret_why, size_t size)
+{
+    struct trace_line line;
+    unsigned number = 0;
+
+    while (len > 0) {
+        const char *newline = memchr(text, '\n', len);
+        size_t n = newline ? (size_t)(newline - text) : len;
+        const char *why = NULL;
+
+        number++;
+        if (trace_parse(text, n, &line, ret_why, size) < 0)
+            return number;
+        why = replay_line(r, &line);
+        if (why) {
+            snprintf(ret_why, size, "%s", why);
+            return number;
+        }
+        n += newline != NULL;
+        text += n;
+        len -= n;
+    }
+    snprintf(ret_why, size, "empty; a trace begins with its header");
+    return !r->started;
+}
+
+int cli_replay(const struct cli *cli)
+{
+    static const struct cli_column columns[] = {
+        {"TIME", CLI_RIGHT},  {"PASS", CLI_RIGHT},  {"REMAINING", CLI_RIGHT}, {"VERDICT", CLI_LEFT},
+        {"ACTION", CLI_LEFT}, {"REASON", CLI_LEFT}, {"RECORDED", CLI_LEFT},
+    };
+    AUTO_FREE char *text = NULL;
+    AUTO_FREE struct replay *r = cli_need(calloc(1, sizeof(*r)));
+    struct policy other;
+    char why[400];
+    size_t len;
+    unsigned bad_line;
+    int code;
+
+    if (cli->n_args != 1)
+        return cli_fail(CLI_USAGE, "replay needs one trace; see migpolicy --help");
+    if (cli->policy) {
+        struct policy_layer layer;
+
+        code = cli_read_policy(cli->policy, &layer);
+        if (code != CLI_OK)
+            return code;
+        policy_init(&other);
+        policy_merge(&other, &layer, cli->policy);
+        policy_finish(&other);
+        r->other = &other;
+    }
+    code = cli_read_file(cli->args[0], TRACE_BYTES_MAX, &text, &len);
+    if (code != CLI_OK)
+        return code;
+    r->cli = cli;
+    r->path = cli->args[0];
+    r->diverged_s = NAN;
+    controller_init(&r->controller);
+    if (cli->json)
+        r->steps = cli_need(json_object_new_array());
+    else
+        r->table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
+    bad_line = replay(r, text, len, why, sizeof(why));
+    if (!cli->json) {
+        cli_table_print(r->table); /* up to a bad line, it is still worth seeing */
+        if (bad_line == 0)
+            print_summary(r);
+    } else if (bad_line == 0) {
+        print_json(r);
+    }
+    json_object_put(r->steps);
+    if (bad_line > 0)
+        return cli_fail(CLI_ERROR, "%s:%u: %s", r->path, bad_line, why);
+    return CLI_OK;
+}

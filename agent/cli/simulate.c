@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migpolicy simulate: a policy tried on a described guest and link.
+ *
+ * The migration is modelled twice with the same seed, under the policy and with nobody acting. What
+ * is shown of the first is kept as it runs: the looks at which something changed as lines of the
+ * table or steps of the JSON, all looks for the plot.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <langinfo.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/cli/cli.h"
+#include "agent/cli/simulate_curve.h"
+#include "agent/cli/simulate_plot.h"
+#include "common/units.h"
+#include "policy/json/decision_json.h"
+#include "policy/model/simulate.h"
+
+#define CURVE_BYTES_MAX ((size_t)1024 * 1024)
+
+/* clang-format off */
+const struct cli_simulate_option cli_simulate_options[SIMULATE_OPTIONS] = {
+    [SIMULATE_MEMORY] = {"memory", "SIZE", "memory of the guest (4GiB)"},
+    [SIMULATE_ZERO] = {"zero", "SIZE", "of it never written to (none)"},
+    [SIMULATE_DIRTY_RATE] = {"dirty-rate", "RATE", "how fast it writes (not at all)"},
+    [SIMULATE_HOT] = {"hot", "SIZE", "how much memory it writes to (all but --zero)"},
+    [SIMULATE_PATTERN] = {"pattern", "sequential|random", "how it walks through that (random)"},
+    [SIMULATE_CPU_BOUND] = {"cpu-bound", "SHARE", "writing that slows with the vCPUs (100%)"},
+    [SIMULATE_CURVE] = {"curve", "FILE|memcached", "a measured dirty-page curve instead"},
+    [SIMULATE_VCPUS] = {"vcpus", "N", "number of vCPUs (1)"},
+    [SIMULATE_BUSY] = {"busy", "SHARE", "of a CPU that each uses (100%)"},
+    [SIMULATE_FLUSH] = {"flush", "DURATION", "flushing its disks at the switchover (none)"},
+    [SIMULATE_LINK] = {"link", "RATE", "what the network carries (1Gbit/s)"},
+    [SIMULATE_NOISE] = {"noise", "SHARE", "by which that varies (5%)"},
+    [SIMULATE_SEED] = {"seed", "N", "another one makes other noise (1)"},
+    [SIMULATE_LIMIT] = {"limit", "DURATION", "downtime limit to begin with (300ms)"},
+    [SIMULATE_FOR] = {"for", "DURATION", "virtual time to give up after (10m)"},
+    [SIMULATE_PLOT] = {"plot", NULL, "plot what is left to send"},
+};
+/* clang-format on */
+
+/* What is simulated. */
+struct setting {
+    struct model_guest guest;
+    struct model_link link;
+    struct simulate_curve curve;
+    struct policy policy;
+    uint64_t seed;
+    double limit_s;
+    double until_s;
+};
+
+struct run {
+    const struct cli *cli;
+    struct model model;
+    struct controller controller;
+    struct decision last;
+    unsigned looks;
+    struct cli_table *table;   /* NULL: not shown */
+    struct json_object *steps; /* likewise */
+    size_t n_points;
+    struct plot_point *point;
+    size_t n_marks;
+    struct plot_mark *mark;
+};
+
+/* ---- reading the options ---- */
+
+static int bad_value(enum simulate_option option, const char *text, const char *expected)
+{
+    return cli_fail(CLI_USAGE, "--%s: \"%s\" is not %s", cli_simulate_options[option].name, text,
+                    expected);
+}
+
+/* A quantity in base units (seconds, bytes, parts of 1), within min..max. */
+static int quantity(const struct cli *cli, enum simulate_option option, enum unit unit, double min,
+                    double max, const char *accepts, double *ret)
+{
+    const char *text = cli->simulate_text[option];
+    double one = unit == UNIT_DURATION ? (double)NS_PER_S : unit == UNIT_SHARE ? PPM_ONE : 1;
+    int64_t n;
+
+    if (!text)
+        return CLI_OK;
+    if (units_parse(unit, text, &n) < 0)
+        return bad_value(option, text, units_expected(unit));
+    if ((double)n / one < min || (double)n / one > max)
+        return bad_value(option, text, accepts);
+    *ret = (double)n / one;
+    return CLI_OK;
+}
+
+static int whole_number(const struct cli *cli, enum simulate_option option, uint64_t min,
+                        uint64_t max, const char *accepts, uint64_t *ret)
+{
+    const char *text = cli->simulate_text[option];
+    unsigned long long n;
+
+    if (!text)
+        return CLI_OK;
+    errno = 0;
+    n = strtoull(text, NULL, 10);
+    if (!*text || text[strspn(text, "0123456789")] || errno != 0 || n < min || n > max)
+        return bad_value(option, text, accepts);
+    *ret = n;
+    return CLI_OK;
+}
+
+static int read_curve(const struct cli *cli, struct setting *s)
+{
+    static const enum simulate_option instead[] = {SIMULATE_MEMORY, SIMULATE_DIRTY_RATE,
+                                                   SIMULATE_HOT, SIMULATE_PATTERN};
+    const char *path = cli->simulate_text[SIMULATE_CURVE];
+    struct simulate_curve_error error;
+    AUTO_FREE char *text = NULL;
+    size_t len;
+    int code;
+
+    for (unsigned i = 0; i < sizeof(instead) / sizeof(instead[0]); i++) {
+        if (cli->simulate_text[instead[i]])
+            return cli_fail(CLI_USAGE, "--%s: a curve says that already; leave out one of them",
+                            cli_simulate_options[instead[i]].name);
+    }
+    if (strcmp(path, "memcached") == 0) {
+        simulate_memcached(&s->guest);
+        return CLI_OK;
+    }
+    code = cli_read_file(path, CURVE_BYTES_MAX, &text, &len);
+    if (code != CLI_OK)
+        return code;
+    if (simulate_curve_parse(text, len, &s->curve, &error) < 0)
+        return cli_fail(CLI_ERROR, "%s:%u: %s", path, error.line, error.reason);
+    s->guest.ram_bytes = s->curve.guest_bytes;
+    s->guest.region[0].curve = s->curve.point;
+    s->guest.region[0].curve_points = s->curve.n;
+    return CLI_OK;
+}
+
+static int read_pattern(const struct cli *cli, struct model_region *ret)
+{
+    const char *text = cli->simulate_text[SIMULATE_PATTERN];
+
+    ret->sequential = text && strcmp(text, "sequential") == 0;
+    if (text && !ret->sequential && strcmp(text, "random") != 0)
+        return bad_value(SIMULATE_PATTERN, text, "sequential or random");
+    return CLI_OK;
+}
+
+/* What is written to, once the size of the guest is known. */
+static int read_region(const struct cli *cli, struct model_guest *g)
+{
+    struct model_region *r = &g->region[0];
+    double used;
+    int code;
+
+    code = quantity(cli, SIMULATE_CPU_BOUND, UNIT_SHARE, 0, 1, "a share from 0% to 100%",
+                    &r->cpu_bound);
+    r->bytes = g->ram_bytes - g->zero_bytes;
+    used = r->curve ? r->curve[r->curve_points - 1].bytes : 0;
+    if (code == CLI_OK && !r->curve) {
+        code = quantity(cli, SIMULATE_HOT, UNIT_SIZE, 4096, INFINITY, "a size of at least 4KiB",
+                        &r->bytes);
+        used = cli->simulate_text[SIMULATE_HOT] ? r->bytes : 0;
+    }
+    if (code != CLI_OK)
+        return code;
+    if (cli->simulate_text[SIMULATE_HOT] && r->rate_bps == 0)
+        return cli_fail(CLI_USAGE, "--hot says where the guest writes; say how fast: --dirty-rate");
+    if (!r->curve && r->rate_bps == 0) {
+        g->regions = 0;
+        return CLI_OK;
+    }
+    if (g->zero_bytes + fmax(used, 4096) > g->ram_bytes)
+        return cli_fail(CLI_USAGE, "what it writes to and --zero are more than the guest's memory");
+    return CLI_OK;
+}
+
+static int read_guest(const struct cli *cli, struct setting *s)
+{
+    struct model_guest *g = &s->guest;
+    struct model_region *r = &g->region[0];
+    uint64_t vcpus;
+    double busy;
+    int code = CLI_OK;
+
+    *g = (struct model_guest){
+        .ram_bytes = 4096 * (double)MIB_BYTES, .vcpus = 1, .vcpu_busy = {1}, .regions = 1};
+    *r = (struct model_region){.cpu_bound = 1, .vcpu = MODEL_ALL_VCPUS};
+    if (cli->simulate_text[SIMULATE_CURVE])
+        code = read_curve(cli, s);
+    vcpus = g->vcpus;
+    busy = g->vcpu_busy[0];
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_MEMORY, UNIT_SIZE, (double)MIB_BYTES, 0x1p50,
+                        "a size from 1MiB to 1024TiB", &g->ram_bytes);
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_ZERO, UNIT_SIZE, 0, g->ram_bytes,
+                        "a part of the guest's memory", &g->zero_bytes);
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_DIRTY_RATE, UNIT_RATE, 0, 1e15,
+                        "a rate of at most 1000000GB/s", &r->rate_bps);
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_FLUSH, UNIT_DURATION, 0, 3600, "a duration of at most 1h",
+                        &g->flush_s);
+    if (code == CLI_OK)
+        code =
+            whole_number(cli, SIMULATE_VCPUS, 1, MODEL_VCPUS_MAX, "a number from 1 to 32", &vcpus);
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_BUSY, UNIT_SHARE, 0.01, 1, "a share from 1% to 100%", &busy);
+    if (code == CLI_OK)
+        code = read_pattern(cli, r);
+    if (code == CLI_OK)
+        code = read_region(cli, g);
+    g->vcpus = (unsigned)vcpus;
+    for (unsigned i = 0; i < g->vcpus; i++)
+        g->vcpu_busy[i] = busy;
+    return code;
+}
+
+static int read_policy(const struct cli *cli, struct policy *ret)
+{
+    struct policy_layer file = {0};
+    struct policy_layer flags = {0};
+    int code = CLI_OK;
+
+    if (cli->policy)
+        code = cli_read_policy(cli->policy, &file);
+    if (code == CLI_OK)
+        code = cli_read_fields(cli, &flags);
+    if (code != CLI_OK)
+        return code;
+    policy_init(ret);
+    policy_merge(ret, &file, "file");
+    policy_merge(ret, &flags, "flags");
+    policy_finish(ret);
+    return CLI_OK;
+}
+
+static int read_setting(const struct cli *cli, struct setting *s)
+{
+    int code;
+
+    *s = (struct setting){
+        .link = {.bps = 1e9 / 8, .noise = 0.05}, .seed = 1, .limit_s = 0.3, .until_s = 600};
+    code = read_policy(cli, &s->policy);
+    if (code == CLI_OK)
+        code = read_guest(cli, s);
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_LINK, UNIT_RATE, 1000, 1e15,
+                        "a rate from 1KB/s to 1000000GB/s", &s->link.bps);
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_NOISE, UNIT_SHARE, 0, 1, "a share from 0% to 100%",
+                        &s->link.noise);
+    if (code == CLI_OK)
+        code = whole_number(cli, SIMULATE_SEED, 0, UINT64_MAX, "a number from 0 to 2^64 - 1",
+                            &s->seed);
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_LIMIT, UNIT_DURATION, 0.001, 2000,
+                        "a duration from 1ms to 33m20s", &s->limit_s);
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_FOR, UNIT_DURATION, 1, 86400, "a duration from 1s to 1d",
+                        &s->until_s);
+    return code;
+}
+
+/* ---- running, and keeping what is to be shown ---- */
+
+static void keep_point(struct run *run, const struct sample *s)
+{
+    /* Room doubles whenever the count is a power of two. */
+    if ((run->n_points & (run->n_points - 1)) == 0)
+        run->point = cli_need(reallocarray(run->point, run->n_points > 0 ? run->n_points * 2 : 1,
+                                           sizeof(run->point[0])));
+    run->point[run->n_points++] =
+        (struct plot_point){run->model.time_s, (double)s->remaining_bytes};
+}
+
+static void keep_mark(struct run *run, const struct action *a, bool done)
+{
+    static const char letters[ACTIONS][2] = {
+        [ACTION_BANDWIDTH] = "Bb", [ACTION_COMPRESSION_CACHE] = "Xx",
+        [ACTION_DOWNTIME] = "Dd",  [ACTION_THROTTLE] = "Tt",
+        [ACTION_RELEASE] = "Rr",   [ACTION_POST_COPY] = "Pp",
+        [ACTION_SUSPEND] = "Ss",   [ACTION_CANCEL] = "Cc"};
+
+    run->mark = cli_need(reallocarray(run->mark, run->n_marks + 1, sizeof(run->mark[0])));
+    run->mark[run->n_marks++] = (struct plot_mark){run->model.time_s, letters[a->kind][!done]};
+}
+
+static double known(double rate)
+{
+    return rate > 0 ? rate : NAN;
+}
+
+static void keep_row(struct run *run, const struct sample *s, const struct decision *d)
+{
+    const struct estimate *e = &run->controller.estimator.now;
+    char time[CLI_TEXT_MAX], pass[CLI_TEXT_MAX], remaining[CLI_TEXT_MAX];
+    char dirty[CLI_TEXT_MAX], transfer[CLI_TEXT_MAX];
+    char doing[CLI_DOING_MAX] = "";
+
+    for (unsigned i = 0; i < d->n_actions; i++)
+        cli_describe(&d->action[i], decision_applies(d, i), doing);
+    snprintf(pass, sizeof(pass), "%" PRIu64, s->iteration);
+    cli_table_row(run->table,
+                  (const char *const[]){cli_seconds((double)s->elapsed_ns / 1e9, time), pass,
+                                        cli_bytes((double)s->remaining_bytes, remaining),
+                                        cli_rate(known(e->dirty_bps), dirty),
+                                        cli_rate(known(e->transfer_bps), transfer),
+                                        verdict_name(d->verdict), doing, reason_name(d->reason)});
+}
+
+static void keep_step(struct run *run, const struct sample *s, const struct decision *d)
+{
+    const struct estimate *e = &run->controller.estimator.now;
+    struct json_object *step = cli_need(json_object_new_object());
+    struct json_object *actions = cli_need(json_object_new_array());
+
+    for (unsigned i = 0; i < d->n_actions; i++)
+        json_object_array_add(
+            actions,
+            cli_action_to_json(&d->action[i], decision_applies(d, i) ? "applied" : "not-applied"));
+    cli_add_number(step, "elapsed_seconds", (double)s->elapsed_ns / 1e9);
+    cli_add(step, "iteration", json_object_new_int64((int64_t)s->iteration));
+    cli_add(step, "memory_remaining_bytes", json_object_new_int64((int64_t)s->remaining_bytes));
+    cli_add_number(step, "dirty_rate_bytes_per_second", known(e->dirty_bps));
+    cli_add_number(step, "transfer_rate_bytes_per_second", known(e->transfer_bps));
+    json_object_object_add(step, "forecast_ends", decision_end_to_json(d));
+    cli_add(step, "decision", cli_decision_to_json(d->verdict, d->reason, actions));
+    json_object_array_add(run->steps, step);
+}
+
+static void look(void *context, const struct sample *s, const struct decision *d)
+{
+    struct run *run = context;
+    bool changed = run->looks++ == 0 || d->verdict != run->last.verdict ||
+                   d->reason != run->last.reason || d->n_actions > 0;
+
+    run->last = *d;
+    keep_point(run, s);
+    for (unsigned i = 0; i < d->n_actions; i++)
+        keep_mark(run, &d->action[i], decision_applies(d, i));
+    if (!changed && !run->cli->all)
+        return;
+    if (run->table)
+        keep_row(run, s, d);
+    if (run->steps)
+        keep_step(run, s, d);
+}
+
+static void run_setting(const struct setting *s, const struct policy *policy, struct run *run)
+{
+    struct sample end;
+
+    model_start(&run->model, &s->guest, &s->link, s->seed);
+    run->model.downtime_limit_s = s->limit_s;
+    controller_init(&run->controller);
+    simulate(&run->model, &run->controller, &policy->values, s->until_s,
+             &(struct simulate_watch){.after = look, .context = run});
+    model_sample(&run->model, &end);
+    keep_point(run, &end);
+}
+
+/* ---- showing ---- */
+
+static void print_outcome(const struct model *m, const char *prefix)
+{
+    static const char *const states[] = {[MODEL_RUNNING] = "still running",
+                                         [MODEL_COMPLETED] = "completed",
+                                         [MODEL_CANCELLED] = "cancelled"};
+    char time[CLI_TEXT_MAX], downtime[CLI_TEXT_MAX + 12] = "", lost[CLI_TEXT_MAX];
+    char sent[CLI_TEXT_MAX], text[CLI_TEXT_MAX];
+
+    if (m->state == MODEL_COMPLETED)
+        snprintf(downtime, sizeof(downtime), "downtime %s, ", cli_seconds(m->downtime_s, text));
+    cli_line("%s: %s after %s, %sguest work lost %s, %s sent", prefix, states[m->state],
+             cli_seconds(m->time_s, time), downtime, cli_seconds(m->work_lost_s, lost),
+             cli_bytes(m->sent_bytes, sent));
+}
+
+static void add_outcome(struct json_object *object, const struct model *m)
+{
+    static const char *const states[] = {[MODEL_RUNNING] = "running",
+                                         [MODEL_COMPLETED] = "completed",
+                                         [MODEL_CANCELLED] = "cancelled"};
+
+    cli_add(object, "outcome", json_object_new_string(states[m->state]));
+    cli_add_number(object, "duration_seconds", m->time_s);
+    cli_add_number(object, "downtime_seconds", m->state == MODEL_COMPLETED ? m->downtime_s : NAN);
+    cli_add_number(object, "work_lost_seconds", m->work_lost_s);
+    cli_add(object, "sent_bytes", json_object_new_int64((int64_t)m->sent_bytes));
+}
+
+static void print_json(struct run *run, const struct run *without)
+{
+    AUTO_JSON struct json_object *report = cli_need(json_object_new_object());
+    struct json_object *other = cli_need(json_object_new_object());
+
+    add_outcome(report, &run->model);
+    add_outcome(other, &without->model);
+    json_object_object_add(report, "without_policy", other);
+    json_object_object_add(report, "steps", STEAL(run->steps));
+    cli_print_json(report);
+}
+
+static void print_plot(const struct run *run)
+{
+    bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+
+    puts("");
+    simulate_plot(stdout, utf8, run->point, run->n_points, run->mark, run->n_marks);
+    if (run->n_marks > 0)
+        puts("Memory left to send. D: downtime limit, T: throttle, R: release, C: cancel;\n"
+             "small letters: decided but not done.");
+}
+
+static void print_text(struct run *run, const struct run *without)
+{
+    print_outcome(&run->model, "With the policy");
+    print_outcome(&without->model, "Without the policy");
+    puts("");
+    cli_table_print(STEAL(run->table));
+    if (run->cli->simulate_text[SIMULATE_PLOT])
+        print_plot(run);
+}
+
+int cli_simulate(const struct cli *cli)
+{
+    static const struct cli_column columns[] = {
+        {"TIME", CLI_RIGHT},  {"PASS", CLI_RIGHT},     {"REMAINING", CLI_RIGHT},
+        {"DIRTY", CLI_RIGHT}, {"TRANSFER", CLI_RIGHT}, {"VERDICT", CLI_LEFT},
+        {"ACTION", CLI_LEFT}, {"REASON", CLI_LEFT},
+    };
+    struct setting setting;
+    struct run run = {.cli = cli};
+    struct run without = {.cli = cli};
+    struct policy nothing;
+    int code;
+
+    if (cli->n_args > 0)
+        return cli_fail(CLI_USAGE, "simulate takes options only, \"%s\" is too much", cli->args[0]);
+    if (cli->json && cli->simulate_text[SIMULATE_PLOT])
+        return cli_fail(CLI_USAGE, "--plot: there is no plot in JSON; leave out one of them");
+    code = read_setting(cli, &setting);
+    if (code == CLI_OK) {
+        if (cli->json)
+            run.steps = cli_need(json_object_new_array());
+        else
+            run.table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
+        policy_init(&nothing);
+        policy_finish(&nothing);
+        run_setting(&setting, &setting.policy, &run);
+        run_setting(&setting, &nothing, &without);
+        if (cli->json)
+            print_json(&run, &without);
+        else
+            print_text(&run, &without);
+    }
+    free(run.point);
+    free(run.mark);
+    free(without.point);
+    free(without.mark);
+    simulate_curve_clear(&setting.curve);
+    return code;
+}

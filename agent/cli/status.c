@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* migpolicy status */
+#include <fnmatch.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/cli/cli.h"
+
+bool cli_is_pattern(const char *vm)
+{
+    return strpbrk(vm, "*?[") != NULL;
+}
+
+void cli_keep_matching(struct json_object *migrations, const char *pattern)
+{
+    for (size_t i = cli_array_length(migrations); i-- > 0;) {
+        const char *vm = cli_string(json_object_array_get_idx(migrations, i), "vm");
+
+        if (!vm || (strcmp(vm, pattern) != 0 && fnmatch(pattern, vm, 0) != 0))
+            json_object_array_del_idx(migrations, i, 1);
+    }
+}
+
+struct json_object *cli_status_parameters(const char *vm, bool include_ended)
+{
+    struct json_object *parameters = cli_need(json_object_new_object());
+
+    if (vm && !cli_is_pattern(vm))
+        cli_add(parameters, "vm", json_object_new_string(vm));
+    cli_add(parameters, "include_ended", json_object_new_boolean(include_ended));
+    return parameters;
+}
+
+/* Asks for one VM, or for all of which a pattern then picks some. NULL: for all. */
+static int ask(const struct cli *cli, const char *vm, struct json_object **ret_reply)
+{
+    int code = cli_call(cli, "io.migpolicy.Status", cli_status_parameters(vm, cli->all), ret_reply);
+
+    if (code == CLI_OK && vm && cli_is_pattern(vm))
+        cli_keep_matching(cli_array(*ret_reply, "migrations"), vm);
+    return code;
+}
+
+/* Asks for all VMs named on the command line; the answers become one. */
+static int ask_all(const struct cli *cli, struct json_object **ret_reply)
+{
+    AUTO_JSON struct json_object *reply = NULL;
+    int code = ask(cli, cli->n_args > 0 ? cli->args[0] : NULL, &reply);
+
+    for (int i = 1; code == CLI_OK && i < cli->n_args; i++) {
+        AUTO_JSON struct json_object *next = NULL;
+        struct json_object *all = cli_array(reply, "migrations");
+        struct json_object *more;
+
+        code = ask(cli, cli->args[i], &next);
+        more = cli_array(next, "migrations");
+        for (size_t k = 0; all && k < cli_array_length(more); k++)
+            json_object_array_add(all, json_object_get(json_object_array_get_idx(more, k)));
+    }
+    if (code == CLI_OK)
+        *ret_reply = STEAL(reply);
+    return code;
+}
+
+static void add_row(struct cli_table *table, struct json_object *m)
+{
+    bool active = cli_is(m, "active", true);
+    double downtime = cli_number(m, active ? "forecast_downtime_seconds" : "downtime_seconds");
+    bool never = active && cli_is(m, "forecast_ends", false);
+    /* What is not known to end is dated by the earliest end. */
+    bool known = never || cli_is(m, "forecast_ends", true);
+    double eta = cli_number(m, known ? "forecast_remaining_seconds" : "forecast_earliest_seconds");
+    char when[2 * CLI_TEXT_MAX];
+    char text[7][CLI_TEXT_MAX];
+    char pass[CLI_TEXT_MAX];
+    char ended[2 * CLI_TEXT_MAX];
+    const char *next = cli_string(m, "next_action");
+
+    if (!active) {
+        const char *result = cli_string(m, "result");
+
+        snprintf(ended, sizeof(ended), "%.20s %s ago", result ? result : "ended",
+                 cli_seconds(cli_number(m, "ended_seconds_ago"), text[6]));
+        next = ended;
+    }
+    snprintf(pass, sizeof(pass), "%.0f", cli_number(m, "iteration"));
+    snprintf(when, sizeof(when), "%s%s", known || isnan(eta) ? "" : ">",
+             cli_eta(eta, never, text[3]));
+    cli_table_row(table, (const char *const[]){
+                             cli_string(m, "vm"), cli_string(m, "verdict"), pass,
+                             cli_bytes(cli_number(m, "memory_remaining_bytes"), text[0]),
+                             cli_rate(cli_number(m, "dirty_rate_bytes_per_second"), text[1]),
+                             cli_rate(cli_number(m, "transfer_rate_bytes_per_second"), text[2]),
+                             when, cli_seconds(downtime, text[4]),
+                             cli_cpu_limit(cli_number(m, "cpu_limit_ratio"), text[5]), next});
+}
+
+struct cli_table *cli_status_table(const struct cli *cli, struct json_object *migrations)
+{
+    static const struct cli_column columns[] = {
+        {"VM", CLI_LEFT},         {"VERDICT", CLI_LEFT},   {"PASS", CLI_RIGHT},
+        {"REMAINING", CLI_RIGHT}, {"DIRTY", CLI_RIGHT},    {"TRANSFER", CLI_RIGHT},
+        {"ETA", CLI_RIGHT},       {"DOWNTIME", CLI_RIGHT}, {"CPU", CLI_RIGHT},
+        {"NEXT", CLI_LEFT},
+    };
+    struct cli_table *table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
+
+    for (size_t i = 0; i < cli_array_length(migrations); i++)
+        add_row(table, json_object_array_get_idx(migrations, i));
+    return table;
+}
+
+int cli_status(const struct cli *cli)
+{
+    AUTO_JSON struct json_object *reply = NULL;
+    struct json_object *migrations;
+    int code = ask_all(cli, &reply);
+
+    if (code != CLI_OK)
+        return code;
+    if (cli->json) {
+        cli_print_json(reply);
+        return CLI_OK;
+    }
+    migrations = cli_array(reply, "migrations");
+    if (cli_array_length(migrations) > 0)
+        cli_table_print(cli_status_table(cli, migrations));
+    else if (!cli->quiet)
+        cli_line(cli->all ? "no migrations" : "no migrations (-a lists those that have ended)");
+    if (cli_string(reply, "host_paused_by") && !cli->quiet)
+        cli_fail(CLI_OK, "the host is paused by %s, so nothing is done; migpolicy resume ends it",
+                 cli_string(reply, "host_paused_by"));
+    if (cli_is(reply, "libvirt_connected", false) && !cli->quiet)
+        cli_fail(CLI_OK, "migpolicyd has no connection to libvirt, so this may be incomplete; is "
+                         "libvirtd running?");
+    return CLI_OK;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/cli/varlink_client.h"
+
+#include "agent/control/varlink.h"
+#include "common/cleanup.h"
+#include "common/json_strict.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+
+#define FIRST_BUFFER_BYTES ((size_t)4096)
+
+struct varlink_client {
+    int fd;
+    bool broken; /* a reply may still be under way that belongs to no call */
+    char *buf;   /* what was received and not yet taken */
+    size_t used, size;
+};
+
+struct reply {
+    char *error;
+    struct json_object *parameters;
+    bool continues;
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* The end of a wait of timeout_ms that begins now; negative for none. */
+static int64_t deadline_after(int timeout_ms)
+{
+    return timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+}
+
+static int wait_until(int fd, short events, int64_t deadline_ms)
+{
+    struct pollfd p = {.fd = fd, .events = events};
+
+    for (;;) {
+        int64_t left = deadline_ms < 0 ? -1 : deadline_ms - now_ms();
+        int r = poll(&p, 1, deadline_ms >= 0 && left < 0 ? 0 : (int)left);
+
+        if (r > 0)
+            return 0;
+        if (r == 0)
+            return -ETIMEDOUT;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+static int set_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+int varlink_client_connect(const char *path, int timeout_ms, struct varlink_client **ret)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    struct timeval timeout = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000L};
+    struct varlink_client *client;
+    AUTO_CLOSE int fd = -1;
+    int r;
+
+    if (strlen(path) >= sizeof(addr.sun_path))
+        return -ENAMETOOLONG;
+    if (path[0] == '\0')
+        return -ENOENT;
+    strcpy(addr.sun_path, path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    /* connect() to a full backlog waits as long as sending would; a zero here means for ever. */
+    if (timeout_ms == 0)
+        timeout.tv_usec = 1;
+    if (timeout_ms >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
+        return -errno;
+    do
+        r = connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+    while (r == -EINTR);
+    if (r == 0)
+        r = set_nonblocking(fd);
+    if (r < 0)
+        return r == -EAGAIN ? -ETIMEDOUT : r;
+    client = calloc(1, sizeof(*client));
+    if (!client)
+        return -ENOMEM;
+    client->fd = fd;
+    fd = -1;
+    *ret = client;
+    return 0;
+}
+
+void varlink_client_free(struct varlink_client *client)
+{
+    if (!client)
+        return;
+    close(client->fd);
+    free(client->buf);
+    free(client);
+}
+
+static int send_all(const struct varlink_client *client, const char *data, size_t len,
+                    int64_t deadline_ms)
+{
+    while (len > 0) {
+        ssize_t n = send(client->fd, data, len, MSG_NOSIGNAL);
+        int r;
+
+        if (n >= 0) {
+            data += n;
+            len -= (size_t)n;
+            continue;
+        }
+        /* A service that hung up may have said why before: that is found by reading. */
+        if (errno == EPIPE || errno == ECONNRESET)
+            return 0;
+        if (errno != EAGAIN && errno != EINTR)
+            return -errno;
+        r = wait_until(client->fd, POLLOUT, deadline_ms);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int send_call(const struct varlink_client *client, const char *method,
+                     struct json_object *parameters, bool more, int64_t deadline_ms)
+{
+    struct json_object *call = json_object_new_object();
+    const char *text;
+    size_t len;
+    int r = -ENOMEM;
+
+    if (!call || json_object_object_add(call, "method", json_object_new_string(method)) < 0)
+        goto cleanup;
+    if (parameters && json_object_object_add(call, "parameters", json_object_get(parameters)) < 0)
+        goto cleanup;
+    if (more && json_object_object_add(call, "more", json_object_new_boolean(true)) < 0)
+        goto cleanup;
+    text = json_object_to_json_string_length(
+        call, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+    if (text)
+        r = len > VARLINK_MAX_CALL_BYTES ? -E2BIG : send_all(client, text, len + 1, deadline_ms);
+cleanup:
+    json_object_put(call);
+    return r;
+}
+
+static int receive_some(struct varlink_client *client, int64_t deadline_ms)
+{
+    ssize_t n;
+
+    if (client->used > VARLINK_MAX_REPLY_BYTES)
+        return -EPROTO;
+    if (client->used == client->size) {
+        size_t size = client->size ? 2 * client->size : FIRST_BUFFER_BYTES;
+        char *buf = realloc(client->buf, size);
+        if (!buf)
+            return -ENOMEM;
+        client->buf = buf;
+        client->size = size;
+    }
+    for (;;) {
+        int r;
+
+        n = recv(client->fd, client->buf + client->used, client->size - client->used, 0);
+        if (n > 0) {
+            client->used += (size_t)n;
+            return 0;
+        }
+        if (n == 0)
+            return -ECONNRESET;
+        if (errno != EAGAIN && errno != EINTR)
+            return -errno;
+        r = wait_until(client->fd, POLLIN, deadline_ms);
+        if (r < 0)
+            return r;
+    }
+}
+
+static int read_reply(struct json_object *message, struct reply *ret)
+{
+    struct json_object *error = NULL, *parameters = NULL, *continues = NULL;
+    struct reply reply = {0};
+
+    if (!json_object_is_type(message, json_type_object))
+        return -EPROTO;
+    json_object_object_get_ex(message, "error", &error);
+    json_object_object_get_ex(message, "parameters", &parameters);
+    json_object_object_get_ex(message, "continues", &continues);
+    if ((error && !json_object_is_type(error, json_type_string)) ||
+        (parameters && !json_object_is_type(parameters, json_type_object)) ||
+        (continues && !json_object_is_type(continues, json_type_boolean)))
+        return -EPROTO;
+    reply.continues = json_object_get_boolean(continues);
+    if (error && reply.continues)
+        return -EPROTO;
+    if (error) {
+        reply.error = strdup(json_object_get_string(error));
+        if (!reply.error)
+            return -ENOMEM;
+    }
+    reply.parameters = parameters ? json_object_get(parameters) : json_object_new_object();
+    if (!reply.parameters) {
+        free(reply.error);
+        return -ENOMEM;
+    }
+    *ret = reply;
+    return 0;
+}
+
+static int receive_reply(struct varlink_client *client, int64_t deadline_ms, struct reply *ret)
+{
+    struct json_object *message;
+    size_t scanned = 0, len;
+    char *nul;
+    int r;
+
+    while (!(nul = client->used > scanned ? memchr(client->buf + scanned, 0, client->used - scanned)
+                                          : NULL)) {
+        scanned = client->used;
+        r = receive_some(client, deadline_ms);
+        if (r < 0)
+            return r;
+    }
+    len = (size_t)(nul - client->buf);
+    r = json_strict_parse(client->buf, len, &message, NULL);
+    if (r < 0)
+        return r == -ENOMEM ? r : -EPROTO;
+    client->used -= len + 1;
+    memmove(client->buf, nul + 1, client->used);
+    r = read_reply(message, ret);
+    json_object_put(message);
+    return r;
+}
+
+static int call(struct varlink_client *client, const char *method, struct json_object *parameters,
+                bool more, int timeout_ms, int (*on_reply)(struct json_object *, void *),
+                void *userdata, struct reply *ret)
+{
+    int64_t deadline_ms = deadline_after(timeout_ms);
+    struct reply reply;
+    int r = send_call(client, method, parameters, more, deadline_ms);
+
+    if (r < 0)
+        return r;
+    for (;;) {
+        r = receive_reply(client, deadline_ms, &reply);
+        if (r < 0)
+            return r;
+        if (!reply.continues) {
+            *ret = reply;
+            return 0;
+        }
+        r = more ? on_reply(reply.parameters, userdata) : -EPROTO;
+        json_object_put(reply.parameters);
+        if (r != 0)
+            return r;
+        deadline_ms = deadline_after(timeout_ms);
+    }
+}
+
+int varlink_client_call_more(struct varlink_client *client, const char *method,
+                             struct json_object *parameters, int timeout_ms,
+                             int (*on_reply)(struct json_object *parameters, void *userdata),
+                             void *userdata, char **ret_error, struct json_object **ret_parameters)
+{
+    struct reply reply = {0};
+    int r;
+
+    if (client->broken)
+        return -ENOTCONN;
+    r = call(client, method, parameters, on_reply != NULL, timeout_ms, on_reply, userdata, &reply);
+    if (r != 0) {
+        client->broken = true;
+        return r;
+    }
+    *ret_error = reply.error;
+    *ret_parameters = reply.parameters;
+    return 0;
+}
+
+int varlink_client_call(struct varlink_client *client, const char *method,
+                        struct json_object *parameters, int timeout_ms, char **ret_error,
+                        struct json_object **ret_parameters)
+{
+    return varlink_client_call_more(client, method, parameters, timeout_ms, NULL, NULL, ret_error,
+                                    ret_parameters);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the files of the control socket's methods share. Event loop's thread only. */
+#ifndef MIGPOLICY_CONTROL_INTERNAL_H
+#define MIGPOLICY_CONTROL_INTERNAL_H
+
+#include "agent/control/control.h"
+#include "agent/control/varlink.h"
+
+struct json_object;
+
+enum method {
+    METHOD_STATUS,
+    METHOD_EXPLAIN,
+    METHOD_SHOW,
+    METHOD_SET,
+    METHOD_UNSET,
+    METHOD_HISTORY,
+    METHOD_CHANGE_METADATA,
+    METHOD_APPLY,
+    METHOD_RELOAD,
+    METHOD_PENDING,
+    METHOD_APPROVE,
+    METHOD_DENY,
+    METHOD_PREDICT,
+    METHOD_PAUSE,
+    METHOD_RESUME,
+    METHOD_RELEASE
+};
+
+struct control {
+    struct control_env env;
+    struct varlink_server *server;
+    int done[2]; /* a pipe: pointers to works that are done */
+    int done_watch;
+    struct hv_domain about;    /* the VM of the call that is being answered, for the record */
+    unsigned works;            /* under way */
+    unsigned changes;          /* of metadata, under way */
+    struct inquiry *inquiries; /* predictions under way, a list */
+};
+
+/*
+ * Something that takes its time, in a thread of its own: control_work.c. `run` is called in it, and
+ * must touch nothing but what belongs to the work, so that a thread that hangs can be left behind
+ * at the end of the process. `done` is called afterwards from the event loop, unless the process
+ * ends before.
+ */
+struct control_work {
+    void (*run)(struct control_work *work);
+    void (*done)(struct control_work *work);
+    int done_fd;
+};
+
+int control_work_start(struct control *c, struct control_work *work);
+
+/* First, and last: it gives works a moment to be done. */
+int control_work_init(struct control *c);
+void control_work_end(struct control *c);
+
+/*
+ * The ways to answer a call; each counts it. They take over the parameters, release the call and
+ * return 0, for handlers to return. Whoever refuses a change puts that on record, too.
+ * control_refuse_why() makes {key: why} the error's parameters.
+ */
+int control_answer(struct control *c, struct varlink_call *call, enum method method,
+                   struct json_object *parameters);
+int control_refuse(struct control *c, struct varlink_call *call, enum method method,
+                   const char *error, struct json_object *parameters);
+int control_refuse_why(struct control *c, struct varlink_call *call, enum method method,
+                       const char *error, const char *key, const char *why);
+
+/* Refuses the call for a parameter that is missing or of another type. Returns -EINVAL. */
+int control_refuse_parameter(struct control *c, struct varlink_call *call, enum method method,
+                             const char *parameter);
+
+/* A parameter, borrowed; NULL if it is absent or no text. */
+const char *control_text(struct json_object *parameters, const char *key);
+
+/* Resolves the parameter "vm"; when that fails the call has been answered, and -errno is returned.
+ */
+int control_take_vm(struct control *c, struct varlink_call *call, enum method method,
+                    struct json_object *parameters, struct hv_domain *ret);
+
+/*
+ * Whether the caller may change things; if not, the call has been answered, and it is -EPERM. To be
+ * called first by every method that changes something.
+ */
+int control_check_admin(struct control *c, struct varlink_call *call, enum method method,
+                        struct json_object *parameters);
+
+/* Records what the caller has changed; domain may be NULL. */
+void control_record(struct control *c, struct varlink_call *call, enum method method,
+                    const struct hv_domain *domain, const char *detail);
+
+/* The fields a layer sets, for such a record: "max_downtime=2s min_cpu=30%", cut to size. */
+void control_describe_fields(const struct policy_layer *layer, char *text, size_t size);
+
+/* Refuses a value of a field with BadValue. Returns -EINVAL. */
+int control_refuse_value(struct control *c, struct varlink_call *call, enum method method,
+                         const char *field, const char *value, const char *expected);
+
+/*
+ * Reads the parameter "fields", a text for each policy field it names: all or none. When that fails
+ * the call has been answered, and -errno is returned.
+ */
+int control_take_fields(struct control *c, struct varlink_call *call, enum method method,
+                        struct json_object *parameters, struct policy_layer *ret);
+
+/* A policy as an array of the type Field. */
+struct json_object *control_fields(const struct policy *policy);
+
+/* Answers with the effective policy. */
+int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
+                          const struct hv_domain *domain);
+
+/* control_policy.c: methods, for varlink; userdata is the control. */
+int control_show(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_set(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_unset(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
+/* control_metadata.c: likewise. */
+int control_change_metadata(struct varlink_call *call, struct json_object *parameters,
+                            void *userdata);
+
+/* control_predict.c: likewise. */
+int control_predict(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
+/* control_apply.c: likewise. */
+int control_apply(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_reload(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
+/* control_approval.c: likewise. */
+int control_pending(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_approve(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_deny(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
+/* control_pause.c: likewise. */
+int control_pause(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_resume(struct varlink_call *call, struct json_object *parameters, void *userdata);
+int control_release(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
+/* control_history.c: likewise. */
+int control_history(struct varlink_call *call, struct json_object *parameters, void *userdata);
+
+#endif

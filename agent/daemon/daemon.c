@@ -1,0 +1,671 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * migpolicyd: start, run, stop.
+ *
+ * The order of things matters. What an earlier agent left throttled is restored before anything
+ * else; nobody can connect before everything stands; at the end the guests get their CPU back
+ * before anything is torn down that could hang.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <grp.h>
+#include <link.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "agent/control/control.h"
+#include "agent/record/phase.h"
+#include "agent/record/record.h"
+#include "agent/rules/config.h"
+#include "agent/rules/paused.h"
+#include "agent/rules/policies.h"
+#include "agent/virt/loop.h"
+#include "agent/watch/monitor.h"
+#include "agent/watch/watchers.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "common/units.h"
+#include "common/wakeup.h"
+
+#define DEFAULT_URI     "qemu:///system"
+#define DEFAULT_METRICS "127.0.0.1:9917"
+#define DEFAULT_POLL_NS (250 * NS_PER_MS)
+#define SOCKET_GROUP    "migpolicy"
+#define TICK_MS         1000
+
+enum { EXIT_USAGE = 2 };
+
+struct options {
+    const char *config;
+    const char *uri;
+    const char *state_dir;
+    const char *run_dir;
+    const char *socket;
+    const char *metrics_listen;
+    const char *qemu_run_dir;
+    bool restore;
+    bool check;
+};
+
+struct daemon {
+    struct options opt;
+    struct config config;
+    char *uri;
+    char *socket;
+    char *listen;
+    char *admin_group; /* "": none */
+    int64_t poll_ns;
+    struct policies *policies;
+    struct paused *paused;
+    struct host *host;
+    struct metrics *metrics;
+    struct metrics_http *http;
+    struct traces *traces;
+    struct record *record;
+    struct watchers *watchers;
+    struct monitor *monitor;
+    struct control *control;
+    int64_t tick_due_ns;
+    bool stop;
+};
+
+static const char usage[] =
+    "Usage: migpolicyd [OPTION...]\n"
+    "Watches outgoing live migrations and brings them to an end within approved policy.\n\n"
+    "  -c, --connect URI          libvirt to watch (default " DEFAULT_URI ")\n"
+    "      --config PATH          configuration file or directory (default " CONFIG_DEFAULT_PATH
+    ")\n"
+    "      --state-dir DIR        stored policies (default /var/lib/migpolicy)\n"
+    "      --run-dir DIR          undo journal and socket (default /run/migpolicy)\n"
+    "      --socket PATH          control socket (default RUN_DIR/io.migpolicy)\n"
+    "      --metrics-listen A:P   metrics over HTTP (default " DEFAULT_METRICS "; \"\" for none)\n"
+    "      --qemu-run-dir DIR     libvirt's QEMU pid files (default /run/libvirt/qemu)\n"
+    "      --check                check the configuration and exit\n"
+    "      --restore              lift what a dead agent left throttled and exit\n"
+    "  -h, --help                 this text\n"
+    "      --version              version\n";
+
+/* Returns -1 to go on, else the exit status. */
+static int parse_options(int argc, char **argv, struct options *opt)
+{
+    enum {
+        CONFIG = 256,
+        STATE_DIR,
+        RUN_DIR,
+        SOCKET,
+        LISTEN,
+        QEMU_RUN_DIR,
+        CHECK,
+        RESTORE,
+        VERSION
+    };
+    static const struct option longs[] = {
+        {"connect", required_argument, NULL, 'c'},
+        {"config", required_argument, NULL, CONFIG},
+        {"state-dir", required_argument, NULL, STATE_DIR},
+        {"run-dir", required_argument, NULL, RUN_DIR},
+        {"socket", required_argument, NULL, SOCKET},
+        {"metrics-listen", required_argument, NULL, LISTEN},
+        {"qemu-run-dir", required_argument, NULL, QEMU_RUN_DIR},
+        {"check", no_argument, NULL, CHECK},
+        {"restore", no_argument, NULL, RESTORE},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    int o;
+
+    while ((o = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+        switch (o) {
+        case 'c':
+            opt->uri = optarg;
+            break;
+        case CONFIG:
+            opt->config = optarg;
+            break;
+        case STATE_DIR:
+            opt->state_dir = optarg;
+            break;
+        case RUN_DIR:
+            opt->run_dir = optarg;
+            break;
+        case SOCKET:
+            opt->socket = optarg;
+            break;
+        case LISTEN:
+            opt->metrics_listen = optarg;
+            break;
+        case QEMU_RUN_DIR:
+            opt->qemu_run_dir = optarg;
+            break;
+        case CHECK:
+            opt->check = true;
+            break;
+        case RESTORE:
+            opt->restore = true;
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return EXIT_SUCCESS;
+        case VERSION:
+            puts("migpolicyd " MIGPOLICY_VERSION);
+            return EXIT_SUCCESS;
+        default:
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "migpolicyd: unexpected argument \"%s\"; see migpolicyd --help\n",
+                argv[optind]);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+/* ---- what a dead agent left behind ---- */
+
+static void report_restore(const char *uuid, const char *name, int error,
+                           const struct throttle_result *result, void *opaque)
+{
+    const struct daemon *d = opaque;
+    struct hv_domain domain = {.id = -1};
+    struct migration_event event = {
+        .elapsed_s = NAN,
+        .action = ACTION_RELEASE,
+        .result = error == 0 ? EVENT_APPLIED : EVENT_FAILED,
+        .reason = REASON_LEFT_BEHIND,
+    };
+
+    clock_gettime(CLOCK_REALTIME, &event.wall);
+    snprintf(domain.name, sizeof(domain.name), "%s", name ? name : uuid);
+    snprintf(domain.uuid, sizeof(domain.uuid), "%s", uuid);
+    if (error == 0)
+        snprintf(event.detail, sizeof(event.detail),
+                 "%zu vCPU quotas restored, %zu gone, %zu left to another writer", result->restored,
+                 result->gone, result->drifted);
+    else
+        snprintf(event.detail, sizeof(event.detail), "cannot restore its vCPU quotas: %s",
+                 strerror(-error));
+    record_event(d->record, &domain, &event);
+    if (d->metrics)
+        metrics_count(d->metrics,
+                      error == 0 ? METRIC_THROTTLE_RESTORES : METRIC_THROTTLE_RESTORE_FAILURES,
+                      METRICS_SINGLE, 1);
+}
+
+/*
+ * One agent per run directory: a second one must not restore what the first has throttled. The lock
+ * goes with the process, however it ends. Returns its descriptor, kept open for good, or -errno.
+ */
+static int lock_run_dir(const char *run_dir)
+{
+    char path[4096];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/lock", run_dir);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        int r = -errno;
+
+        log_error("%s: %s", path, strerror(-r));
+        return r;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        close(fd);
+        log_error("%s: another migpolicyd is running", run_dir);
+        return -EBUSY;
+    }
+    return fd;
+}
+
+static int make_dir(const char *path, mode_t mode)
+{
+    if (mkdir(path, mode) == 0 || errno == EEXIST)
+        return 0;
+    log_error("cannot create %s: %s", path, strerror(errno));
+    return -errno;
+}
+
+static int restore_only(const struct options *opt)
+{
+    struct throttle_roots roots = {.proc = "/proc", .run_dir = opt->run_dir};
+    struct daemon d = {.record = NULL};
+    int r;
+
+    if (access(opt->run_dir, F_OK) < 0 && errno == ENOENT)
+        return EXIT_SUCCESS;
+    if (lock_run_dir(opt->run_dir) < 0)
+        return EXIT_FAILURE;
+    /* Without the state directory, or with a full disk, the guests get their CPU back as well. */
+    r = record_new(opt->state_dir, &record_limits_default, NULL, &d.record);
+    if (r < 0)
+        log_warning("%s: %s; this is not recorded", opt->state_dir, strerror(-r));
+    r = throttle_restore_all(&roots, report_restore, &d);
+    if (record_stop(d.record))
+        record_free(d.record);
+    if (r < 0)
+        log_error("%s: not everything could be restored: %s", opt->run_dir, strerror(-r));
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* ---- the event loop's own callbacks ---- */
+
+/*
+ * libvirt brings some fifty libraries, most of whose code runs once, at start-up. Its pages are
+ * given back then; what is needed again is mapped from the page cache, read-only code being the
+ * file's.
+ */
+static int give_back_code(struct dl_phdr_info *info, size_t size, void *opaque)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+    (void)size;
+    (void)opaque;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+        uintptr_t start = (info->dlpi_addr + p->p_vaddr + page - 1) & ~(page - 1);
+        uintptr_t end = (info->dlpi_addr + p->p_vaddr + p->p_memsz) & ~(page - 1);
+
+        if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && !(p->p_flags & PF_W) && end > start)
+            madvise((void *)start, end - start, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+static void export_counts(struct daemon *d)
+{
+    size_t rules;
+    size_t overrides;
+    size_t metadata;
+
+    policies_count(d->policies, &rules, &overrides, &metadata);
+    metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_CONFIG), (double)rules);
+    metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_OVERRIDE),
+                (double)overrides);
+    metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_METADATA), (double)metadata);
+    metrics_set(d->metrics, METRIC_PAUSED, METRICS_SINGLE, paused_is(d->paused, NULL, NULL));
+    metrics_set(d->metrics, METRIC_PAUSED_VMS, METRICS_SINGLE, (double)paused_count(d->paused));
+}
+
+static void on_tick(void *opaque)
+{
+    struct daemon *d = opaque;
+    int64_t now = monotonic_ns();
+
+    metrics_set(d->metrics, METRIC_LOOP_LAG, METRICS_SINGLE,
+                d->tick_due_ns && now > d->tick_due_ns ? (double)(now - d->tick_due_ns) / 1e9 : 0);
+    if (d->tick_due_ns == 0)
+        dl_iterate_phdr(give_back_code, NULL);
+    d->tick_due_ns = now + TICK_MS * NS_PER_MS;
+    watchers_reap(d->watchers);
+    control_tick(d->control, now);
+    export_counts(d);
+    sd_notify(0, "WATCHDOG=1");
+}
+
+/* What a configuration comes to, with the options that outweigh it and with the defaults. */
+
+static const char *uri_of(const struct daemon *d, const struct config *config)
+{
+    return d->opt.uri ? d->opt.uri : config->uri ? config->uri : DEFAULT_URI;
+}
+
+static const char *listen_of(const struct daemon *d, const struct config *config)
+{
+    return d->opt.metrics_listen    ? d->opt.metrics_listen
+           : config->metrics_listen ? config->metrics_listen
+                                    : DEFAULT_METRICS;
+}
+
+static const char *admin_group_of(const struct config *config)
+{
+    return config->admin_group ? config->admin_group : "";
+}
+
+static int64_t poll_ns_of(const struct config *config)
+{
+    return config->poll_ns ? config->poll_ns : DEFAULT_POLL_NS;
+}
+
+static struct host_limits limits_of(const struct config *config)
+{
+    return (struct host_limits){
+        .throttled_max = config->limits_throttled ? config->max_throttled_domains : -1,
+        .bandwidth_bps = config->host_bandwidth_bps,
+    };
+}
+
+/* The keys that only count at the start, as far as they have another value now; or "". */
+static void tell_ignored(const struct daemon *d, const struct config *config, char *text,
+                         size_t size)
+{
+    const struct {
+        const char *key;
+        bool differs;
+    } keys[] = {
+        {"uri", strcmp(uri_of(d, config), d->uri) != 0},
+        {"metrics_listen", strcmp(listen_of(d, config), d->listen) != 0},
+        {"admin_group", strcmp(admin_group_of(config), d->admin_group) != 0},
+        {"poll_interval", poll_ns_of(config) != d->poll_ns},
+    };
+    size_t len = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        if (keys[i].differs)
+            len +=
+                (size_t)snprintf(text + len, size - len, "%s%s",
+                                 len ? ", " : "not before migpolicyd is restarted: ", keys[i].key);
+    }
+}
+
+static int reload(void *opaque, struct config_error *ret_err)
+{
+    struct daemon *d = opaque;
+    struct config config;
+    struct host_limits limits;
+    int r;
+
+    sd_notify(0, "RELOADING=1");
+    r = config_load(d->opt.config, &config, ret_err);
+    if (r < 0) {
+        log_error("%s; the configuration in force is kept", ret_err->text);
+    } else {
+        tell_ignored(d, &config, ret_err->text, sizeof(ret_err->text));
+        limits = limits_of(&config);
+        host_set_limits(d->host, &limits);
+        policies_reload(d->policies, &config);
+        log_info("configuration reloaded%s%s", *ret_err->text ? "; " : "", ret_err->text);
+    }
+    sd_notify(0, "READY=1");
+    return r;
+}
+
+static void on_signal(int fd, unsigned events, void *opaque)
+{
+    struct daemon *d = opaque;
+    struct signalfd_siginfo info;
+
+    (void)events;
+    if (read(fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (info.ssi_signo == SIGHUP) {
+        struct config_error err;
+
+        reload(d, &err);
+        return;
+    }
+    log_info("%s: stopping", strsignal((int)info.ssi_signo));
+    d->stop = true;
+}
+
+/* Signals are blocked before any thread starts, so that only the loop sees them. */
+static int watch_signals(struct daemon *d)
+{
+    sigset_t set;
+    int fd;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (fd < 0 || loop_add_fd(fd, POLLIN, on_signal, d) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+/* ---- start ---- */
+
+static int group_id(const char *name, gid_t *ret)
+{
+    const struct group *group = getgrnam(name);
+
+    if (!group)
+        return -ENOENT;
+    *ret = group->gr_gid;
+    return 0;
+}
+
+static int start_policies(struct daemon *d)
+{
+    struct config_error warning;
+    int r = policies_new(&d->config, d->opt.state_dir, &d->policies, &warning);
+
+    if (r < 0)
+        log_error("%s: %s", d->opt.state_dir, strerror(-r));
+    else if (warning.text[0])
+        log_warning("%s", warning.text);
+    return r;
+}
+
+static int start_paused(struct daemon *d)
+{
+    struct config_error warning;
+    int r = paused_new(d->opt.state_dir, &d->paused, &warning);
+
+    if (r < 0)
+        log_error("%s: %s", d->opt.state_dir, strerror(-r));
+    else if (warning.text[0])
+        log_error("%s", warning.text);
+    else if (paused_is(d->paused, NULL, NULL))
+        log_warning("the host is paused: nothing is done until migpolicy resume");
+    return r;
+}
+
+static int start_metrics(struct daemon *d)
+{
+    static const struct metrics_labels labels = {
+        .phases = phase_names,
+        .verdicts = verdict_names,
+        .actions = action_names,
+        .reasons = reason_names,
+        .methods = control_method_names,
+        .results = control_result_names,
+    };
+
+    return metrics_new(&labels, &d->metrics);
+}
+
+static int start_http(struct daemon *d)
+{
+    int r;
+
+    if (!d->listen[0])
+        return 0;
+    r = metrics_http_start(d->metrics, d->listen, &d->http);
+    if (r < 0)
+        log_error("metrics: cannot listen on \"%s\": %s", d->listen, strerror(-r));
+    else
+        log_info("metrics at port %u", metrics_http_port(d->http));
+    return r;
+}
+
+static int start_control(struct daemon *d, gid_t admin_gid)
+{
+    struct control_env env = {
+        .uri = d->uri,
+        .socket_path = d->socket,
+        .socket_gid = (gid_t)-1,
+        .admin_gid = admin_gid,
+        .policies = d->policies,
+        .paused = d->paused,
+        .watchers = d->watchers,
+        .monitor = d->monitor,
+        .metrics = d->metrics,
+        .record = d->record,
+        .reload = reload,
+        .reload_opaque = d,
+    };
+    int r;
+
+    group_id(SOCKET_GROUP, &env.socket_gid);
+    r = control_new(&env, &d->control);
+    if (r == -EADDRINUSE)
+        log_error("%s: another migpolicyd is running", d->socket);
+    else if (r < 0)
+        log_error("%s: %s", d->socket, strerror(-r));
+    return r;
+}
+
+/* Without them all else works. */
+static void start_traces(struct daemon *d)
+{
+    char *dir AUTO_FREE = NULL;
+    int r = asprintf(&dir, "%s/traces", d->opt.state_dir);
+
+    r = r < 0 ? -ENOMEM : traces_new(dir, &trace_limits_default, &d->traces);
+    if (r < 0)
+        log_warning("migrations are not recorded: %s/traces: %s", d->opt.state_dir, strerror(-r));
+}
+
+static int start(struct daemon *d)
+{
+    struct throttle_roots roots = {.proc = "/proc", .run_dir = d->opt.run_dir};
+    const struct host_limits limits = limits_of(&d->config);
+    gid_t admin_gid = (gid_t)-1;
+    int r;
+
+    d->uri = strdup(uri_of(d, &d->config));
+    d->listen = strdup(listen_of(d, &d->config));
+    d->admin_group = strdup(admin_group_of(&d->config));
+    d->poll_ns = poll_ns_of(&d->config);
+    if (d->opt.socket)
+        d->socket = strdup(d->opt.socket);
+    else if (asprintf(&d->socket, "%s/io.migpolicy", d->opt.run_dir) < 0)
+        d->socket = NULL;
+    if (!d->uri || !d->listen || !d->admin_group || !d->socket)
+        return -ENOMEM;
+    if (d->config.admin_group && group_id(d->config.admin_group, &admin_gid) < 0) {
+        log_error("admin_group: there is no group \"%s\"", d->config.admin_group);
+        return -ENOENT;
+    }
+
+    r = watch_signals(d);
+    if (r == 0 && hypervisor_init(d->uri) < 0) {
+        log_error("%s: %s", d->uri, hypervisor_error());
+        r = -EIO;
+    }
+    if (r == 0)
+        r = make_dir(d->opt.run_dir, 0755);
+    if (r == 0 && (r = lock_run_dir(d->opt.run_dir)) > 0)
+        r = 0;
+    if (r == 0)
+        r = make_dir(d->opt.state_dir, 0700);
+    if (r == 0)
+        r = start_metrics(d);
+    if (r == 0 &&
+        (r = record_new(d->opt.state_dir, &record_limits_default, d->metrics, &d->record)) < 0)
+        log_error("%s: %s", d->opt.state_dir, strerror(-r));
+    if (r < 0)
+        return r;
+
+    throttle_restore_all(&roots, report_restore, d);
+
+    r = start_policies(d);
+    if (r == 0)
+        r = start_paused(d);
+    if (r == 0)
+        r = host_new(&limits, &d->host);
+    if (r == 0)
+        r = start_http(d);
+    if (r == 0)
+        start_traces(d);
+    if (r == 0)
+        r = watchers_new(
+            &(struct watchers_env){
+                .uri = d->uri,
+                .throttle = hypervisor_throttle(),
+                .place = {.roots = roots, .qemu_run_dir = d->opt.qemu_run_dir},
+                .poll_ns = d->poll_ns,
+                .policies = d->policies,
+                .paused = d->paused,
+                .host = d->host,
+                .metrics = d->metrics,
+                .traces = d->traces,
+                .record = d->record,
+            },
+            &d->watchers);
+    if (r == 0)
+        r = monitor_new(d->uri, d->watchers, d->policies, d->metrics, &d->monitor);
+    if (r == 0)
+        r = start_control(d, admin_gid);
+    if (r == 0 && loop_add_timer(TICK_MS, on_tick, d) < 0)
+        r = -ENOMEM;
+    return r;
+}
+
+static void stop(struct daemon *d, int status)
+{
+    bool quiet;
+
+    sd_notify(0, "STOPPING=1");
+    control_free(d->control);
+    quiet = monitor_free(d->monitor); /* first: it starts watchers */
+    quiet &= watchers_free(d->watchers);
+    traces_free(d->traces);
+    quiet &= record_stop(d->record);
+    if (!quiet)
+        _exit(status); /* a thread that hangs in the hypervisor still uses the rest */
+    metrics_http_stop(d->http);
+    policies_free(d->policies);
+    paused_free(d->paused);
+    host_free(d->host);
+    record_free(d->record);
+    metrics_free(d->metrics);
+    config_clear(&d->config);
+    free(d->uri);
+    free(d->socket);
+    free(d->listen);
+    free(d->admin_group);
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = {.opt = {
+                           .config = CONFIG_DEFAULT_PATH,
+                           .state_dir = "/var/lib/migpolicy",
+                           .run_dir = "/run/migpolicy",
+                           .qemu_run_dir = "/run/libvirt/qemu",
+                       }};
+    struct config_error err;
+    int r = parse_options(argc, argv, &d.opt);
+
+    if (r >= 0)
+        return r;
+    log_init();
+    if (d.opt.restore)
+        return restore_only(&d.opt);
+    if (config_load(d.opt.config, &d.config, &err) < 0) {
+        log_error("%s", err.text);
+        return EXIT_FAILURE;
+    }
+    if (d.opt.check) {
+        config_clear(&d.config);
+        return EXIT_SUCCESS;
+    }
+    r = loop_init();
+    if (r == 0)
+        r = start(&d);
+    if (r == 0) {
+        sd_notify(0, "READY=1");
+        while (!d.stop && r == 0)
+            r = loop_run_once();
+        if (r < 0)
+            log_error("the event loop failed: %s", strerror(-r));
+    }
+    stop(&d, r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/rules/config.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/cleanup.h"
+#include "common/json_cleanup.h"
+#include "common/json_strict.h"
+#include "common/textfile.h"
+#include "common/units.h"
+#include "policy/json/policy_json.h"
+
+enum { CONFIG_BYTES_MAX = 1024 * 1024 };
+
+/* Where in which file we are, for error lines. */
+struct place {
+    const char *path;
+    const char *text;
+    size_t len;
+    struct config_error *err;
+};
+
+/* A hostile key may be cut or replaced in the pointer: then what is around it has a line. */
+static int find_line(const struct place *place, const char *pointer)
+{
+    char at[512], *last;
+    int line;
+
+    snprintf(at, sizeof(at), "%s", pointer);
+    while ((line = json_strict_line(place->text, place->len, at)) == 0 && (last = strrchr(at, '/')))
+        *last = '\0';
+    return line;
+}
+
+__attribute__((format(printf, 3, 4))) static int fail(const struct place *place,
+                                                      const char *pointer, const char *format, ...)
+{
+    char reason[256];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(reason, sizeof(reason), format, args);
+    va_end(args);
+    snprintf(place->err->text, sizeof(place->err->text), "%s:%d: %s: %s", place->path,
+             find_line(place, pointer), *pointer ? pointer : "/", reason);
+    for (char *c = place->err->text; *c; c++) {
+        if (iscntrl((unsigned char)*c))
+            *c = '?';
+    }
+    return -EINVAL;
+}
+
+/* The RFC 6901 pointer of a member, cut if too long. */
+static void join(char *to, size_t size, const char *pointer, const char *key)
+{
+    size_t len = (size_t)snprintf(to, size, "%s/", pointer);
+
+    for (; *key && len + 2 < size; key++) {
+        if (*key == '~' || *key == '/') {
+            to[len++] = '~';
+            to[len++] = *key == '~' ? '0' : '1';
+        } else {
+            to[len++] = *key;
+        }
+    }
+    to[len] = '\0';
+}
+
+static int take_string(const struct place *place, const char *pointer, struct json_object *value,
+                       char **target)
+{
+    char *copy;
+
+    if (!json_object_is_type(value, json_type_string))
+        return fail(place, pointer, "must be a text");
+    copy = strdup(json_object_get_string(value));
+    if (!copy)
+        return -ENOMEM;
+    free(*target);
+    *target = copy;
+    return 0;
+}
+
+int config_parse_expires(const char *text, int64_t *ret_s)
+{
+    int64_t ns;
+
+    if (!text || units_parse(UNIT_DURATION, text, &ns) < 0 || ns < NS_PER_S ||
+        ns > INT64_C(365) * 86400 * NS_PER_S)
+        return -EINVAL;
+    *ret_s = (ns + NS_PER_S - 1) / NS_PER_S;
+    return 0;
+}
+
+static int take_label(const struct place *place, const char *pointer, struct json_object *value,
+                      char **target)
+{
+    const char *text = json_object_get_string(value);
+
+    if (!json_object_is_type(value, json_type_string) || !policy_is_label(text, strlen(text)))
+        return fail(place, pointer, "must be " POLICY_LABEL);
+    return take_string(place, pointer, value, target);
+}
+
+static int take_layer(const struct place *place, const char *pointer, struct json_object *value,
+                      struct policy_layer *ret)
+{
+    struct policy_json_error err;
+    char where[512];
+
+    if (policy_layer_from_json(value, ret, &err) == 0)
+        return 0;
+    if (!err.field[0])
+        return fail(place, pointer, "%s", err.reason);
+    join(where, sizeof(where), pointer, err.field);
+    return fail(place, where, "%s", err.reason);
+}
+
+static int take_rule(const struct place *place, const char *pointer, struct json_object *value,
+                     struct config *config)
+{
+    struct config_rule rule = {0};
+    struct config_rule *grown;
+    bool has_policy = false;
+    int r = 0;
+
+    if (!json_object_is_type(value, json_type_object))
+        return fail(place, pointer, "a rule must be an object");
+    json_object_object_foreach(value, key, member)
+    {
+        char where[256];
+
+        join(where, sizeof(where), pointer, key);
+        if (strcmp(key, "name") == 0) {
+            r = take_string(place, where, member, &rule.name);
+        } else if (strcmp(key, "uuid") == 0) {
+            r = take_string(place, where, member, &rule.uuid);
+        } else if (strcmp(key, "label") == 0) {
+            r = take_label(place, where, member, &rule.label);
+        } else if (strcmp(key, "policy") == 0) {
+            has_policy = true;
+            r = take_layer(place, where, member, &rule.layer);
+        } else {
+            r = fail(place, where, "unknown key; a rule has name, uuid or label, and policy");
+        }
+        if (r < 0)
+            goto cleanup;
+    }
+    if (!has_policy || (!rule.name && !rule.uuid && !rule.label)) {
+        r = fail(place, pointer, "a rule needs name, uuid or label, and policy");
+        goto cleanup;
+    }
+    grown = realloc(config->rule, (config->rules + 1) * sizeof(*grown));
+    if (!grown) {
+        r = -ENOMEM;
+        goto cleanup;
+    }
+    snprintf(rule.source, sizeof(rule.source), "%s%s", place->path, pointer);
+    config->rule = grown;
+    config->rule[config->rules++] = rule;
+    return 0;
+
+cleanup:
+    free(rule.name);
+    free(rule.uuid);
+    free(rule.label);
+    return r;
+}
+
+/* "policy" at the top is a rule for every VM. */
+static int take_default_rule(const struct place *place, struct json_object *value,
+                             struct config *config)
+{
+    struct json_object *rule AUTO_JSON = json_object_new_object();
+
+    if (!rule || json_object_object_add(rule, "name", json_object_new_string("*")) < 0 ||
+        json_object_object_add(rule, "policy", json_object_get(value)) < 0)
+        return -ENOMEM;
+    return take_rule(place, "", rule, config);
+}
+
+static int take_poll_interval(const struct place *place, struct json_object *value,
+                              struct config *config)
+{
+    if (!json_object_is_type(value, json_type_string) ||
+        units_parse(UNIT_DURATION, json_object_get_string(value), &config->poll_ns) < 0 ||
+        config->poll_ns < 20 * NS_PER_MS || config->poll_ns > NS_PER_S) {
+        config->poll_ns = 0;
+        return fail(place, "/poll_interval", "must be a duration between 20ms and 1s");
+    }
+    return 0;
+}
+
+static int take_max_throttled(const struct place *place, struct json_object *value,
+                              struct config *config)
+{
+    config->max_throttled_domains = json_object_get_int64(value);
+    config->limits_throttled = true;
+    if (!json_object_is_type(value, json_type_int) || config->max_throttled_domains < 0 ||
+        config->max_throttled_domains > INT32_MAX)
+        return fail(place, "/max_throttled_domains", "must be a whole number, 0 or more");
+    return 0;
+}
+
+static int take_host_bandwidth(const struct place *place, struct json_object *value,
+                               struct config *config)
+{
+    if (!json_object_is_type(value, json_type_string) ||
+        units_parse(UNIT_RATE, json_object_get_string(value), &config->host_bandwidth_bps) < 0 ||
+        config->host_bandwidth_bps < MIB_BYTES)
+        return fail(place, "/host_bandwidth", "must be a rate of at least 1MiB/s");
+    return 0;
+}
+
+static int take_all(const struct place *place, struct json_object *root, struct config *config)
+{
+    if (!json_object_is_type(root, json_type_object))
+        return fail(place, "", "must be an object");
+    json_object_object_foreach(root, key, value)
+    {
+        char pointer[256];
+        int r = 0;
+
+        join(pointer, sizeof(pointer), "", key);
+        if (strcmp(key, "uri") == 0) {
+            r = take_string(place, pointer, value, &config->uri);
+        } else if (strcmp(key, "metrics_listen") == 0) {
+            r = take_string(place, pointer, value, &config->metrics_listen);
+        } else if (strcmp(key, "admin_group") == 0) {
+            r = take_string(place, pointer, value, &config->admin_group);
+        } else if (strcmp(key, "poll_interval") == 0) {
+            r = take_poll_interval(place, value, config);
+        } else if (strcmp(key, "max_throttled_domains") == 0) {
+            r = take_max_throttled(place, value, config);
+        } else if (strcmp(key, "host_bandwidth") == 0) {
+            r = take_host_bandwidth(place, value, config);
+        } else if (strcmp(key, "trust_metadata") == 0) {
+            if (!json_object_is_type(value, json_type_boolean))
+                return fail(place, pointer, "must be true or false");
+            config->trust_metadata = json_object_get_boolean(value);
+        } else if (strcmp(key, "policy") == 0) {
+            r = take_default_rule(place, value, config);
+        } else if (strcmp(key, "rules") == 0) {
+            if (!json_object_is_type(value, json_type_array))
+                return fail(place, pointer, "must be an array");
+            for (size_t i = 0; r == 0 && i < json_object_array_length(value); i++) {
+                snprintf(pointer, sizeof(pointer), "/rules/%zu", i);
+                r = take_rule(place, pointer, json_object_array_get_idx(value, i), config);
+            }
+        } else {
+            r = fail(place, pointer, "unknown key");
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int fail_errno(const char *path, int r, struct config_error *err)
+{
+    snprintf(err->text, sizeof(err->text), "%.400s: %s", path, strerror(-r));
+    return r;
+}
+
+static int check_owner(const char *path, struct config_error *err)
+{
+    struct stat st;
+    const char *why = NULL;
+
+    if (stat(path, &st) < 0)
+        return fail_errno(path, -errno, err);
+    if (st.st_uid != 0 && st.st_uid != geteuid())
+        why = "must be owned by root";
+    else if (st.st_mode & (S_IWGRP | S_IWOTH))
+        why = "must not be writable by group or others";
+    if (!why)
+        return 0;
+    snprintf(err->text, sizeof(err->text), "%s: %s (owner %u, mode %04o)", path, why, st.st_uid,
+             st.st_mode & 07777);
+    return -EPERM;
+}
+
+static int parse(const struct place *place, struct json_object **ret)
+{
+    struct json_error err;
+    int r = json_strict_parse(place->text, place->len, ret, &err);
+
+    if (r < 0)
+        snprintf(place->err->text, sizeof(place->err->text), "%s:%u:%u: %s: %s", place->path,
+                 err.line, err.column, *err.pointer ? err.pointer : "/", err.reason);
+    return r;
+}
+
+int config_parse(const char *text, size_t len, const char *path, struct config *config,
+                 struct config_error *ret_err)
+{
+    struct json_object *root AUTO_JSON = NULL;
+    struct place place = {.path = path, .text = text, .len = len, .err = ret_err};
+    int r = parse(&place, &root);
+
+    if (r < 0)
+        return r;
+    r = take_all(&place, root, config);
+    return r == -ENOMEM ? fail_errno(path, r, ret_err) : r;
+}
+
+static int check_vm(const struct place *place, const char *pointer, struct json_object *vm)
+{
+    struct json_object *policy = NULL;
+
+    if (!json_object_is_type(vm, json_type_object))
+        return fail(place, pointer, "must be an object with policy");
+    json_object_object_foreach(vm, key, value)
+    {
+        struct policy_layer layer;
+        int64_t expires_s;
+        char where[512];
+        int r = 0;
+
+        join(where, sizeof(where), pointer, key);
+        if (strcmp(key, "policy") == 0) {
+            policy = value;
+            r = take_layer(place, where, value, &layer);
+        } else if (strcmp(key, "expires") == 0) {
+            if (!json_object_is_type(value, json_type_string) ||
+                config_parse_expires(json_object_get_string(value), &expires_s) < 0)
+                r = fail(place, where, "must be " CONFIG_EXPIRES_ACCEPTS);
+        } else if (strcmp(key, "name") != 0 && strcmp(key, "set_by") != 0) {
+            r = fail(place, where, "unknown key; a VM has policy, and expires if it is to end");
+        }
+        if (r < 0)
+            return r;
+    }
+    return policy ? 0 : fail(place, pointer, "needs policy");
+}
+
+int config_parse_vms(const char *text, size_t len, const char *path, struct json_object **ret_vms,
+                     struct config_error *ret_err)
+{
+    struct json_object *root AUTO_JSON = NULL;
+    struct json_object *vms;
+    struct place place = {.path = path, .text = text, .len = len, .err = ret_err};
+    int r = parse(&place, &root);
+
+    if (r < 0)
+        return r;
+    if (!json_object_is_type(root, json_type_object) ||
+        !json_object_object_get_ex(root, "vms", &vms)) {
+        fail(&place, "", "needs \"vms\"");
+        return -ENOENT;
+    }
+    json_object_object_foreach(root, key, value)
+    {
+        char where[256];
+
+        join(where, sizeof(where), "", key);
+        if (strcmp(key, "schema_version") == 0 && json_object_get_int(value) != 1)
+            return fail(&place, where, "must be 1");
+        if (strcmp(key, "schema_version") != 0 && strcmp(key, "vms") != 0)
+            return fail(&place, where, "unknown key");
+    }
+    if (!json_object_is_type(vms, json_type_object))
+        return fail(&place, "/vms", "must be an object");
+    json_object_object_foreach(vms, name, vm)
+    {
+        char where[512];
+
+        join(where, sizeof(where), "/vms", name);
+        r = check_vm(&place, where, vm);
+        if (r < 0)
+            return r;
+    }
+    *ret_vms = json_object_get(vms);
+    return 0;
+}
+
+static int load_file(const char *path, struct config *config, struct config_error *err)
+{
+    char *text AUTO_FREE = NULL;
+    size_t len;
+    int r = check_owner(path, err);
+
+    if (r < 0)
+        return r;
+    r = textfile_read(AT_FDCWD, path, CONFIG_BYTES_MAX, &text, &len);
+    if (r < 0)
+        return fail_errno(path, r, err);
+    return config_parse(text, len, path, config, err);
+}
+
+static int is_conf_file(const struct dirent *entry)
+{
+    const char *dot = strrchr(entry->d_name, '.');
+
+    return entry->d_name[0] != '.' && dot && strcmp(dot, ".json") == 0;
+}
+
+static int load_dir(const char *path, struct config *config, struct config_error *err)
+{
+    struct dirent **found;
+    char name[4096];
+    int count, r = check_owner(path, err);
+
+    if (r < 0)
+        return r;
+    snprintf(name, sizeof(name), "%s/migpolicyd.json", path);
+    if (access(name, F_OK) == 0 && (r = load_file(name, config, err)) < 0)
+        return r;
+    snprintf(name, sizeof(name), "%s/conf.d", path);
+    if (access(name, F_OK) < 0)
+        return 0;
+    r = check_owner(name, err);
+    if (r < 0)
+        return r;
+    count = scandir(name, &found, is_conf_file, alphasort);
+    if (count < 0)
+        return fail_errno(name, -errno, err);
+    for (int i = 0; i < count; i++) {
+        snprintf(name, sizeof(name), "%s/conf.d/%s", path, found[i]->d_name);
+        if (r == 0)
+            r = load_file(name, config, err);
+        free(found[i]);
+    }
+    free(found);
+    return r;
+}
+
+int config_load(const char *path, struct config *ret, struct config_error *ret_err)
+{
+    struct config config = {0};
+    struct stat st;
+    int r;
+
+    if (stat(path, &st) < 0)
+        return fail_errno(path, -errno, ret_err);
+    r = S_ISDIR(st.st_mode) ? load_dir(path, &config, ret_err) : load_file(path, &config, ret_err);
+    if (r < 0) {
+        config_clear(&config);
+        return r;
+    }
+    *ret = config;
+    return 0;
+}
+
+void config_clear(struct config *config)
+{
+    for (size_t i = 0; i < config->rules; i++) {
+        free(config->rule[i].name);
+        free(config->rule[i].uuid);
+        free(config->rule[i].label);
+    }
+    free(config->rule);
+    free(config->uri);
+    free(config->metrics_listen);
+    free(config->admin_group);
+    *config = (struct config){0};
+}

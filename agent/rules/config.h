@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The daemon's configuration: migpolicyd.json and conf.d/ *.json beside it, in alphabetical order.
+ * A later file overrides single settings of an earlier one and adds its rules behind.
+ *
+ * Every file must be owned by root (or by whoever runs this) and not be writable by anybody else:
+ * it decides who may slow down or stop virtual machines.
+ */
+#ifndef MIGPOLICY_CONFIG_H
+#define MIGPOLICY_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/policy.h"
+
+#define CONFIG_DEFAULT_PATH "/etc/migpolicy"
+
+struct json_object;
+
+struct config_rule {
+    char *name;  /* glob; NULL: any */
+    char *uuid;  /* NULL: any */
+    char *label; /* NULL: any */
+    struct policy_layer layer;
+    char source[POLICY_SOURCE_MAX]; /* "FILE/rules/N", or "FILE" for the policy at the top */
+};
+
+struct config {
+    char *uri;                     /* NULL: qemu:///system */
+    char *metrics_listen;          /* NULL: default; "": no metrics over HTTP */
+    char *admin_group;             /* NULL: root only may change policies */
+    int64_t poll_ns;               /* 0: default */
+    int64_t host_bandwidth_bps;    /* 0: no limit */
+    int64_t max_throttled_domains; /* of use with: */
+    bool limits_throttled;
+    bool trust_metadata; /* a domain's own metadata may allow more, too */
+    size_t rules;
+    struct config_rule *rule;
+};
+
+/* One line: what and where. Never contains control characters. */
+struct config_error {
+    char text[512];
+};
+
+/*
+ * Loads a file, or a directory as described above (neither migpolicyd.json nor conf.d need exist
+ * in it). Returns 0, or -errno with *ret untouched and *ret_err set: -ENOENT (path does not exist),
+ * -EACCES, -EPERM (ownership or mode), -EINVAL (contents). Free the result with config_clear().
+ */
+int config_load(const char *path, struct config *ret, struct config_error *ret_err);
+
+/*
+ * Adds the contents of one file to *config; `path` is for errors and for the source of rules.
+ * Returns 0, or -errno with *ret_err set and *config holding a part of it: clear it then.
+ */
+int config_parse(const char *text, size_t len, const char *path, struct config *config,
+                 struct config_error *ret_err);
+
+/*
+ * Checks the contents of a file for `migpolicy apply`: {"vms": {VM: {"policy": {...}}}}, the shape
+ * of the stored overrides, with "expires" beside "policy" as an option. Returns 0 and the value of
+ * "vms", which the caller puts; or -EINVAL, -E2BIG, -ENOMEM with *ret_err set. -ENOENT: there is no
+ * "vms" in it, so it is no such file.
+ */
+int config_parse_vms(const char *text, size_t len, const char *path, struct json_object **ret_vms,
+                     struct config_error *ret_err);
+
+/* For how long a field may be given at most, and at least. */
+#define CONFIG_EXPIRES_ACCEPTS "a duration between 1s and 365d"
+
+/* Such a duration, in seconds, rounded up. Returns 0 or -EINVAL; text may be NULL, which is none.
+ */
+int config_parse_expires(const char *text, int64_t *ret_s);
+
+/* Frees what it holds and zeroes it. */
+void config_clear(struct config *config);
+
+#endif

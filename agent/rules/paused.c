@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/rules/paused.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/cleanup.h"
+#include "common/json_cleanup.h"
+#include "common/json_strict.h"
+#include "common/textfile.h"
+
+#define STORE_NAME "paused.json"
+enum { STORE_BYTES_MAX = 1024 * 1024, UUID_SIZE = 37 };
+
+/* One that is paused; the host has the UUID "host". */
+struct entry {
+    char uuid[UUID_SIZE];
+    char who[PAUSED_WHO_MAX];
+};
+static const char host[] = "host";
+
+struct paused {
+    pthread_mutex_t lock;
+    int state_dir;
+    size_t count;
+    struct entry *entry;
+};
+
+static struct entry *find(struct paused *p, const char *uuid)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        if (strcasecmp(p->entry[i].uuid, uuid) == 0)
+            return &p->entry[i];
+    }
+    return NULL;
+}
+
+static int add(struct paused *p, const char *uuid, const char *who)
+{
+    struct entry *e = find(p, uuid);
+
+    if (!e) {
+        struct entry *grown = realloc(p->entry, (p->count + 1) * sizeof(*grown));
+
+        if (!grown)
+            return -ENOMEM;
+        p->entry = grown;
+        e = &grown[p->count++];
+    }
+    snprintf(e->uuid, sizeof(e->uuid), "%s", uuid);
+    snprintf(e->who, sizeof(e->who), "%s", who);
+    return 0;
+}
+
+static int save(struct paused *p)
+{
+    struct json_object *root AUTO_JSON = json_object_new_object();
+    struct json_object *by = json_object_new_object();
+
+    json_object_object_add(root, "schema_version", json_object_new_int(1));
+    json_object_object_add(root, "paused_by", by);
+    for (size_t i = 0; i < p->count; i++)
+        json_object_object_add(by, p->entry[i].uuid, json_object_new_string(p->entry[i].who));
+    return textfile_replace(p->state_dir, STORE_NAME, 0600,
+                            json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
+}
+
+static int load(struct paused *p, struct config_error *why)
+{
+    char *text AUTO_FREE = NULL;
+    struct json_object *root AUTO_JSON = NULL;
+    struct json_object *by;
+    struct json_error err;
+    size_t len;
+    int r = textfile_read(p->state_dir, STORE_NAME, STORE_BYTES_MAX, &text, &len);
+
+    if (r < 0) {
+        snprintf(why->text, sizeof(why->text), "%s", strerror(-r));
+        return r;
+    }
+    r = json_strict_parse(text, len, &root, &err);
+    if (r < 0) {
+        snprintf(why->text, sizeof(why->text), "line %u: %s", err.line, err.reason);
+        return r;
+    }
+    snprintf(why->text, sizeof(why->text), "no object \"paused_by\" of UUIDs");
+    if (!json_object_is_type(root, json_type_object) ||
+        !json_object_object_get_ex(root, "paused_by", &by) ||
+        !json_object_is_type(by, json_type_object))
+        return -EINVAL;
+    json_object_object_foreach(by, uuid, who)
+    {
+        if ((strlen(uuid) != UUID_SIZE - 1 && strcmp(uuid, host) != 0) ||
+            !json_object_is_type(who, json_type_string))
+            return -EINVAL;
+        r = add(p, uuid, json_object_get_string(who));
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int paused_new(const char *state_dir, struct paused **ret, struct config_error *ret_warning)
+{
+    struct paused *p = calloc(1, sizeof(*p));
+    struct config_error why;
+    char aside[NAME_MAX + 1] = "";
+    int r;
+
+    ret_warning->text[0] = '\0';
+    if (!p)
+        return -ENOMEM;
+    pthread_mutex_init(&p->lock, NULL);
+    p->state_dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    r = p->state_dir < 0 ? -errno : load(p, &why);
+    if (p->state_dir < 0 || r == -ENOMEM) {
+        paused_free(p);
+        return r;
+    }
+    if (r < 0 && r != -ENOENT) {
+        /* Should the next start find nothing there, it would not be paused. */
+        r = textfile_set_aside(p->state_dir, STORE_NAME, aside);
+        r = paused_set(p, NULL, "migpolicyd: " STORE_NAME " could not be read");
+        snprintf(ret_warning->text, sizeof(ret_warning->text),
+                 "%s/" STORE_NAME ": %.200s; kept as %.40s; the host is paused, until migpolicy "
+                 "resume%s",
+                 state_dir, why.text, *aside ? aside : STORE_NAME,
+                 r < 0 ? " (and this cannot be stored)" : "");
+    }
+    *ret = p;
+    return 0;
+}
+
+void paused_free(struct paused *p)
+{
+    if (!p)
+        return;
+    free(p->entry);
+    if (p->state_dir >= 0)
+        close(p->state_dir);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+int paused_set(struct paused *p, const char *uuid, const char *who)
+{
+    int r;
+
+    pthread_mutex_lock(&p->lock);
+    r = add(p, uuid ? uuid : host, who);
+    if (r == 0)
+        r = save(p);
+    pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
+int paused_unset(struct paused *p, const char *uuid)
+{
+    struct entry *e;
+    int r = 0;
+
+    pthread_mutex_lock(&p->lock);
+    e = find(p, uuid ? uuid : host);
+    if (e) {
+        struct entry gone = *e;
+
+        *e = p->entry[--p->count];
+        r = save(p);
+        if (r < 0) {
+            p->entry[p->count++] = *e;
+            *e = gone;
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
+bool paused_is(struct paused *p, const char *uuid, char ret_who[PAUSED_WHO_MAX])
+{
+    const struct entry *e;
+
+    pthread_mutex_lock(&p->lock);
+    e = find(p, uuid ? uuid : host);
+    if (e && ret_who)
+        memcpy(ret_who, e->who, PAUSED_WHO_MAX);
+    pthread_mutex_unlock(&p->lock);
+    return e;
+}
+
+size_t paused_count(struct paused *p)
+{
+    size_t n;
+
+    pthread_mutex_lock(&p->lock);
+    n = p->count - !!find(p, host);
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+bool paused_overlay(struct paused *p, const char *uuid, struct policy *policy)
+{
+    char who[PAUSED_WHO_MAX];
+    bool is_host = paused_is(p, NULL, who);
+
+    if (!is_host && !paused_is(p, uuid, who))
+        return false;
+    policy->values.v[POLICY_MODE] = MODE_OBSERVE;
+    snprintf(policy->source[POLICY_MODE], POLICY_SOURCE_MAX, "%spaused by %s",
+             is_host ? "host " : "", who);
+    return true;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * All policies of this host: the configuration's rules and the overrides of `migpolicy set`, merged
+ * for one VM on demand. Overrides are keyed by UUID. Those that are to outlive the daemon are kept
+ * in STATE_DIR/overrides.json, which is whole or absent and is only ever replaced atomically.
+ *
+ * Thread-safe.
+ */
+#ifndef MIGPOLICY_POLICIES_H
+#define MIGPOLICY_POLICIES_H
+
+#include <stddef.h>
+
+#include "agent/rules/config.h"
+#include "agent/virt/hypervisor.h"
+#include "agent/virt/metadata.h"
+#include "policy/policy.h"
+
+struct policies;
+
+/* The overrides a VM may have, each laid over the one before. */
+enum policies_kind {
+    POLICIES_STORED,   /* on disk */
+    POLICIES_EXPIRING, /* on disk; each field has an end, on the wall clock */
+    POLICIES_RUNTIME,  /* in memory; a field may have an end */
+    POLICIES_KINDS,
+};
+
+/*
+ * Takes over *config (which is cleared) and reads the stored overrides. An unreadable store is
+ * renamed to overrides.json.bad (.bad.1, ...) and reported through *ret_warning (static size, "" if
+ * all is well); the daemon then starts without overrides. Returns 0 or -errno.
+ */
+int policies_new(struct config *config, const char *state_dir, struct policies **ret,
+                 struct config_error *ret_warning);
+void policies_free(struct policies *p);
+
+/* Replaces the configuration; takes over *config, which is cleared. */
+void policies_reload(struct policies *p, struct config *config);
+
+/*
+ * Reads a domain's own metadata, the XML element or NULL; or notes that it could not be read. What
+ * is wrong with it is logged once. policies_set_metadata() takes it as it was read, copied; NULL:
+ * the domain is not on this host any more. Returns true if that is news.
+ */
+void policies_learn_metadata(struct policies *p, const char *uuid, int error, const char *xml);
+bool policies_set_metadata(struct policies *p, const char *uuid, const struct metadata *metadata);
+
+/* What was set last; nothing if nothing was. */
+void policies_get_metadata(struct policies *p, const char *uuid, struct metadata *ret);
+
+/*
+ * The effective policy of a VM: the layers of the configuration, its metadata where that is
+ * trusted, and its overrides, one over the other; then narrowed by its metadata where that is not.
+ */
+void policies_resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret);
+
+/* A policy kept by somebody who asks for it again and again. All zeroes at first. */
+struct policy_kept {
+    struct policy policy;
+    uint64_t version;
+    int64_t resolved_s;
+};
+
+/*
+ * Brings what is kept up to date: resolved anew if anything has changed, and each second, since
+ * that is what overrides end at.
+ */
+void policies_refresh(struct policies *p, const char *name, const char *uuid,
+                      struct policy_kept *kept);
+
+/*
+ * Lays the fields of `layer` over the VM's override of this kind, or takes the fields of the bit
+ * set `fields` out of all its overrides, and stores the result before it takes effect. The fields
+ * end at `expires_s` of the wall clock, unless that is 0; they are gone at the first look after it.
+ * `who` goes into the record as the source. Returns 0 or -errno (nothing changed then).
+ */
+int policies_set(struct policies *p, enum policies_kind kind, const char *name, const char *uuid,
+                 const struct policy_layer *layer, int64_t expires_s, const char *who);
+int policies_unset(struct policies *p, const char *uuid, unsigned fields);
+
+/* When that field ends by itself, RFC 3339, borrowed from its source; NULL: it does not. */
+const char *policies_until(const struct policy *policy, enum policy_field field);
+
+/* One VM's part of policies_apply(). */
+struct policies_change {
+    struct hv_domain domain;
+    struct policy_layer layer;
+    int64_t expires_s;           /* as in policies_set() */
+    struct policy before, after; /* in effect */
+};
+
+/*
+ * Makes each layer all of its VM's stored override, or of the one that expires, all at once or
+ * none; if dry_run, only finds out what would come of it. No VM may be in there twice. Returns 0 or
+ * -errno (nothing changed then).
+ */
+int policies_apply(struct policies *p, struct policies_change *change, size_t count,
+                   const char *who, bool dry_run);
+
+/* The UUID of a stored override by VM name, for VMs that are gone. -ENOENT. */
+int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t size);
+
+/* How many rules and overrides there are, and domains with a policy in their metadata. */
+void policies_count(struct policies *p, size_t *ret_rules, size_t *ret_overrides,
+                    size_t *ret_metadata);
+
+#endif

@@ -1,0 +1,721 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/watch/job.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/record/phase.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "common/units.h"
+#include "common/wakeup.h"
+
+/* The downtime limit is read again this often, to notice other writers. */
+#define LIMIT_CHECK_NS (5 * NS_PER_S)
+/* So is whether our quotas are still in place. */
+#define DRIFT_CHECK_NS NS_PER_S
+/* While the guest is paused nothing is asked; after this long, whether it is still there. */
+#define PAUSED_LOOK_NS (2 * NS_PER_S)
+/* Looks begin at multiples of this part of the time between them. */
+#define LOOKS_GRID 10
+/* The completed statistics come with an event of their own, about when the domain stops. */
+#define RESULT_WAIT_NS NS_PER_S
+
+/* ---- calls to the hypervisor, counted ---- */
+
+int job_counted(struct job *j, enum metrics_call call, int64_t started_ns, int r)
+{
+    metrics_observe(j->w->env->metrics, METRIC_LIBVIRT_CALL_DURATION, METRICS_AT(call),
+                    (double)(monotonic_ns() - started_ns) / 1e9);
+    if (r < 0)
+        metrics_count(j->w->env->metrics, METRIC_LIBVIRT_CALL_FAILURES, METRICS_AT(call), 1);
+    return r;
+}
+
+static int read_job(struct job *j, struct hv_job *ret)
+{
+    int64_t started = monotonic_ns();
+
+    return job_counted(j, METRICS_CALL_JOB_STATS, started, hv_watch_job(j->hv, ret));
+}
+
+/* ---- taking a sample ---- */
+
+void job_latch(struct job *j, enum action_kind action, enum reason reason)
+{
+    controller_latch(&j->controller, action, reason);
+    j->latched[action] = reason;
+}
+
+static void open_throttle(struct job *j)
+{
+    struct throttle *throttle = NULL;
+    const char *why;
+    int r = j->w->env->throttle->open(&j->w->env->place, &j->w->domain, &throttle);
+
+    if (r == 0) {
+        pthread_mutex_lock(&j->w->lock);
+        j->w->throttle = throttle;
+        pthread_mutex_unlock(&j->w->lock);
+        return;
+    }
+    job_latch(j, ACTION_THROTTLE, REASON_NO_CGROUP);
+    if (r == -EOPNOTSUPP)
+        why = "no cgroup cpu controller, or its vCPUs are not in cgroups of their own";
+    else if (r == -EACCES || r == -EPERM || r == -EROFS)
+        why = "no permission on its vCPU cgroups";
+    else
+        why = strerror(-r);
+    log_warning("%s: cannot be throttled: %s", j->w->domain.name, why);
+}
+
+static void read_cpu_time(struct job *j, struct sample *s)
+{
+    size_t n = j->w->throttle ? j->w->env->throttle->vcpu_count(j->w->throttle) : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint64_t ns;
+
+        if (j->w->env->throttle->usage_ns(j->w->throttle, i, &ns) < 0)
+            return;
+        s->vcpu_time_ns[i % SAMPLE_VCPUS_MAX] += (int64_t)ns;
+    }
+    s->vcpus = n < SAMPLE_VCPUS_MAX ? (unsigned)n : SAMPLE_VCPUS_MAX;
+}
+
+static void read_limit(struct job *j, int64_t now)
+{
+    int64_t before_ns = j->downtime_limit_ns;
+
+    if (j->limit_read_ns != 0 && now - j->limit_read_ns < LIMIT_CHECK_NS)
+        return;
+    if (hv_watch_get_downtime(j->hv, &j->downtime_limit_ns) == 0) {
+        if (j->limit_known && j->downtime_limit_ns != before_ns)
+            log_info("%s: somebody else changed the downtime limit from %" PRId64 " ms to %" PRId64
+                     " ms",
+                     j->w->domain.name, before_ns / NS_PER_MS, j->downtime_limit_ns / NS_PER_MS);
+        j->limit_read_ns = now;
+        j->limit_known = true;
+    }
+    /* Not every hypervisor has one. */
+    (void)hv_watch_get_speed(j->hv, &j->speed_limit_bps);
+    /* Unknown is fine: not every domain has disks. */
+    (void)hv_watch_flush(j->hv, &j->flush_ns);
+}
+
+static void take_sample(struct job *j, const struct hv_job *hv, int64_t sync_ns, struct sample *s)
+{
+    if (!atomic_load(&j->w->throttled))
+        j->share = 1; /* the keeper may have lifted it */
+    *s = (struct sample){
+        .now_ns = monotonic_ns(),
+        .sync_ns = sync_ns,
+        .at_sync = sync_ns != 0,
+        .elapsed_ns = hv->elapsed_ns,
+        .iteration = hv->iteration,
+        .total_bytes = hv->memory_total_bytes,
+        .processed_bytes = hv->memory_processed_bytes,
+        .remaining_bytes = hv->memory_remaining_bytes,
+        .disk_total_bytes = hv->disk_total_bytes,
+        .disk_remaining_bytes = hv->disk_remaining_bytes,
+        .downtime_limit_ns = j->downtime_limit_ns,
+        .speed_limit_bps = j->speed_limit_bps,
+        .compression_cache_bytes = hv->compression_cache_bytes,
+        .flush_ns = j->flush_ns,
+        .expected_downtime_ns = hv->expected_downtime_ns,
+        .auto_converge_percent = hv->auto_converge_percent,
+        .post_copy = hv->post_copy || watcher_marked(j->w, &j->w->mark.post_copy),
+        .cpu_share = j->share,
+    };
+    read_cpu_time(j, s);
+}
+
+static void check_drift(struct job *j, int64_t now)
+{
+    size_t drifted = 0;
+
+    if (j->share >= 1 || now - j->drift_checked_ns < DRIFT_CHECK_NS)
+        return;
+    j->drift_checked_ns = now;
+    if (j->w->env->throttle->check(j->w->throttle, &drifted) == 0 && drifted > 0) {
+        log_warning("%s: somebody else changed %zu of its vCPU quotas; not fighting over them",
+                    j->w->domain.name, drifted);
+        job_latch(j, ACTION_THROTTLE, REASON_OTHER_WRITER);
+    }
+}
+
+/* What one action would have done, in words. */
+static enum action_kind action_of(enum alternative_kind kind, const struct alternative *a)
+{
+    static const enum action_kind actions[ALTERNATIVES] = {
+        [ALT_BANDWIDTH] = ACTION_BANDWIDTH,
+        [ALT_COMPRESSION_CACHE] = ACTION_COMPRESSION_CACHE,
+        [ALT_POST_COPY] = ACTION_POST_COPY,
+        [ALT_SUSPEND] = ACTION_SUSPEND,
+    };
+
+    if (kind == ALT_WAIT || kind == ALT_DOWNTIME || kind == ALT_THROTTLE || kind == ALT_BOTH)
+        return a->share < 1 ? ACTION_THROTTLE : ACTION_DOWNTIME;
+    return actions[kind];
+}
+
+/* Observe mode, or nothing approved: say once what would be done. */
+static void propose(struct job *j, const struct decision *d)
+{
+    char text[sizeof(j->proposed)] = "";
+    enum alternative_kind kind = ALT_BANDWIDTH;
+    enum action_kind action = ACTION_CANCEL;
+    enum reason reason = d->reason;
+    const char *ask = "";
+
+    if (j->proposed[0])
+        return;
+    if (d->n_actions > 0 && !d->apply && d->action[0].kind == ACTION_CANCEL) {
+        snprintf(text, sizeof(text), "%s", action_name(action));
+    } else if (d->n_actions > 0 && !d->apply) {
+        kind = d->chosen;
+    } else if (d->n_proposed > 0 && !d->apply) {
+        kind = d->asked;
+        reason = d->proposed[0].reason;
+        ask = "would ask: ";
+        if (kind == ALTERNATIVES)
+            snprintf(text, sizeof(text), "%s", action_name(action));
+    } else if (d->reason == REASON_NOT_APPROVED) {
+        while (kind < ALTERNATIVES &&
+               !(d->alternative[kind].works && d->alternative[kind].forecast.ends))
+            kind++;
+    } else {
+        return;
+    }
+    if (!text[0] && kind < ALTERNATIVES) {
+        action = action_of(kind, &d->alternative[kind]);
+        migration_describe(kind, &d->alternative[kind], text, sizeof(text));
+    }
+    if (!text[0])
+        return;
+    snprintf(j->proposed, sizeof(j->proposed), "%s%s", ask, text);
+    watcher_record(j->w, action, EVENT_PROPOSED, reason, "", j->proposed);
+}
+
+/*
+ * To wait for a slot of the host is not hopeless, so nothing is cancelled for it before the
+ * deadline; unless something harsher comes after the cancel, which that would give way to.
+ */
+static void await_slot(struct job *j)
+{
+    struct policy *p = &j->policy;
+    const struct sample *last = &j->controller.estimator.last;
+    int64_t deadline_ns =
+        policy_deadline_ns(&p->values, last->total_bytes + last->disk_total_bytes);
+
+    if (p->values.v[POLICY_ALLOW_CANCEL] == ALLOW_NO ||
+        policy_rung_at(p->values.v[POLICY_ORDER], RUNGS - 1) != RUNG_CANCEL ||
+        (deadline_ns != POLICY_NONE && last->elapsed_ns >= deadline_ns))
+        return;
+    p->values.v[POLICY_ALLOW_CANCEL] = ALLOW_NO;
+    memcpy(p->source[POLICY_ALLOW_CANCEL], p->source[POLICY_ALLOW_THROTTLE], POLICY_SOURCE_MAX);
+}
+
+/* What this migration needs of the host's bandwidth. */
+static void tell_need(struct job *j, const struct decision *d)
+{
+    const struct alternative *faster = &d->alternative[ALT_BANDWIDTH];
+    double needs = j->controller.estimator.now.transfer_bps;
+
+    if (j->speed_found_bps >= 0)
+        needs = fmax(needs, (double)j->speed_limit_bps);
+    if (d->alternatives_known && !d->alternative[ALT_WAIT].works && faster->works &&
+        (faster->approved || faster->ask))
+        needs = fmax(needs, (double)faster->speed_limit_bps);
+    host_need(j->w->env->host, &j->w->host, needs);
+}
+
+/* The policy of the moment, with what was answered about this migration. */
+static void resolve_policy(struct job *j, int64_t elapsed_ns)
+{
+    struct watcher *w = j->w;
+    struct proposal p;
+    bool expired;
+
+    policies_refresh(w->env->policies, w->domain.name, w->domain.uuid, &j->kept);
+    j->policy = j->kept.policy;
+    pthread_mutex_lock(&w->lock);
+    if (elapsed_ns < w->view.sample.elapsed_ns)
+        w->approvals = (struct approvals){0}; /* another migration */
+    expired = approvals_expire(&w->approvals, monotonic_ns(), &p);
+    approvals_overlay(&w->approvals, &j->policy);
+    pthread_mutex_unlock(&w->lock);
+    if (atomic_load(&w->throttled))
+        host_take_slot(w->env->host, &w->host);
+    if (host_overlay(w->env->host, &w->host, &j->policy))
+        await_slot(j);
+    j->paused = paused_overlay(w->env->paused, w->domain.uuid, &j->policy);
+    if (expired)
+        watcher_record(w, p.action.kind, EVENT_DENIED, REASON_ASK_TIMEOUT, "", p.text);
+}
+
+/* What the policy wants to be asked about is a question until it is answered, see approval.h. */
+static void ask(struct job *j, const struct decision *d, int64_t now)
+{
+    struct watcher *w = j->w;
+    struct proposal p;
+    bool is_new;
+
+    pthread_mutex_lock(&w->lock);
+    is_new = approvals_ask(&w->approvals, &j->policy.values, d, &w->view.evidence, now);
+    p = w->view.proposal = approvals_pending(&w->approvals);
+    pthread_mutex_unlock(&w->lock);
+    if (is_new)
+        watcher_record(w, p.action.kind, EVENT_PROPOSED, p.action.reason, "", p.text);
+}
+
+/* ---- the trace ---- */
+
+/* What the controller was told before this sample: policy, latches. */
+static void trace_before(struct job *j, const struct sample *s)
+{
+    const struct watchers_env *env = j->w->env;
+
+    if (!j->trace)
+        j->trace = trace_start(env->traces, &j->w->domain, s->now_ns - s->elapsed_ns, env->poll_ns,
+                               &j->policy);
+    trace_policy(j->trace, &j->policy);
+    for (unsigned i = 0; i < ACTIONS; i++) {
+        if (j->latched[i] != REASON_NONE)
+            trace_latch(j->trace, (enum action_kind)i, j->latched[i]);
+        j->latched[i] = REASON_NONE;
+    }
+}
+
+static void trace_decision(struct job *j, const struct sample *s, const struct decision *d,
+                           const enum trace_result result[])
+{
+    struct trace_step step = {
+        .sample = *s,
+        .verdict = d->verdict,
+        .reason = d->reason,
+        .apply = d->apply,
+        .n_actions = d->n_actions,
+    };
+
+    for (unsigned i = 0; i < d->n_actions; i++) {
+        step.action[i] = d->action[i];
+        step.result[i] = result[i];
+    }
+    trace_step(j->trace, &step);
+}
+
+static void end_trace(struct job *j, const char *outcome)
+{
+    struct trace_end end;
+
+    pthread_mutex_lock(&j->w->lock);
+    end = (struct trace_end){
+        .duration_s = j->w->view.duration_s,
+        .downtime_s = j->w->view.downtime_s,
+        .work_lost_s = j->w->view.work_lost_s,
+    };
+    pthread_mutex_unlock(&j->w->lock);
+    snprintf(end.outcome, sizeof(end.outcome), "%s", outcome);
+    trace_end(STEAL(j->trace), &end);
+}
+
+/* ---- one look ---- */
+
+static void publish(struct job *j, const struct sample *s, const struct decision *d)
+{
+    struct watcher *w = j->w;
+    enum verdict before;
+
+    pthread_mutex_lock(&w->lock);
+    before = w->view.decision.verdict;
+    w->view.enforce = d->apply;
+    snprintf(w->view.paused, sizeof(w->view.paused), "%s",
+             j->paused ? j->policy.source[POLICY_MODE] : "");
+    sample_copy(&w->view.sample, s);
+    w->view.sample.cpu_share = j->share;
+    w->view.sample.downtime_limit_ns = j->downtime_limit_ns;
+    estimate_copy(&w->view.estimate, &j->controller.estimator.now);
+    w->view.decision = *d;
+    w->view.throttled_s = j->controller.throttled_s;
+    w->view.work_lost_s = j->controller.work_lost_s;
+    phase_export(w->env->metrics, &w->view);
+    pthread_mutex_unlock(&w->lock);
+    if (d->verdict != before)
+        log_info("%s: %s: %s (pass %" PRIu64 ", %.0f MiB remaining, dirty %.0f MiB/s, transfer "
+                 "%.0f MiB/s)",
+                 w->domain.name, verdict_name(d->verdict), reason_text(d->reason), s->iteration,
+                 (double)s->remaining_bytes / 1048576,
+                 j->controller.estimator.now.dirty_bps / 1048576,
+                 j->controller.estimator.now.transfer_bps / 1048576);
+}
+
+static int64_t take_sync(struct watcher *w)
+{
+    int64_t sync_ns;
+
+    pthread_mutex_lock(&w->lock);
+    sync_ns = w->mark.sync_ns;
+    w->mark.sync_ns = 0;
+    pthread_mutex_unlock(&w->lock);
+    return sync_ns;
+}
+
+static void take_release(struct job *j)
+{
+    bool wanted;
+
+    pthread_mutex_lock(&j->w->lock);
+    wanted = j->w->mark.release;
+    j->w->mark.release = false;
+    pthread_mutex_unlock(&j->w->lock);
+    if (wanted)
+        job_latch(j, ACTION_THROTTLE, REASON_RELEASED);
+}
+
+/* Nothing can be decided then but by an administrator, who has to know. */
+static void note_post_copy_failure(struct job *j, struct decision *d)
+{
+    bool failed = watcher_marked(j->w, &j->w->mark.post_copy_failed);
+
+    if (failed)
+        d->reason = REASON_POST_COPY_FAILED;
+    if (failed && !j->post_copy_failed)
+        watcher_record(j->w, ACTION_POST_COPY, EVENT_FAILED, REASON_POST_COPY_FAILED, "",
+                       "recover it with: virsh migrate --postcopy --postcopy-resume");
+    j->post_copy_failed = failed;
+}
+
+/* The speed limit outlives the migration, unlike the downtime limit, which libvirt puts back. */
+static void restore_speed(struct job *j)
+{
+    if (j->speed_found_bps >= 0 && hv_watch_set_speed(j->hv, j->speed_found_bps) < 0)
+        log_warning("%s: its migration speed limit could not be restored: %s", j->w->domain.name,
+                    hypervisor_error());
+}
+
+static void set_start(struct watcher *w, int64_t elapsed_ns)
+{
+    struct timespec now;
+    int64_t ns;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    ns = now.tv_sec * NS_PER_S + now.tv_nsec - elapsed_ns;
+    pthread_mutex_lock(&w->lock);
+    w->view.started = (struct timespec){ns / NS_PER_S, ns % NS_PER_S};
+    pthread_mutex_unlock(&w->lock);
+}
+
+/*
+ * Nothing changes the metadata of a migrating domain, so once will do. It is read here, and not
+ * left to the monitor, because nothing may be done before it is known what it forbids.
+ */
+static int learn_metadata(struct job *j)
+{
+    char *xml AUTO_FREE = NULL;
+    int r = hv_watch_metadata(j->hv, &xml);
+
+    if (r == -ENOTCONN || r == -ENOENT)
+        return r;
+    policies_learn_metadata(j->w->env->policies, j->w->domain.uuid, r, xml);
+    j->knows_metadata = true;
+    return 0;
+}
+
+/* Returns 0, -ESRCH when the job is over, or the hypervisor's error. */
+static int look(struct job *j)
+{
+    struct hv_job hv;
+    struct sample s;
+    struct decision d;
+    enum trace_result result[TRACE_ACTIONS_MAX] = {TRACE_NOT_APPLIED};
+    int64_t sync_ns = take_sync(j->w);
+    int64_t decided;
+    int r = read_job(j, &hv);
+
+    if (r < 0)
+        return r;
+    atomic_store(&j->w->heard_ns, monotonic_ns());
+    if (!hv.active || !hv.outgoing)
+        return -ESRCH;
+    /* The switchover began while we asked: what was read is stale, and nothing is to be decided. */
+    if (watcher_marked(j->w, &j->w->mark.switchover))
+        return 0;
+    if (!j->knows_metadata && (r = learn_metadata(j)) < 0)
+        return r;
+    if (!atomic_exchange(&j->w->was_migration, true)) {
+        metrics_count(j->w->env->metrics, METRIC_MIGRATIONS_STARTED, METRICS_SINGLE, 1);
+        log_info("%s: outgoing migration detected, %" PRId64 " ms after its start",
+                 j->w->domain.name, hv.elapsed_ns / NS_PER_MS);
+        set_start(j->w, hv.elapsed_ns);
+        open_throttle(j);
+    }
+    read_limit(j, monotonic_ns());
+    take_sample(j, &hv, sync_ns, &s);
+    check_drift(j, s.now_ns);
+    take_release(j);
+    resolve_policy(j, s.elapsed_ns);
+    trace_before(j, &s);
+    controller_step(&j->controller, &j->policy.values, &s, &d);
+    decided = monotonic_ns();
+    pthread_mutex_lock(&j->w->lock);
+    j->w->view.sample.elapsed_ns = s.elapsed_ns; /* events are told by it */
+    j->w->view.evidence = migration_evidence(&s, &j->controller.estimator.now, &d);
+    pthread_mutex_unlock(&j->w->lock);
+    for (unsigned i = 0; i < d.n_actions; i++) {
+        if (decision_applies(&d, i))
+            result[i] = job_apply(j, &d.action[i], decided) == 0 ? TRACE_APPLIED : TRACE_FAILED;
+    }
+    trace_decision(j, &s, &d, result);
+    propose(j, &d);
+    ask(j, &d, s.now_ns);
+    tell_need(j, &d);
+    note_post_copy_failure(j, &d);
+    publish(j, &s, &d);
+    return 0;
+}
+
+/* ---- the end ---- */
+
+static void finish(struct job *j, enum outcome outcome)
+{
+    static const enum metrics_failure failure[] = {
+        [OUTCOME_CANCELLED] = METRICS_FAILURE_CANCELLED,
+        [OUTCOME_FAILED] = METRICS_FAILURE_FAILED,
+        [OUTCOME_LOST] = METRICS_FAILURE_LOST,
+    };
+    struct watcher *w = j->w;
+    struct metrics *m = w->env->metrics;
+    struct migration ended;
+
+    watcher_withdraw_question(w);
+    watcher_restore(w, outcome == OUTCOME_LOST ? REASON_LIBVIRT_LOST : REASON_ENDED, true, "");
+    if (!w->was_migration)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->view.active = false;
+    w->view.outcome = outcome;
+    w->view.ended_ns = monotonic_ns();
+    w->view.decision.verdict = VERDICT_DONE;
+    w->view.decision.reason = outcome == OUTCOME_LOST ? REASON_LIBVIRT_LOST : REASON_ENDED;
+    w->view.decision.course = (struct forecast){.downtime_s = NAN};
+    w->view.sample.cpu_share = 1;
+    w->view.duration_s = (double)w->view.sample.elapsed_ns / 1e9;
+    if (outcome == OUTCOME_COMPLETED && w->mark.completed) {
+        if (w->mark.result.elapsed_ms >= 0)
+            w->view.duration_s = (double)w->mark.result.elapsed_ms / 1e3;
+        if (w->mark.result.downtime_ms >= 0)
+            w->view.downtime_s = (double)w->mark.result.downtime_ms / 1e3;
+        w->view.work_lost_s += fmax(w->view.downtime_s, 0);
+    }
+    if (outcome == OUTCOME_COMPLETED) {
+        metrics_count(m, METRIC_MIGRATIONS_COMPLETED, METRICS_SINGLE, 1);
+        metrics_observe(m, METRIC_MIGRATION_DURATION, METRICS_SINGLE, w->view.duration_s);
+        metrics_observe(m, METRIC_MIGRATION_DOWNTIME, METRICS_SINGLE, w->view.downtime_s);
+        metrics_observe(m, METRIC_MIGRATION_WORK_LOST, METRICS_SINGLE, w->view.work_lost_s);
+    } else {
+        metrics_count(m, METRIC_MIGRATIONS_FAILED, METRICS_AT(failure[outcome]), 1);
+    }
+    phase_export_last(m, &w->view);
+    ended = w->view;
+    pthread_mutex_unlock(&w->lock);
+    record_migration(w->env->record, &ended, trace_file(j->trace));
+    end_trace(j, outcome_name(outcome));
+}
+
+/* ---- the steps; each returns when the next is due ---- */
+
+static const int64_t AT_ONCE = 0;
+
+static int64_t end_watching(struct job *j, int error)
+{
+    j->state = JOB_ENDED;
+    j->error = error;
+    j->until_ns = error == -ENOTCONN ? 0 : monotonic_ns() + RESULT_WAIT_NS;
+    return AT_ONCE;
+}
+
+/* A switchover that does not end is a guest that nobody can reach. */
+static void watch_switchover(struct job *j)
+{
+    const int64_t *p = j->policy.values.v;
+    struct action cancel = {.kind = ACTION_CANCEL, .reason = REASON_STALLED};
+
+    if (j->told_stalled || monotonic_ns() - j->paused_ns < p[POLICY_STALL_TIMEOUT])
+        return;
+    j->told_stalled = true;
+    pthread_mutex_lock(&j->w->lock);
+    j->w->view.decision.verdict = VERDICT_STALLED;
+    j->w->view.decision.reason = REASON_STALLED;
+    phase_export(j->w->env->metrics, &j->w->view);
+    pthread_mutex_unlock(&j->w->lock);
+    log_warning("%s: the switchover has not ended within stall_timeout", j->w->domain.name);
+    resolve_policy(j, INT64_MAX); /* it may have been paused meanwhile */
+    if (p[POLICY_MODE] == MODE_ENFORCE &&
+        action_allowance(&j->policy.values, ACTION_CANCEL) == ALLOW_YES)
+        job_apply(j, &cancel, monotonic_ns());
+}
+
+static int64_t begin_pause(struct job *j)
+{
+    struct watcher *w = j->w;
+
+    j->state = JOB_PAUSED;
+    j->paused_ns = monotonic_ns();
+    j->told_stalled = false;
+    watcher_withdraw_question(w);
+    pthread_mutex_lock(&w->lock);
+    w->view.decision.verdict = VERDICT_SWITCHOVER;
+    w->view.decision.reason = REASON_SWITCHOVER;
+    phase_export(w->env->metrics, &w->view);
+    pthread_mutex_unlock(&w->lock);
+    log_info("%s: switchover", w->domain.name);
+    return j->paused_ns + PAUSED_LOOK_NS;
+}
+
+/*
+ * The guest is paused for the switchover. Every question now would lengthen the downtime, so events
+ * tell how it ends; only a guest paused for long is asked for its state, which takes no job.
+ */
+static int64_t sit_out_pause(struct job *j)
+{
+    struct watcher *w = j->w;
+    bool active = true;
+    bool running = false;
+
+    atomic_store(&w->heard_ns, monotonic_ns());
+    if (watcher_marked(w, &w->mark.stopped) || watcher_marked(w, &w->mark.completed))
+        return end_watching(j, -ESRCH);
+    if (!watcher_marked(w, &w->mark.resumed) && !watcher_marked(w, &w->mark.post_copy)) {
+        watch_switchover(j);
+        if (hv_watch_state(j->hv, &active, &running) == 0 && active && !running)
+            return monotonic_ns() + PAUSED_LOOK_NS;
+    }
+    pthread_mutex_lock(&w->lock);
+    w->mark.switchover = w->mark.resumed = false;
+    pthread_mutex_unlock(&w->lock);
+    if (!active)
+        return end_watching(j, -ESRCH);
+    j->state = JOB_WATCHING;
+    return AT_ONCE;
+}
+
+/* Looks are at the same few moments, so that the machine wakes up once for many. */
+static int64_t next_look_ns(int64_t poll_ns)
+{
+    int64_t until_ns = monotonic_ns() + poll_ns;
+
+    return until_ns - until_ns % (poll_ns / LOOKS_GRID);
+}
+
+static int64_t watch(struct job *j)
+{
+    struct watcher *w = j->w;
+    int r;
+
+    if (watcher_marked(w, &w->mark.stopped))
+        return end_watching(j, -ESRCH);
+    if (watcher_marked(w, &w->mark.switchover))
+        return begin_pause(j);
+    r = look(j);
+    if (r == -ESRCH || r == -ENOTCONN || r == -ENOENT)
+        return end_watching(j, r);
+    return next_look_ns(w->env->poll_ns);
+}
+
+static int64_t finish_job(struct job *j)
+{
+    struct watcher *w = j->w;
+
+    hv_watch_close(j->hv);
+    host_leave(w->env->host, &w->host);
+    free(j);
+    atomic_store(&w->ended, true);
+    return CREW_DONE;
+}
+
+/* We stop; the migration goes on without us. */
+static int64_t leave_migration(struct job *j)
+{
+    watcher_restore(j->w, REASON_AGENT_STOP, true, "");
+    restore_speed(j);
+    end_trace(j, "agent-stop");
+    return finish_job(j);
+}
+
+static enum outcome outcome_of(struct job *j)
+{
+    struct watcher *w = j->w;
+
+    if (watcher_marked(w, &w->mark.migrated) || watcher_marked(w, &w->mark.completed))
+        return OUTCOME_COMPLETED;
+    if (j->error == -ENOTCONN)
+        return OUTCOME_LOST;
+    return j->cancelling ? OUTCOME_CANCELLED : OUTCOME_FAILED;
+}
+
+static int64_t await_result(struct job *j, bool stopping)
+{
+    enum outcome outcome;
+
+    if (!watcher_marked(j->w, &j->w->mark.completed) && monotonic_ns() < j->until_ns && !stopping)
+        return j->until_ns;
+    outcome = outcome_of(j);
+    finish(j, outcome);
+    if (outcome == OUTCOME_CANCELLED || outcome == OUTCOME_FAILED)
+        restore_speed(j);
+    return finish_job(j);
+}
+
+static int64_t open_watch(struct job *j)
+{
+    struct watcher *w = j->w;
+    int64_t started = monotonic_ns();
+    int r = job_counted(j, METRICS_CALL_OPEN, started,
+                        hv_watch_open(w->env->uri, w->domain.uuid, &j->hv));
+
+    if (r < 0) {
+        if (r != -ENOENT)
+            log_warning("%s: cannot watch its migration: %s", w->domain.name, hypervisor_error());
+        return finish_job(j);
+    }
+    j->state = JOB_WATCHING;
+    return AT_ONCE;
+}
+
+static int64_t step(void *opaque)
+{
+    struct job *j = opaque;
+    bool stopping = watcher_marked(j->w, &j->w->mark.stop);
+
+    if (j->state == JOB_ENDED)
+        return await_result(j, stopping);
+    if (stopping)
+        return leave_migration(j);
+    if (j->state == JOB_OPENING)
+        return open_watch(j);
+    return j->state == JOB_PAUSED ? sit_out_pause(j) : watch(j);
+}
+
+int job_start(struct watcher *w, struct crew *crew)
+{
+    struct job *j = malloc(sizeof(*j));
+    int r;
+
+    if (!j)
+        return -ENOMEM;
+    *j = (struct job){
+        .w = w, .share = 1, .downtime_limit_ns = 300 * NS_PER_MS, .speed_found_bps = -1};
+    controller_init(&j->controller);
+    host_join(w->env->host, &w->host);
+    r = crew_add(crew, &w->task, step, j);
+    if (r < 0) {
+        host_leave(w->env->host, &w->host);
+        free(j);
+    }
+    return r;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One watched migration: what its job (job.h) shares with the list of watchers, the keeper and
+ * those who ask. See the theory of operation in watchers.h.
+ *
+ * Locking: w->lock guards what events mark and what others read; it is held for copies only, never
+ * across a call to the hypervisor or the kernel. Taken after the lock of the list, never before.
+ */
+#ifndef MIGPOLICY_WATCHER_H
+#define MIGPOLICY_WATCHER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/watch/approval.h"
+#include "agent/watch/crew.h"
+#include "agent/watch/watchers.h"
+
+struct watcher {
+    struct watcher *next; /* guarded by the list's lock */
+    const struct watchers_env *env;
+    struct hv_domain domain;
+    struct crew_task task; /* steps of its job */
+    atomic_int refs;
+    atomic_bool was_migration; /* it was one at least once */
+    atomic_bool ended;         /* this was the job's last step */
+    atomic_llong heard_ns;     /* last fresh statistics */
+    atomic_bool throttled;     /* a quota of ours is in force */
+
+    pthread_mutex_t lock; /* guards the rest */
+    struct throttle *throttle;
+    struct {
+        int64_t sync_ns; /* newest sync not yet looked at; 0: none */
+        bool switchover;
+        bool post_copy;
+        bool post_copy_failed;
+        bool resumed;
+        bool stopped;
+        bool migrated;
+        bool completed;
+        struct hv_result result;
+        bool stop;    /* leave the migration to itself */
+        bool lift;    /* the keeper has to lift the quota now */
+        bool release; /* an administrator wants it lifted for good */
+        uid_t released_by;
+    } mark;
+    struct migration view;
+    struct approvals approvals;
+    struct host_member host; /* guarded by the host's own lock */
+};
+
+/* Has the crew watch. sync_ns: the sync that gave the migration away, or 0. */
+int watcher_new(const struct watchers_env *env, struct crew *crew, const struct hv_domain *domain,
+                int64_t sync_ns, struct watcher **ret);
+
+void watcher_hold(struct watcher *w);
+void watcher_release(struct watcher *w);
+void watcher_stop(struct watcher *w);
+bool watcher_has_ended(struct watcher *w);
+void watcher_mark(struct watcher *w, const struct hv_event *event);
+
+/* What holds for this migration only, over the VM's policy. */
+void watcher_overlay(struct watcher *w, struct policy *policy);
+
+void watcher_view(struct watcher *w, struct migration *ret);
+
+/* Is that what it asks? And the answer, by uid; 0 or -ENOENT. */
+bool watcher_asks(struct watcher *w, unsigned id);
+int watcher_answer(struct watcher *w, unsigned id, bool yes, uid_t uid);
+
+/* As watchers_unthrottle(). */
+int watcher_unthrottle(struct watcher *w, uid_t uid);
+
+bool watcher_is_throttled(struct watcher *w);
+bool watcher_wants_lift(struct watcher *w, int64_t now_ns);
+
+/* Lifts the quota, from the keeper's thread. */
+void watcher_lift(struct watcher *w);
+
+/*
+ * Gives the guest its CPU back, and records it, as wanted `by` somebody or "". The same code for
+ * every occasion and from every thread. After a final one there will be no throttle any more.
+ */
+void watcher_restore(struct watcher *w, enum reason reason, bool final, const char *by);
+
+/* The record of what was decided, by whom allowed ("" if nobody had to), and how it went. */
+void watcher_record(struct watcher *w, enum action_kind action, enum event_result result,
+                    enum reason reason, const char *approved_by, const char *detail);
+
+void watcher_withdraw_question(struct watcher *w);
+
+/* Reads one of w->mark. */
+bool watcher_marked(struct watcher *w, const bool *mark);
+
+#endif

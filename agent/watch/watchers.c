@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/watch/watchers.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/watch/watcher.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "common/units.h"
+#include "common/wakeup.h"
+
+/* Ended migrations remembered, one per VM. */
+enum { ENDED_MAX = 64 };
+/* How long watchers_free() waits for what hangs in the hypervisor. */
+#define JOIN_TIMEOUT_S 3
+/* How often the keeper looks for watchers that have gone silent. */
+#define KEEPER_INTERVAL_NS (500 * NS_PER_MS)
+
+struct watchers {
+    struct watchers_env env;
+    struct crew *crew;
+    pthread_mutex_t lock; /* of the lists */
+    struct watcher *first;
+    struct migration *ended[ENDED_MAX];
+    size_t n_ended;
+    pthread_t keeper;
+    struct wakeup wake_keeper;
+};
+
+static void keep(struct watchers *ws)
+{
+    struct watcher *held[64];
+    size_t n = 0;
+    int64_t now = monotonic_ns();
+    size_t throttled = 0;
+    size_t asking = 0;
+
+    pthread_mutex_lock(&ws->lock);
+    for (struct watcher *w = ws->first; w; w = w->next) {
+        throttled += watcher_is_throttled(w);
+        asking += !watcher_asks(w, 0);
+        if (n < sizeof(held) / sizeof(held[0]) && watcher_wants_lift(w, now)) {
+            watcher_hold(w);
+            held[n++] = w;
+        }
+    }
+    pthread_mutex_unlock(&ws->lock);
+
+    /* Without the lock: whatever a restore waits for, events and the socket do not. */
+    for (size_t i = 0; i < n; i++) {
+        watcher_lift(held[i]);
+        watcher_release(held[i]);
+    }
+    metrics_set(ws->env.metrics, METRIC_THROTTLED_DOMAINS, METRICS_SINGLE, (double)throttled);
+    metrics_set(ws->env.metrics, METRIC_PENDING_PROPOSALS, METRICS_SINGLE, (double)asking);
+}
+
+static void *keeper_main(void *arg)
+{
+    struct watchers *ws = arg;
+
+    while (wakeup_wait(&ws->wake_keeper, monotonic_ns() + KEEPER_INTERVAL_NS) == 0)
+        keep(ws);
+    return NULL;
+}
+
+int watchers_new(const struct watchers_env *env, struct watchers **ret)
+{
+    struct watchers *ws = calloc(1, sizeof(*ws));
+    int r;
+
+    if (!ws)
+        return -ENOMEM;
+    ws->env = *env;
+    r = crew_new("watcher", &ws->crew);
+    if (r < 0) {
+        free(ws);
+        return r;
+    }
+    pthread_mutex_init(&ws->lock, NULL);
+    wakeup_init(&ws->wake_keeper);
+    r = pthread_create(&ws->keeper, NULL, keeper_main, ws);
+    if (r != 0) {
+        crew_free(ws->crew);
+        free(ws);
+        return -r;
+    }
+    *ret = ws;
+    return 0;
+}
+
+static void remember(struct watchers *ws, struct migration *m)
+{
+    size_t i;
+
+    for (i = 0; i < ws->n_ended; i++) {
+        if (strcmp(ws->ended[i]->domain.uuid, m->domain.uuid) == 0)
+            break;
+    }
+    if (i == ws->n_ended && i < ENDED_MAX) {
+        ws->n_ended++;
+    } else {
+        /* The same VM's, or the oldest of all, makes room: what is left is in order of ending. */
+        if (i == ENDED_MAX)
+            i = 0;
+        free(ws->ended[i]);
+        memmove(&ws->ended[i], &ws->ended[i + 1], (ws->n_ended - i - 1) * sizeof(ws->ended[0]));
+    }
+    ws->ended[ws->n_ended - 1] = m;
+}
+
+/* Returns how many had to be left behind. */
+static unsigned reap(struct watchers *ws, bool wait)
+{
+    struct timespec until;
+    unsigned hung = 0;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += JOIN_TIMEOUT_S;
+    for (;;) {
+        struct watcher **at;
+        struct watcher *w;
+
+        pthread_mutex_lock(&ws->lock);
+        for (at = &ws->first; *at && !wait && !watcher_has_ended(*at);)
+            at = &(*at)->next;
+        w = *at;
+        if (w)
+            *at = w->next;
+        pthread_mutex_unlock(&ws->lock);
+        if (!w)
+            return hung;
+        if (crew_join(&w->task, &until) < 0) {
+            log_warning("%s: its hypervisor connection hangs; leaving it behind", w->domain.name);
+            hung++;
+            continue;
+        }
+        pthread_mutex_lock(&ws->lock);
+        if (w->was_migration) {
+            struct migration *m = malloc(sizeof(*m));
+
+            if (m) {
+                watcher_view(w, m);
+                remember(ws, m);
+            }
+        }
+        pthread_mutex_unlock(&ws->lock);
+        watcher_release(w);
+    }
+}
+
+void watchers_reap(struct watchers *ws)
+{
+    reap(ws, false);
+}
+
+bool watchers_free(struct watchers *ws)
+{
+    unsigned hung;
+
+    if (!ws)
+        return true;
+    pthread_mutex_lock(&ws->lock);
+    for (struct watcher *w = ws->first; w; w = w->next)
+        watcher_stop(w);
+    pthread_mutex_unlock(&ws->lock);
+    keep(ws);
+    hung = reap(ws, true);
+    wakeup_end(&ws->wake_keeper);
+    pthread_join(ws->keeper, NULL);
+    if (hung > 0)
+        return false;
+    crew_free(ws->crew);
+    for (size_t i = 0; i < ws->n_ended; i++)
+        free(ws->ended[i]);
+    wakeup_destroy(&ws->wake_keeper);
+    pthread_mutex_destroy(&ws->lock);
+    free(ws);
+    return true;
+}
+
+static struct watcher *find(struct watchers *ws, const char *uuid)
+{
+    for (struct watcher *w = ws->first; w; w = w->next) {
+        if (strcmp(w->domain.uuid, uuid) == 0 && !watcher_has_ended(w))
+            return w;
+    }
+    return NULL;
+}
+
+static void start_locked(struct watchers *ws, const struct hv_domain *domain, int64_t sync_ns)
+{
+    struct watcher *w;
+    int r = watcher_new(&ws->env, ws->crew, domain, sync_ns, &w);
+
+    if (r < 0) {
+        log_error("%s: cannot watch its migration: %s", domain->name, strerror(-r));
+        return;
+    }
+    w->next = ws->first;
+    ws->first = w;
+}
+
+void watchers_start(struct watchers *ws, const struct hv_domain *domain)
+{
+    pthread_mutex_lock(&ws->lock);
+    if (!find(ws, domain->uuid))
+        start_locked(ws, domain, 0);
+    pthread_mutex_unlock(&ws->lock);
+}
+
+void watchers_event(struct watchers *ws, const struct hv_event *event)
+{
+    bool lift = event->kind == HV_SWITCHOVER || event->kind == HV_POST_COPY;
+    struct watcher *w;
+
+    pthread_mutex_lock(&ws->lock);
+    w = find(ws, event->domain.uuid);
+    if (w)
+        watcher_mark(w, event);
+    else if (event->kind == HV_SYNC)
+        start_locked(ws, &event->domain, event->now_ns);
+    pthread_mutex_unlock(&ws->lock);
+    if (w && lift)
+        wakeup_signal(&ws->wake_keeper);
+}
+
+void watchers_poke(struct watchers *ws, const char *uuid)
+{
+    struct watcher *w;
+
+    pthread_mutex_lock(&ws->lock);
+    for (w = ws->first; w; w = w->next) {
+        if (!uuid || strcmp(w->domain.uuid, uuid) == 0)
+            crew_wake(&w->task);
+    }
+    pthread_mutex_unlock(&ws->lock);
+}
+
+int watchers_unthrottle(struct watchers *ws, const char *uuid, uid_t uid)
+{
+    struct watcher *w;
+    int r = -ESRCH;
+
+    pthread_mutex_lock(&ws->lock);
+    w = find(ws, uuid);
+    if (w)
+        r = watcher_unthrottle(w, uid);
+    pthread_mutex_unlock(&ws->lock);
+    return r;
+}
+
+void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *policy)
+{
+    struct watcher *w;
+
+    pthread_mutex_lock(&ws->lock);
+    w = find(ws, uuid);
+    if (w)
+        watcher_overlay(w, policy);
+    pthread_mutex_unlock(&ws->lock);
+}
+
+int watchers_answer(struct watchers *ws, unsigned id, bool yes, uid_t uid)
+{
+    struct watcher *w;
+    int r = -ENOENT;
+
+    pthread_mutex_lock(&ws->lock);
+    for (w = ws->first; w && !watcher_asks(w, id);)
+        w = w->next;
+    if (w)
+        watcher_hold(w);
+    pthread_mutex_unlock(&ws->lock);
+    if (w) {
+        r = watcher_answer(w, id, yes, uid);
+        watcher_release(w);
+    }
+    return r;
+}
+
+int watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count)
+{
+    struct migration *list;
+    size_t n = 0;
+
+    pthread_mutex_lock(&ws->lock);
+    for (struct watcher *w = ws->first; w; w = w->next)
+        n++;
+    list = calloc(n + ws->n_ended + 1, sizeof(*list));
+    n = 0;
+    for (struct watcher *w = list ? ws->first : NULL; w; w = w->next) {
+        if (w->was_migration)
+            watcher_view(w, &list[n++]);
+    }
+    for (size_t i = 0; list && i < ws->n_ended; i++) {
+        if (!find(ws, ws->ended[i]->domain.uuid))
+            list[n++] = *ws->ended[i];
+    }
+    pthread_mutex_unlock(&ws->lock);
+    if (!list)
+        return -ENOMEM;
+    *ret = list;
+    *ret_count = n;
+    return 0;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * One watcher per migrating domain, and the keeper that gives guests their CPU back.
+ *
+ * Theory of operation
+ *
+ * A watcher is a task of a crew of threads (crew.h), with a hypervisor connection of its own. At a
+ * sync event, or when the poll interval is over, it reads the job statistics, lets the controller
+ * decide, and applies what was decided. Hypervisor events only mark the watcher and wake it.
+ *
+ * A watcher may hang in a call to a hypervisor whose monitor is stuck. That costs the crew a
+ * thread, and no other watcher anything. But a throttle must never outlive the evidence it rests
+ * on: so the keeper, a thread apart, lifts quotas at the switchover, when events say so, and from
+ * any guest whose watcher has not been heard of for WATCHER_STALE_S. Quotas are files of the
+ * kernel: lifting them waits for nobody.
+ *
+ * All functions are thread-safe unless stated.
+ */
+#ifndef MIGPOLICY_WATCHERS_H
+#define MIGPOLICY_WATCHERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "agent/record/migration.h"
+#include "agent/record/record.h"
+#include "agent/record/trace.h"
+#include "agent/rules/paused.h"
+#include "agent/rules/policies.h"
+#include "agent/virt/hypervisor.h"
+#include "agent/virt/throttle_ops.h"
+#include "agent/watch/host.h"
+#include "metrics/metrics.h"
+
+/* A throttle is lifted when its watcher has had no fresh statistics for this long. */
+#define WATCHER_STALE_S 3
+
+/* What all watchers share. Borrowed, must outlive them. */
+struct watchers_env {
+    const char *uri;
+    const struct throttle_ops *throttle;
+    struct throttle_place place;
+    int64_t poll_ns;
+    struct policies *policies;
+    struct paused *paused;
+    struct host *host;
+    struct metrics *metrics;
+    struct traces *traces; /* NULL: migrations are not traced */
+    struct record *record;
+};
+
+struct watchers;
+
+int watchers_new(const struct watchers_env *env, struct watchers **ret);
+
+/*
+ * Stops all watchers, lifts all quotas, waits a few seconds for those that hang. Returns false
+ * when some still do: what they use must then stay until the process ends.
+ */
+bool watchers_free(struct watchers *ws);
+
+/* Passes an event on; starts a watcher when a domain not yet watched syncs. Never blocks. */
+void watchers_event(struct watchers *ws, const struct hv_event *event);
+
+/* Starts a watcher for a domain that may be migrating, unless it has one. Never blocks. */
+void watchers_start(struct watchers *ws, const struct hv_domain *domain);
+
+/* The policy of a VM, or of all (uuid NULL), has changed: decide anew. */
+void watchers_poke(struct watchers *ws, const char *uuid);
+
+/* Lays what holds for the VM's present migration only over its policy. */
+void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *policy);
+
+/*
+ * Answers what a watcher asks, in the name of a uid; it takes effect at its next look, which is at
+ * once. Returns 0, or -ENOENT when nothing of that number is being asked.
+ */
+int watchers_answer(struct watchers *ws, unsigned id, bool yes, uid_t uid);
+
+/*
+ * Gives a guest its CPU back, in the name of a uid: it is not throttled again in this migration.
+ * Returns 0, -ESRCH when it is not migrating, or -EALREADY when it is not throttled.
+ */
+int watchers_unthrottle(struct watchers *ws, const char *uuid, uid_t uid);
+
+/* Collects watchers that have ended. To be called about once a second, from one thread. */
+void watchers_reap(struct watchers *ws);
+
+/*
+ * Copies of all migrations known: under way, and the last ended one of each VM (bounded). The
+ * caller frees *ret with free().
+ */
+int watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count);
+
+#endif

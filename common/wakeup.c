@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "common/wakeup.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "common/units.h"
+
+static _Atomic double speed = 1;
+static _Atomic int64_t origin_ns; /* where the kernel's clock and ours agreed; speed != 1 */
+
+static int64_t kernel_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
+int64_t monotonic_ns(void)
+{
+    int64_t now = kernel_ns();
+
+    return speed == 1 ? now : origin_ns + (int64_t)((double)(now - origin_ns) * speed);
+}
+
+void monotonic_set_speed(double factor)
+{
+    origin_ns = monotonic_ns();
+    speed = factor;
+}
+
+void wakeup_init(struct wakeup *w)
+{
+    atomic_init(&w->ended, false);
+    sem_init(&w->signals, 0, 0);
+}
+
+void wakeup_destroy(struct wakeup *w)
+{
+    sem_destroy(&w->signals);
+}
+
+void wakeup_signal(struct wakeup *w)
+{
+    sem_post(&w->signals);
+}
+
+void wakeup_end(struct wakeup *w)
+{
+    atomic_store(&w->ended, true);
+    sem_post(&w->signals);
+}
+
+int wakeup_wait(struct wakeup *w, int64_t until_ns)
+{
+    struct timespec until;
+
+    if (speed != 1)
+        until_ns = origin_ns + (int64_t)((double)(until_ns - origin_ns) / speed);
+    until = (struct timespec){.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+    while (!atomic_load(&w->ended) && sem_clockwait(&w->signals, CLOCK_MONOTONIC, &until) < 0) {
+        if (errno != EINTR)
+            break;
+    }
+    /* However often it was signalled, it is woken once. */
+    while (sem_trywait(&w->signals) == 0)
+        ;
+    return atomic_load(&w->ended) ? -ESHUTDOWN : 0;
+}

@@ -1,0 +1,660 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "policy/json/trace_json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/json_strict.h"
+#include "policy/json/policy_json.h"
+
+/* So far apart, differences and sums of two cannot overflow: 36 years, or 1 EiB. */
+#define NUMBER_MAX (INT64_C(1) << 60)
+
+static const char *const result_names[TRACE_RESULTS + 1] = {
+    [TRACE_NOT_APPLIED] = "not-applied",
+    [TRACE_APPLIED] = "applied",
+    [TRACE_FAILED] = "failed",
+};
+
+enum member_kind { MEMBER_INT64, MEMBER_UINT64, MEMBER_UNSIGNED, MEMBER_BOOL };
+
+/* All of struct sample but what needs more than a number. */
+static const struct {
+    const char *name;
+    enum member_kind kind;
+    size_t offset;
+} members[] = {
+#define MEMBER(name, kind)                                                                         \
+    {                                                                                              \
+#name, kind, offsetof(struct sample, name)                                                 \
+    }
+    MEMBER(now_ns, MEMBER_INT64),
+    MEMBER(sync_ns, MEMBER_INT64),
+    MEMBER(at_sync, MEMBER_BOOL),
+    MEMBER(elapsed_ns, MEMBER_INT64),
+    MEMBER(iteration, MEMBER_UINT64),
+    MEMBER(total_bytes, MEMBER_UINT64),
+    MEMBER(processed_bytes, MEMBER_UINT64),
+    MEMBER(remaining_bytes, MEMBER_UINT64),
+    MEMBER(disk_total_bytes, MEMBER_UINT64),
+    MEMBER(disk_remaining_bytes, MEMBER_UINT64),
+    MEMBER(downtime_limit_ns, MEMBER_INT64),
+    MEMBER(expected_downtime_ns, MEMBER_INT64),
+    MEMBER(speed_limit_bps, MEMBER_INT64),
+    MEMBER(compression_cache_bytes, MEMBER_UINT64),
+    MEMBER(flush_ns, MEMBER_INT64),
+    MEMBER(auto_converge_percent, MEMBER_UNSIGNED),
+    MEMBER(post_copy, MEMBER_BOOL),
+#undef MEMBER
+};
+/* A member that is added to struct sample and not here would make replays wrong without a word. */
+_Static_assert(offsetof(struct sample, vcpu_time_ns) == 144,
+               "struct sample has changed: adjust members[], then this number");
+
+enum { N_MEMBERS = sizeof(members) / sizeof(members[0]) };
+
+const char *trace_result_name(enum trace_result result)
+{
+    return result_names[result];
+}
+
+/* ---- writing: samples come by the thousand, so they are written without an object in between */
+
+struct out {
+    char *buf;
+    size_t len;
+};
+
+static void put(struct out *o, const char *text)
+{
+    size_t n = strlen(text);
+
+    if (n < TRACE_LINE_MAX - o->len)
+        memcpy(o->buf + o->len, text, n + 1);
+    o->len = n < TRACE_LINE_MAX - o->len ? o->len + n : TRACE_LINE_MAX;
+}
+
+static void put_int(struct out *o, int64_t value)
+{
+    char text[24];
+    char *p = text + sizeof(text) - 1;
+    uint64_t left = value < 0 ? -(uint64_t)value : (uint64_t)value;
+
+    *p = '\0';
+    do {
+        *--p = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (value < 0)
+        *--p = '-';
+    put(o, p);
+}
+
+static void put_double(struct out *o, double value)
+{
+    char text[32] = "null";
+
+    /* 15 digits are enough for what a person wrote, 17 for all there is. */
+    if (isfinite(value) && snprintf(text, sizeof(text), "%.15g", value) > 0 &&
+        strtod(text, NULL) != value)
+        snprintf(text, sizeof(text), "%.17g", value);
+    put(o, text);
+}
+
+static void put_key(struct out *o, const char *key)
+{
+    char last = o->buf[o->len < TRACE_LINE_MAX ? o->len - 1 : 0];
+
+    put(o, last == '{' || last == '[' ? "\"" : ",\"");
+    put(o, key);
+    put(o, "\":");
+}
+
+static void put_name(struct out *o, const char *key, const char *name)
+{
+    put_key(o, key);
+    put(o, "\"");
+    put(o, name);
+    put(o, "\"");
+}
+
+static int64_t bounded(uint64_t value)
+{
+    return value < (uint64_t)NUMBER_MAX ? (int64_t)value : NUMBER_MAX;
+}
+
+static int64_t get_member(const struct sample *s, unsigned i)
+{
+    const char *at = (const char *)s + members[i].offset;
+    int64_t value;
+
+    switch (members[i].kind) {
+    case MEMBER_INT64:
+        memcpy(&value, at, sizeof(value));
+        return value < -NUMBER_MAX ? -NUMBER_MAX : value > NUMBER_MAX ? NUMBER_MAX : value;
+    case MEMBER_UINT64:
+        memcpy(&value, at, sizeof(value));
+        return bounded((uint64_t)value);
+    case MEMBER_UNSIGNED:
+        return bounded(*(const unsigned *)(const void *)at);
+    default:
+        return *(const bool *)at;
+    }
+}
+
+static void put_sample(struct out *o, const struct sample *s)
+{
+    put(o, "{");
+    for (unsigned i = 0; i < N_MEMBERS; i++) {
+        int64_t value = get_member(s, i);
+
+        if (value == 0)
+            continue;
+        put_key(o, members[i].name);
+        if (members[i].kind == MEMBER_BOOL)
+            put(o, "true");
+        else
+            put_int(o, value);
+    }
+    if (s->cpu_share != 1) {
+        put_key(o, "cpu_share");
+        put_double(o, s->cpu_share);
+    }
+    if (s->vcpus > 0) {
+        put_key(o, "vcpu_time_ns");
+        for (unsigned i = 0; i < s->vcpus; i++) {
+            put(o, i > 0 ? "," : "[");
+            put_int(o, s->vcpu_time_ns[i]);
+        }
+        put(o, "]");
+    }
+    put(o, "}");
+}
+
+static void put_action(struct out *o, const struct action *a, enum trace_result result)
+{
+    put(o, "{");
+    put_name(o, "kind", action_name(a->kind));
+    put_name(o, "reason", reason_name(a->reason));
+    if (a->kind == ACTION_DOWNTIME) {
+        put_key(o, "downtime_ns");
+        put_int(o, a->downtime_ns);
+    } else if (a->kind == ACTION_THROTTLE) {
+        put_key(o, "share");
+        put_double(o, a->share);
+        put_key(o, "period_us");
+        put_int(o, a->period_us);
+    } else if (a->kind == ACTION_BANDWIDTH) {
+        put_key(o, "speed_limit_bps");
+        put_int(o, a->speed_limit_bps);
+    } else if (a->kind == ACTION_COMPRESSION_CACHE) {
+        put_key(o, "cache_bytes");
+        put_int(o, a->cache_bytes);
+    }
+    put_name(o, "result", result_names[result]);
+    put(o, "}");
+}
+
+static void put_step(struct out *o, const struct trace_step *step)
+{
+    put(o, "{\"sample\":");
+    put_sample(o, &step->sample);
+    put(o, ",\"decision\":{");
+    put_name(o, "verdict", verdict_name(step->verdict));
+    put_name(o, "reason", reason_name(step->reason));
+    if (step->apply)
+        put(o, ",\"apply\":true");
+    if (step->n_actions > 0) {
+        put_key(o, "actions");
+        for (unsigned i = 0; i < step->n_actions; i++) {
+            put(o, i > 0 ? "," : "[");
+            put_action(o, &step->action[i], step->result[i]);
+        }
+        put(o, "]");
+    }
+    put(o, "}}");
+}
+
+static void put_end(struct out *o, const struct trace_end *end)
+{
+    put(o, "{\"end\":{");
+    put_name(o, "outcome", end->outcome);
+    put_key(o, "duration_seconds");
+    put_double(o, end->duration_s);
+    put_key(o, "downtime_seconds");
+    put_double(o, end->downtime_s);
+    put_key(o, "work_lost_seconds");
+    put_double(o, end->work_lost_s);
+    if (end->truncated)
+        put(o, ",\"truncated\":true");
+    put(o, "}}");
+}
+
+static bool add(struct json_object *object, const char *key, struct json_object *value)
+{
+    if (value && json_object_object_add(object, key, value) == 0)
+        return true;
+    json_object_put(value);
+    return false;
+}
+
+static bool add_policy(struct json_object *object, const struct policy *policy)
+{
+    struct policy_layer layer = {.values = policy->values};
+    struct json_object *sources = json_object_new_object();
+    bool ok = sources != NULL;
+
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        /* What a preset stands for is in the other fields. */
+        if (i == POLICY_PRESET || policy->values.v[i] == POLICY_NONE)
+            continue;
+        layer.set |= 1u << i;
+        ok = ok && add(sources, policy_field_info((enum policy_field)i)->name,
+                       json_object_new_string(policy->source[i]));
+    }
+    ok = add(object, "policy", policy_layer_to_json(&layer)) && ok;
+    return add(object, "sources", sources) && ok;
+}
+
+static bool add_header(struct json_object *object, const struct trace_header *header)
+{
+    char vm[sizeof(header->vm) + 2];
+    struct json_object *parsed;
+
+    /* A name that is not UTF-8, perhaps for having been cut, would make the trace unreadable. */
+    snprintf(vm, sizeof(vm), "%s", header->vm);
+    for (char *c = vm; *c; c++) {
+        if ((unsigned char)*c < 0x20 || *c == '"' || *c == '\\' || *c == 0x7f)
+            *c = '?';
+    }
+    memmove(vm + 1, vm, strlen(vm) + 1);
+    vm[0] = '"';
+    snprintf(vm + strlen(vm), 2, "\"");
+    if (json_strict_parse(vm, strlen(vm), &parsed, NULL) < 0) {
+        for (char *c = vm; *c; c++) {
+            if ((unsigned char)*c >= 0x80)
+                *c = '?';
+        }
+    } else {
+        json_object_put(parsed);
+    }
+    vm[strlen(vm) - 1] = '\0';
+    return add(object, "trace", json_object_new_int(TRACE_VERSION)) &&
+           add(object, "vm", json_object_new_string(vm + 1)) &&
+           add(object, "uuid", json_object_new_string(header->uuid)) &&
+           add(object, "started", json_object_new_string(header->started)) &&
+           add(object, "poll_ns", json_object_new_int64(header->poll_ns)) &&
+           add_policy(object, &header->policy);
+}
+
+static int format_object(const struct trace_line *line, struct out *o)
+{
+    struct json_object *object = json_object_new_object();
+    bool ok = object && (line->kind == TRACE_HEADER ? add_header(object, &line->header)
+                                                    : add_policy(object, &line->policy));
+    const char *text =
+        ok ? json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE) : NULL;
+
+    if (text)
+        put(o, text);
+    json_object_put(object);
+    return text ? 0 : -ENOMEM;
+}
+
+int trace_format(const struct trace_line *line, char buf[TRACE_LINE_MAX])
+{
+    struct out o = {.buf = buf};
+    int r = 0;
+
+    switch (line->kind) {
+    case TRACE_STEP:
+        put_step(&o, &line->step);
+        break;
+    case TRACE_LATCH:
+        put(&o, "{");
+        put_name(&o, "latch", reason_name(line->latch.reason));
+        put_name(&o, "action", action_name(line->latch.action));
+        put(&o, "}");
+        break;
+    case TRACE_END:
+        put_end(&o, &line->end);
+        break;
+    default:
+        r = format_object(line, &o);
+    }
+    put(&o, "\n");
+    if (r < 0)
+        return r;
+    return o.len < TRACE_LINE_MAX ? (int)o.len : -ENOBUFS;
+}
+
+/* ---- reading ---- */
+
+struct in {
+    char *reason;
+    size_t size;
+    bool bad;
+};
+
+__attribute__((format(printf, 2, 3))) static void complain(struct in *in, const char *format, ...)
+{
+    va_list args;
+
+    if (in->bad)
+        return;
+    in->bad = true;
+    va_start(args, format);
+    vsnprintf(in->reason, in->size, format, args);
+    va_end(args);
+}
+
+/* `keys` is a text of all keys that may be there, each with a space before and behind it. */
+static bool is_object(struct in *in, struct json_object *object, const char *what, const char *keys)
+{
+    if (!json_object_is_type(object, json_type_object)) {
+        complain(in, "%s must be an object", what);
+        return false;
+    }
+    json_object_object_foreach(object, key, value)
+    {
+        char word[34];
+
+        (void)value;
+        if (snprintf(word, sizeof(word), " %s ", key) >= (int)sizeof(word) || !*key ||
+            strchr(key, ' ') || !strstr(keys, word)) {
+            complain(in, "%s has an unknown key; known are%s", what, keys);
+            return false;
+        }
+    }
+    return true;
+}
+
+static int64_t to_int(struct in *in, struct json_object *value, const char *key, int64_t min,
+                      int64_t max)
+{
+    int64_t n = json_object_get_int64(value);
+
+    if (!json_object_is_type(value, json_type_int) || n < min || n > max) {
+        complain(in, "\"%s\" must be an integer from %" PRId64 " to %" PRId64, key, min, max);
+        return 0;
+    }
+    return n;
+}
+
+/* A number between 0 and max; null is NAN if that may be. */
+static double to_double(struct in *in, struct json_object *object, const char *key, double max,
+                        bool may_be_null)
+{
+    struct json_object *value = json_object_object_get(object, key);
+    double n = json_object_get_double(value);
+
+    if (!value && may_be_null)
+        return NAN;
+    if (!(json_object_is_type(value, json_type_double) ||
+          json_object_is_type(value, json_type_int)) ||
+        !(n >= 0 && n <= max)) {
+        complain(in, "\"%s\" must be a number from 0 to %g", key, max);
+        return 0;
+    }
+    return n;
+}
+
+static bool to_bool(struct in *in, struct json_object *object, const char *key)
+{
+    struct json_object *value;
+
+    if (!json_object_object_get_ex(object, key, &value))
+        return false;
+    if (!json_object_is_type(value, json_type_boolean))
+        complain(in, "\"%s\" must be true or false", key);
+    return json_object_get_boolean(value);
+}
+
+static void to_text(struct in *in, struct json_object *object, const char *key, char *to,
+                    size_t size)
+{
+    struct json_object *value = json_object_object_get(object, key);
+
+    if (!json_object_is_type(value, json_type_string) ||
+        (size_t)json_object_get_string_len(value) >= size) {
+        complain(in, "\"%s\" must be a text of less than %zu bytes", key, size);
+        return;
+    }
+    snprintf(to, size, "%s", json_object_get_string(value));
+}
+
+/* The index of a name in a list ended by NULL. */
+static unsigned to_choice(struct in *in, struct json_object *object, const char *key,
+                          const char *const *names)
+{
+    struct json_object *value = json_object_object_get(object, key);
+    const char *text =
+        json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+
+    for (unsigned i = 0; names[i]; i++) {
+        if (strcmp(names[i], text) == 0)
+            return i;
+    }
+    complain(in, "\"%s\" has an unknown value", key);
+    return 0;
+}
+
+static void set_member(struct sample *s, unsigned i, int64_t value)
+{
+    char *at = (char *)s + members[i].offset;
+
+    switch (members[i].kind) {
+    case MEMBER_INT64:
+    case MEMBER_UINT64:
+        memcpy(at, &value, sizeof(value));
+        break;
+    case MEMBER_UNSIGNED:
+        *(unsigned *)(void *)at = (unsigned)value;
+        break;
+    default:
+        *(bool *)at = value;
+    }
+}
+
+static void read_sample(struct in *in, struct json_object *object, struct sample *s)
+{
+    struct json_object *list;
+
+    s->cpu_share = 1;
+    if (!json_object_is_type(object, json_type_object)) {
+        complain(in, "\"sample\" must be an object");
+        return;
+    }
+    json_object_object_foreach(object, key, value)
+    {
+        unsigned i = 0;
+
+        while (i < N_MEMBERS && strcmp(members[i].name, key) != 0)
+            i++;
+        if (i < N_MEMBERS && members[i].kind == MEMBER_BOOL)
+            set_member(s, i, to_bool(in, object, key));
+        else if (i < N_MEMBERS)
+            set_member(s, i,
+                       to_int(in, value, key, members[i].kind == MEMBER_INT64 ? -NUMBER_MAX : 0,
+                              members[i].kind == MEMBER_UNSIGNED ? 1000 : NUMBER_MAX));
+        else if (strcmp(key, "cpu_share") == 0)
+            s->cpu_share = to_double(in, object, key, 1, false);
+        else if (strcmp(key, "vcpu_time_ns") != 0)
+            complain(in, "\"sample\" has an unknown key");
+    }
+    if (!json_object_object_get_ex(object, "vcpu_time_ns", &list))
+        return;
+    if (!json_object_is_type(list, json_type_array) ||
+        json_object_array_length(list) > SAMPLE_VCPUS_MAX) {
+        complain(in, "\"vcpu_time_ns\" must be an array of up to %d integers", SAMPLE_VCPUS_MAX);
+        return;
+    }
+    s->vcpus = (unsigned)json_object_array_length(list);
+    for (unsigned i = 0; i < s->vcpus; i++)
+        s->vcpu_time_ns[i] =
+            to_int(in, json_object_array_get_idx(list, i), "vcpu_time_ns", 0, NUMBER_MAX);
+}
+
+static void read_action(struct in *in, struct json_object *object, struct action *a,
+                        enum trace_result *result)
+{
+    if (!is_object(in, object, "an action",
+                   " kind reason downtime_ns share period_us speed_limit_bps cache_bytes result "))
+        return;
+    a->kind = (enum action_kind)to_choice(in, object, "kind", action_names);
+    a->reason = (enum reason)to_choice(in, object, "reason", reason_names);
+    *result = (enum trace_result)to_choice(in, object, "result", result_names);
+    if (a->kind == ACTION_DOWNTIME) {
+        a->downtime_ns =
+            to_int(in, json_object_object_get(object, "downtime_ns"), "downtime_ns", 0, NUMBER_MAX);
+    } else if (a->kind == ACTION_THROTTLE) {
+        a->share = to_double(in, object, "share", 1, false);
+        a->period_us =
+            to_int(in, json_object_object_get(object, "period_us"), "period_us", 0, NUMBER_MAX);
+    } else if (a->kind == ACTION_BANDWIDTH) {
+        a->speed_limit_bps = to_int(in, json_object_object_get(object, "speed_limit_bps"),
+                                    "speed_limit_bps", 0, NUMBER_MAX);
+    } else if (a->kind == ACTION_COMPRESSION_CACHE) {
+        a->cache_bytes =
+            to_int(in, json_object_object_get(object, "cache_bytes"), "cache_bytes", 0, NUMBER_MAX);
+    }
+}
+
+static void read_step(struct in *in, struct json_object *object, struct trace_step *step)
+{
+    struct json_object *decision = json_object_object_get(object, "decision");
+    struct json_object *list;
+
+    if (!is_object(in, object, "a step", " sample decision ") ||
+        !is_object(in, decision, "\"decision\"", " verdict reason apply actions "))
+        return;
+    read_sample(in, json_object_object_get(object, "sample"), &step->sample);
+    step->verdict = (enum verdict)to_choice(in, decision, "verdict", verdict_names);
+    step->reason = (enum reason)to_choice(in, decision, "reason", reason_names);
+    step->apply = to_bool(in, decision, "apply");
+    if (!json_object_object_get_ex(decision, "actions", &list))
+        return;
+    if (!json_object_is_type(list, json_type_array) ||
+        json_object_array_length(list) > TRACE_ACTIONS_MAX) {
+        complain(in, "\"actions\" must be an array of up to %d", TRACE_ACTIONS_MAX);
+        return;
+    }
+    step->n_actions = (unsigned)json_object_array_length(list);
+    for (unsigned i = 0; i < step->n_actions; i++)
+        read_action(in, json_object_array_get_idx(list, i), &step->action[i], &step->result[i]);
+}
+
+static void read_policy(struct in *in, struct json_object *object, struct policy *policy)
+{
+    struct json_object *sources = json_object_object_get(object, "sources");
+    struct policy_layer layer;
+    struct policy_json_error err;
+
+    policy_init(policy);
+    if (policy_layer_from_json(json_object_object_get(object, "policy"), &layer, &err) < 0) {
+        complain(in, "policy: %s%s%s", err.field, *err.field ? ": " : "", err.reason);
+        return;
+    }
+    if (!json_object_is_type(sources, json_type_object)) {
+        complain(in, "\"sources\" must be an object");
+        return;
+    }
+    policy_merge(policy, &layer, "trace");
+    json_object_object_foreach(sources, key, value)
+    {
+        enum policy_field field;
+
+        (void)value;
+        if (policy_field_find(key, &field) < 0)
+            complain(in, "\"sources\" has an unknown key");
+        else
+            to_text(in, sources, key, policy->source[field], sizeof(policy->source[field]));
+    }
+}
+
+static void read_header(struct in *in, struct json_object *object, struct trace_header *header)
+{
+    if (!is_object(in, object, "a header", " trace vm uuid started poll_ns policy sources "))
+        return;
+    to_int(in, json_object_object_get(object, "trace"), "trace", TRACE_VERSION, TRACE_VERSION);
+    to_text(in, object, "vm", header->vm, sizeof(header->vm));
+    to_text(in, object, "uuid", header->uuid, sizeof(header->uuid));
+    to_text(in, object, "started", header->started, sizeof(header->started));
+    header->poll_ns =
+        to_int(in, json_object_object_get(object, "poll_ns"), "poll_ns", 0, NUMBER_MAX);
+    read_policy(in, object, &header->policy);
+}
+
+static void read_end(struct in *in, struct json_object *object, struct trace_end *end)
+{
+    if (!is_object(in, object, "\"end\"",
+                   " outcome duration_seconds downtime_seconds work_lost_seconds truncated "))
+        return;
+    to_text(in, object, "outcome", end->outcome, sizeof(end->outcome));
+    if (strspn(end->outcome, "abcdefghijklmnopqrstuvwxyz-") != strlen(end->outcome))
+        complain(in, "\"outcome\" is not one");
+    end->duration_s = to_double(in, object, "duration_seconds", 1e12, true);
+    end->downtime_s = to_double(in, object, "downtime_seconds", 1e12, true);
+    end->work_lost_s = to_double(in, object, "work_lost_seconds", 1e12, true);
+    end->truncated = to_bool(in, object, "truncated");
+}
+
+static void read_line(struct in *in, struct json_object *object, struct trace_line *line)
+{
+    if (!json_object_is_type(object, json_type_object)) {
+        complain(in, "must be an object");
+    } else if (json_object_object_get_ex(object, "trace", NULL)) {
+        line->kind = TRACE_HEADER;
+        read_header(in, object, &line->header);
+    } else if (json_object_object_get_ex(object, "sample", NULL)) {
+        line->kind = TRACE_STEP;
+        read_step(in, object, &line->step);
+    } else if (json_object_object_get_ex(object, "policy", NULL)) {
+        line->kind = TRACE_POLICY;
+        if (is_object(in, object, "a policy line", " policy sources "))
+            read_policy(in, object, &line->policy);
+    } else if (json_object_object_get_ex(object, "latch", NULL)) {
+        line->kind = TRACE_LATCH;
+        if (is_object(in, object, "a latch", " latch action ")) {
+            line->latch.reason = (enum reason)to_choice(in, object, "latch", reason_names);
+            line->latch.action = (enum action_kind)to_choice(in, object, "action", action_names);
+        }
+    } else if (json_object_object_get_ex(object, "end", NULL)) {
+        line->kind = TRACE_END;
+        if (is_object(in, object, "the last line", " end "))
+            read_end(in, json_object_object_get(object, "end"), &line->end);
+    } else {
+        complain(in, "not a line of a trace");
+    }
+}
+
+int trace_parse(const char *text, size_t len, struct trace_line *ret, char *ret_reason, size_t size)
+{
+    struct in in = {.reason = ret_reason, .size = size};
+    struct trace_line line = {0};
+    struct json_object *object;
+    struct json_error err;
+    int r;
+
+    if (len >= TRACE_LINE_MAX) {
+        snprintf(ret_reason, size, "longer than %d bytes", TRACE_LINE_MAX - 1);
+        return -EINVAL;
+    }
+    r = json_strict_parse(text, len, &object, &err);
+    if (r < 0) {
+        snprintf(ret_reason, size, "%s", r == -ENOMEM ? "out of memory" : err.reason);
+        return -EINVAL;
+    }
+    read_line(&in, object, &line);
+    json_object_put(object);
+    if (in.bad)
+        return -EINVAL;
+    *ret = line;
+    return 0;
+}
