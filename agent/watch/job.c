@@ -25,27 +25,17 @@
 /* The completed statistics come with an event of their own, about when the domain stops. */
 #define RESULT_WAIT_NS NS_PER_S
 
-/* ---- calls to the hypervisor, counted ---- */
-
-int job_counted(struct job *j, enum metrics_call call, int64_t started_ns, int r)
-{
-    metrics_observe(j->w->env->metrics, METRIC_LIBVIRT_CALL_DURATION, METRICS_AT(call),
-                    (double)(monotonic_ns() - started_ns) / 1e9);
-    if (r < 0)
-        metrics_count(j->w->env->metrics, METRIC_LIBVIRT_CALL_FAILURES, METRICS_AT(call), 1);
-    return r;
-}
-
 static int read_job(struct job *j, struct hv_job *ret)
 {
     int64_t started = monotonic_ns();
 
-    return job_counted(j, METRICS_CALL_JOB_STATS, started, hv_watch_job(j->hv, ret));
+    return watcher_counted(j->w, METRICS_CALL_JOB_STATS, started, hv_watch_job(j->act.hv, ret));
 }
 
 /* ---- taking a sample ---- */
 
-void job_latch(struct job *j, enum action_kind action, enum reason reason)
+/* controller_latch(), on record. */
+static void latch(struct job *j, enum action_kind action, enum reason reason)
 {
     controller_latch(&j->controller, action, reason);
     j->latched[action] = reason;
@@ -63,7 +53,7 @@ static void open_throttle(struct job *j)
         pthread_mutex_unlock(&j->w->lock);
         return;
     }
-    job_latch(j, ACTION_THROTTLE, REASON_NO_CGROUP);
+    latch(j, ACTION_THROTTLE, REASON_NO_CGROUP);
     if (r == -EOPNOTSUPP)
         why = "no cgroup cpu controller, or its vCPUs are not in cgroups of their own";
     else if (r == -EACCES || r == -EPERM || r == -EROFS)
@@ -89,28 +79,29 @@ static void read_cpu_time(struct job *j, struct sample *s)
 
 static void read_limit(struct job *j, int64_t now)
 {
-    int64_t before_ns = j->downtime_limit_ns;
+    int64_t before_ns = j->act.downtime_limit_ns;
 
-    if (j->limit_read_ns != 0 && now - j->limit_read_ns < LIMIT_CHECK_NS)
+    if (j->act.limit_read_ns != 0 && now - j->act.limit_read_ns < LIMIT_CHECK_NS)
         return;
-    if (hv_watch_get_downtime(j->hv, &j->downtime_limit_ns) == 0) {
-        if (j->limit_known && j->downtime_limit_ns != before_ns)
+    if (hv_watch_get_downtime(j->act.hv, &j->act.downtime_limit_ns) == 0) {
+        if (j->limit_known && j->act.downtime_limit_ns != before_ns)
             log_info("%s: somebody else changed the downtime limit from %" PRId64 " ms to %" PRId64
                      " ms",
-                     j->w->domain.name, before_ns / NS_PER_MS, j->downtime_limit_ns / NS_PER_MS);
-        j->limit_read_ns = now;
+                     j->w->domain.name, before_ns / NS_PER_MS,
+                     j->act.downtime_limit_ns / NS_PER_MS);
+        j->act.limit_read_ns = now;
         j->limit_known = true;
     }
     /* Not every hypervisor has one. */
-    (void)hv_watch_get_speed(j->hv, &j->speed_limit_bps);
+    (void)hv_watch_get_speed(j->act.hv, &j->act.speed_limit_bps);
     /* Unknown is fine: not every domain has disks. */
-    (void)hv_watch_flush(j->hv, &j->flush_ns);
+    (void)hv_watch_flush(j->act.hv, &j->flush_ns);
 }
 
 static void take_sample(struct job *j, const struct hv_job *hv, int64_t sync_ns, struct sample *s)
 {
     if (!atomic_load(&j->w->throttled))
-        j->share = 1; /* the keeper may have lifted it */
+        j->act.share = 1; /* the keeper may have lifted it */
     *s = (struct sample){
         .now_ns = monotonic_ns(),
         .sync_ns = sync_ns,
@@ -122,14 +113,14 @@ static void take_sample(struct job *j, const struct hv_job *hv, int64_t sync_ns,
         .remaining_bytes = hv->memory_remaining_bytes,
         .disk_total_bytes = hv->disk_total_bytes,
         .disk_remaining_bytes = hv->disk_remaining_bytes,
-        .downtime_limit_ns = j->downtime_limit_ns,
-        .speed_limit_bps = j->speed_limit_bps,
+        .downtime_limit_ns = j->act.downtime_limit_ns,
+        .speed_limit_bps = j->act.speed_limit_bps,
         .compression_cache_bytes = hv->compression_cache_bytes,
         .flush_ns = j->flush_ns,
         .expected_downtime_ns = hv->expected_downtime_ns,
         .auto_converge_percent = hv->auto_converge_percent,
         .post_copy = hv->post_copy || watcher_marked(j->w, &j->w->mark.post_copy),
-        .cpu_share = j->share,
+        .cpu_share = j->act.share,
     };
     read_cpu_time(j, s);
 }
@@ -138,13 +129,13 @@ static void check_drift(struct job *j, int64_t now)
 {
     size_t drifted = 0;
 
-    if (j->share >= 1 || now - j->drift_checked_ns < DRIFT_CHECK_NS)
+    if (j->act.share >= 1 || now - j->act.drift_checked_ns < DRIFT_CHECK_NS)
         return;
-    j->drift_checked_ns = now;
+    j->act.drift_checked_ns = now;
     if (j->w->env->throttle->check(j->w->throttle, &drifted) == 0 && drifted > 0) {
         log_warning("%s: somebody else changed %zu of its vCPU quotas; not fighting over them",
                     j->w->domain.name, drifted);
-        job_latch(j, ACTION_THROTTLE, REASON_OTHER_WRITER);
+        latch(j, ACTION_THROTTLE, REASON_OTHER_WRITER);
     }
 }
 
@@ -226,8 +217,8 @@ static void tell_need(struct job *j, const struct decision *d)
     const struct alternative *faster = &d->alternative[ALT_BANDWIDTH];
     double needs = j->controller.estimator.now.transfer_bps;
 
-    if (j->speed_found_bps >= 0)
-        needs = fmax(needs, (double)j->speed_limit_bps);
+    if (j->act.speed_found_bps >= 0)
+        needs = fmax(needs, (double)j->act.speed_limit_bps);
     if (d->alternatives_known && !d->alternative[ALT_WAIT].works && faster->works &&
         (faster->approved || faster->ask))
         needs = fmax(needs, (double)faster->speed_limit_bps);
@@ -337,8 +328,8 @@ static void publish(struct job *j, const struct sample *s, const struct decision
     snprintf(w->view.paused, sizeof(w->view.paused), "%s",
              j->paused ? j->policy.source[POLICY_MODE] : "");
     sample_copy(&w->view.sample, s);
-    w->view.sample.cpu_share = j->share;
-    w->view.sample.downtime_limit_ns = j->downtime_limit_ns;
+    w->view.sample.cpu_share = j->act.share;
+    w->view.sample.downtime_limit_ns = j->act.downtime_limit_ns;
     estimate_copy(&w->view.estimate, &j->controller.estimator.now);
     w->view.decision = *d;
     w->view.throttled_s = j->controller.throttled_s;
@@ -374,7 +365,7 @@ static void take_release(struct job *j)
     j->w->mark.release = false;
     pthread_mutex_unlock(&j->w->lock);
     if (wanted)
-        job_latch(j, ACTION_THROTTLE, REASON_RELEASED);
+        latch(j, ACTION_THROTTLE, REASON_RELEASED);
 }
 
 /* Nothing can be decided then but by an administrator, who has to know. */
@@ -393,7 +384,7 @@ static void note_post_copy_failure(struct job *j, struct decision *d)
 /* The speed limit outlives the migration, unlike the downtime limit, which libvirt puts back. */
 static void restore_speed(struct job *j)
 {
-    if (j->speed_found_bps >= 0 && hv_watch_set_speed(j->hv, j->speed_found_bps) < 0)
+    if (j->act.speed_found_bps >= 0 && hv_watch_set_speed(j->act.hv, j->act.speed_found_bps) < 0)
         log_warning("%s: its migration speed limit could not be restored: %s", j->w->domain.name,
                     hypervisor_error());
 }
@@ -417,13 +408,23 @@ static void set_start(struct watcher *w, int64_t elapsed_ns)
 static int learn_metadata(struct job *j)
 {
     char *xml AUTO_FREE = NULL;
-    int r = hv_watch_metadata(j->hv, &xml);
+    int r = hv_watch_metadata(j->act.hv, &xml);
 
     if (r == -ENOTCONN || r == -ENOENT)
         return r;
     policies_learn_metadata(j->w->env->policies, j->w->domain.uuid, r, xml);
     j->knows_metadata = true;
     return 0;
+}
+
+static int apply(struct job *j, const struct action *a, int64_t decided_ns)
+{
+    enum reason why_latched;
+    int r = act_apply(&j->act, a, &j->policy, j->paused, decided_ns, &why_latched);
+
+    if (why_latched != REASON_NONE)
+        latch(j, a->kind, why_latched);
+    return r;
 }
 
 /* Returns 0, -ESRCH when the job is over, or the hypervisor's error. */
@@ -468,7 +469,7 @@ static int look(struct job *j)
     pthread_mutex_unlock(&j->w->lock);
     for (unsigned i = 0; i < d.n_actions; i++) {
         if (decision_applies(&d, i))
-            result[i] = job_apply(j, &d.action[i], decided) == 0 ? TRACE_APPLIED : TRACE_FAILED;
+            result[i] = apply(j, &d.action[i], decided) == 0 ? TRACE_APPLIED : TRACE_FAILED;
     }
     trace_decision(j, &s, &d, result);
     propose(j, &d);
@@ -530,6 +531,7 @@ static void finish(struct job *j, enum outcome outcome)
 /* ---- the steps; each returns when the next is due ---- */
 
 static const int64_t AT_ONCE = 0;
+static const int64_t NEVER = INT64_MAX; /* there is none, and no job any more */
 
 static int64_t end_watching(struct job *j, int error)
 {
@@ -557,7 +559,7 @@ static void watch_switchover(struct job *j)
     resolve_policy(j, INT64_MAX); /* it may have been paused meanwhile */
     if (p[POLICY_MODE] == MODE_ENFORCE &&
         action_allowance(&j->policy.values, ACTION_CANCEL) == ALLOW_YES)
-        job_apply(j, &cancel, monotonic_ns());
+        apply(j, &cancel, monotonic_ns());
 }
 
 static int64_t begin_pause(struct job *j)
@@ -592,7 +594,7 @@ static int64_t sit_out_pause(struct job *j)
         return end_watching(j, -ESRCH);
     if (!watcher_marked(w, &w->mark.resumed) && !watcher_marked(w, &w->mark.post_copy)) {
         watch_switchover(j);
-        if (hv_watch_state(j->hv, &active, &running) == 0 && active && !running)
+        if (hv_watch_state(j->act.hv, &active, &running) == 0 && active && !running)
             return monotonic_ns() + PAUSED_LOOK_NS;
     }
     pthread_mutex_lock(&w->lock);
@@ -631,11 +633,11 @@ static int64_t finish_job(struct job *j)
 {
     struct watcher *w = j->w;
 
-    hv_watch_close(j->hv);
+    hv_watch_close(j->act.hv);
     host_leave(w->env->host, &w->host);
     free(j);
     atomic_store(&w->ended, true);
-    return CREW_DONE;
+    return NEVER;
 }
 
 /* We stop; the migration goes on without us. */
@@ -655,7 +657,7 @@ static enum outcome outcome_of(struct job *j)
         return OUTCOME_COMPLETED;
     if (j->error == -ENOTCONN)
         return OUTCOME_LOST;
-    return j->cancelling ? OUTCOME_CANCELLED : OUTCOME_FAILED;
+    return j->act.cancelling ? OUTCOME_CANCELLED : OUTCOME_FAILED;
 }
 
 static int64_t await_result(struct job *j, bool stopping)
@@ -675,8 +677,8 @@ static int64_t open_watch(struct job *j)
 {
     struct watcher *w = j->w;
     int64_t started = monotonic_ns();
-    int r = job_counted(j, METRICS_CALL_OPEN, started,
-                        hv_watch_open(w->env->uri, w->domain.uuid, &j->hv));
+    int r = watcher_counted(j->w, METRICS_CALL_OPEN, started,
+                            hv_watch_open(w->env->uri, w->domain.uuid, &j->act.hv));
 
     if (r < 0) {
         if (r != -ENOENT)
@@ -687,9 +689,8 @@ static int64_t open_watch(struct job *j)
     return AT_ONCE;
 }
 
-static int64_t step(void *opaque)
+static int64_t step(struct job *j)
 {
-    struct job *j = opaque;
     bool stopping = watcher_marked(j->w, &j->w->mark.stop);
 
     if (j->state == JOB_ENDED)
@@ -701,7 +702,18 @@ static int64_t step(void *opaque)
     return j->state == JOB_PAUSED ? sit_out_pause(j) : watch(j);
 }
 
-int job_start(struct watcher *w, struct crew *crew)
+static void *job_main(void *opaque)
+{
+    struct job *j = opaque;
+    struct wakeup *wake = &j->w->wake;
+    int64_t until_ns;
+
+    while ((until_ns = step(j)) != NEVER)
+        wakeup_wait(wake, until_ns);
+    return NULL;
+}
+
+int job_start(struct watcher *w)
 {
     struct job *j = malloc(sizeof(*j));
     int r;
@@ -709,13 +721,16 @@ int job_start(struct watcher *w, struct crew *crew)
     if (!j)
         return -ENOMEM;
     *j = (struct job){
-        .w = w, .share = 1, .downtime_limit_ns = 300 * NS_PER_MS, .speed_found_bps = -1};
+        .w = w,
+        .act = {.w = w, .share = 1, .downtime_limit_ns = 300 * NS_PER_MS, .speed_found_bps = -1}};
     controller_init(&j->controller);
     host_join(w->env->host, &w->host);
-    r = crew_add(crew, &w->task, step, j);
+    r = -pthread_create(&w->thread, NULL, job_main, j);
     if (r < 0) {
         host_leave(w->env->host, &w->host);
         free(j);
+        return r;
     }
-    return r;
+    pthread_setname_np(w->thread, "watcher");
+    return 0;
 }

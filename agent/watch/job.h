@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What a watcher does: take a sample, let the controller decide, do what was decided, tell what
- * came of it. It is a task of the crew, so one thread at a time has to do with a struct job; struct
- * watcher is what it shares with others.
+ * came of it. Only the migration's own thread has to do with a struct job; struct watcher is what
+ * it shares with others.
  */
 #ifndef MIGPOLICY_JOB_H
 #define MIGPOLICY_JOB_H
 
 #include "agent/record/trace.h"
-#include "agent/watch/watcher.h"
+#include "agent/watch/act.h"
 
 enum job_state {
     JOB_OPENING,  /* the connection to the hypervisor */
@@ -17,10 +17,10 @@ enum job_state {
     JOB_ENDED,    /* the migration has; how, is to be told */
 };
 
-/* What a watcher's steps know beside struct watcher. */
+/* What a watcher's thread knows beside struct watcher. */
 struct job {
     struct watcher *w;
-    struct hv_watch *hv;
+    struct act act;
     enum job_state state;
     int error;         /* JOB_ENDED: why there is nothing left to watch */
     int64_t until_ns;  /* JOB_ENDED: when not to wait for the result any longer */
@@ -30,15 +30,8 @@ struct job {
     struct policy policy;
     bool told_stalled; /* JOB_PAUSED: that this takes too long */
     bool paused;       /* by an administrator */
-    double share;      /* quota of ours in force; 1: none */
-    int64_t downtime_limit_ns;
     bool limit_known;
-    int64_t limit_read_ns;
-    int64_t speed_limit_bps;
-    int64_t speed_found_bps; /* before we changed it; -1: we have not */
     int64_t flush_ns;
-    int64_t drift_checked_ns;
-    bool cancelling;
     bool knows_metadata;
     struct trace *trace;
     enum reason latched[ACTIONS]; /* not in the trace yet */
@@ -46,19 +39,7 @@ struct job {
     char proposed[160];           /* last proposal, so as not to repeat it */
 };
 
-/* Has the crew do the job, until it sets the watcher's `ended`. Returns 0 or -errno. */
-int job_start(struct watcher *w, struct crew *crew);
-
-/* Passes on the result of a call to the hypervisor, and counts it. */
-int job_counted(struct job *j, enum metrics_call call, int64_t started_ns, int r);
-
-/* controller_latch(), on record. */
-void job_latch(struct job *j, enum action_kind action, enum reason reason);
-
-/*
- * Does what was decided at decided_ns, and records how it went. Returns 0, -EAGAIN when it has to
- * wait for other migrations, or the error that is on record.
- */
-int job_apply(struct job *j, const struct action *a, int64_t decided_ns);
+/* Starts the watcher's thread, which does the job until it sets `ended`. Returns 0 or -errno. */
+int job_start(struct watcher *w);
 
 #endif

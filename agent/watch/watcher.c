@@ -7,9 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/watch/job.h"
 #include "common/units.h"
-#include "common/wakeup.h"
 
 /* ---- what other threads may do ---- */
 
@@ -24,6 +22,7 @@ void watcher_release(struct watcher *w)
         return;
     if (w->throttle)
         w->env->throttle->free(w->throttle);
+    wakeup_destroy(&w->wake);
     pthread_mutex_destroy(&w->lock);
     free(w);
 }
@@ -43,7 +42,7 @@ void watcher_stop(struct watcher *w)
     pthread_mutex_lock(&w->lock);
     w->mark.stop = w->mark.lift = true;
     pthread_mutex_unlock(&w->lock);
-    crew_wake(&w->task);
+    wakeup_signal(&w->wake);
 }
 
 void watcher_mark(struct watcher *w, const struct hv_event *event)
@@ -78,7 +77,7 @@ void watcher_mark(struct watcher *w, const struct hv_event *event)
         break;
     }
     pthread_mutex_unlock(&w->lock);
-    crew_wake(&w->task);
+    wakeup_signal(&w->wake);
 }
 
 void watcher_overlay(struct watcher *w, struct policy *policy)
@@ -106,7 +105,7 @@ int watcher_unthrottle(struct watcher *w, uid_t uid)
     w->mark.release = true;
     w->mark.released_by = uid;
     pthread_mutex_unlock(&w->lock);
-    crew_wake(&w->task);
+    wakeup_signal(&w->wake);
     return 0;
 }
 
@@ -129,6 +128,15 @@ bool watcher_marked(struct watcher *w, const bool *mark)
     is = *mark;
     pthread_mutex_unlock(&w->lock);
     return is;
+}
+
+int watcher_counted(struct watcher *w, enum metrics_call call, int64_t started_ns, int r)
+{
+    metrics_observe(w->env->metrics, METRIC_LIBVIRT_CALL_DURATION, METRICS_AT(call),
+                    (double)(monotonic_ns() - started_ns) / 1e9);
+    if (r < 0)
+        metrics_count(w->env->metrics, METRIC_LIBVIRT_CALL_FAILURES, METRICS_AT(call), 1);
+    return r;
 }
 
 /* ---- events: the record of what was decided ---- */
@@ -188,7 +196,7 @@ int watcher_answer(struct watcher *w, unsigned id, bool yes, uid_t uid)
     snprintf(detail, sizeof(detail), "%s%s%s", yes ? "" : source, yes ? "" : ": ", p.text);
     watcher_record(w, p.action.kind, yes ? EVENT_APPROVED : EVENT_DENIED,
                    yes ? p.action.reason : REASON_DENIED, yes ? who : "", detail);
-    crew_wake(&w->task);
+    wakeup_signal(&w->wake);
     return 0;
 }
 
@@ -255,11 +263,10 @@ void watcher_lift(struct watcher *w)
     watcher_restore(w, reason, final, "");
 }
 
-int watcher_new(const struct watchers_env *env, struct crew *crew, const struct hv_domain *domain,
-                int64_t sync_ns, struct watcher **ret)
+int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, int64_t sync_ns,
+                struct watcher **ret)
 {
     struct watcher *w = calloc(1, sizeof(*w));
-    int r;
 
     if (!w)
         return -ENOMEM;
@@ -278,11 +285,7 @@ int watcher_new(const struct watchers_env *env, struct crew *crew, const struct 
     };
     atomic_store(&w->heard_ns, monotonic_ns());
     pthread_mutex_init(&w->lock, NULL);
-    r = job_start(w, crew);
-    if (r < 0) {
-        watcher_release(w);
-        return r;
-    }
+    wakeup_init(&w->wake);
     *ret = w;
     return 0;
 }

@@ -15,17 +15,18 @@
 #include <stdint.h>
 
 #include "agent/watch/approval.h"
-#include "agent/watch/crew.h"
 #include "agent/watch/watchers.h"
+#include "common/wakeup.h"
 
 struct watcher {
     struct watcher *next; /* guarded by the list's lock */
     const struct watchers_env *env;
     struct hv_domain domain;
-    struct crew_task task; /* steps of its job */
+    pthread_t thread;
+    struct wakeup wake; /* of the thread */
     atomic_int refs;
     atomic_bool was_migration; /* it was one at least once */
-    atomic_bool ended;         /* this was the job's last step */
+    atomic_bool ended;         /* its thread is about to end */
     atomic_llong heard_ns;     /* last fresh statistics */
     atomic_bool throttled;     /* a quota of ours is in force */
 
@@ -51,9 +52,12 @@ struct watcher {
     struct host_member host; /* guarded by the host's own lock */
 };
 
-/* Has the crew watch. sync_ns: the sync that gave the migration away, or 0. */
-int watcher_new(const struct watchers_env *env, struct crew *crew, const struct hv_domain *domain,
-                int64_t sync_ns, struct watcher **ret);
+/*
+ * Nobody watches until job_start(). sync_ns: the sync that gave the migration away, or 0. Returns 0
+ * or -ENOMEM. The caller has the first reference.
+ */
+int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, int64_t sync_ns,
+                struct watcher **ret);
 
 void watcher_hold(struct watcher *w);
 void watcher_release(struct watcher *w);
@@ -88,6 +92,9 @@ void watcher_restore(struct watcher *w, enum reason reason, bool final, const ch
 /* The record of what was decided, by whom allowed ("" if nobody had to), and how it went. */
 void watcher_record(struct watcher *w, enum action_kind action, enum event_result result,
                     enum reason reason, const char *approved_by, const char *detail);
+
+/* Passes on the result of a call to the hypervisor, and counts it. */
+int watcher_counted(struct watcher *w, enum metrics_call call, int64_t started_ns, int r);
 
 void watcher_withdraw_question(struct watcher *w);
 

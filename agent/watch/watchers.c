@@ -8,11 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/watch/watcher.h"
+#include "agent/watch/job.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/units.h"
-#include "common/wakeup.h"
 
 /* Ended migrations remembered, one per VM. */
 enum { ENDED_MAX = 64 };
@@ -23,7 +22,6 @@ enum { ENDED_MAX = 64 };
 
 struct watchers {
     struct watchers_env env;
-    struct crew *crew;
     pthread_mutex_t lock; /* of the lists */
     struct watcher *first;
     struct migration *ended[ENDED_MAX];
@@ -77,16 +75,10 @@ int watchers_new(const struct watchers_env *env, struct watchers **ret)
     if (!ws)
         return -ENOMEM;
     ws->env = *env;
-    r = crew_new("watcher", &ws->crew);
-    if (r < 0) {
-        free(ws);
-        return r;
-    }
     pthread_mutex_init(&ws->lock, NULL);
     wakeup_init(&ws->wake_keeper);
     r = pthread_create(&ws->keeper, NULL, keeper_main, ws);
     if (r != 0) {
-        crew_free(ws->crew);
         free(ws);
         return -r;
     }
@@ -135,7 +127,7 @@ static unsigned reap(struct watchers *ws, bool wait)
         pthread_mutex_unlock(&ws->lock);
         if (!w)
             return hung;
-        if (crew_join(&w->task, &until) < 0) {
+        if (pthread_timedjoin_np(w->thread, NULL, &until) != 0) {
             log_warning("%s: its hypervisor connection hangs; leaving it behind", w->domain.name);
             hung++;
             continue;
@@ -175,7 +167,6 @@ bool watchers_free(struct watchers *ws)
     pthread_join(ws->keeper, NULL);
     if (hung > 0)
         return false;
-    crew_free(ws->crew);
     for (size_t i = 0; i < ws->n_ended; i++)
         free(ws->ended[i]);
     wakeup_destroy(&ws->wake_keeper);
@@ -196,8 +187,10 @@ static struct watcher *find(struct watchers *ws, const char *uuid)
 static void start_locked(struct watchers *ws, const struct hv_domain *domain, int64_t sync_ns)
 {
     struct watcher *w;
-    int r = watcher_new(&ws->env, ws->crew, domain, sync_ns, &w);
+    int r = watcher_new(&ws->env, domain, sync_ns, &w);
 
+    if (r == 0 && (r = job_start(w)) < 0)
+        watcher_release(w);
     if (r < 0) {
         log_error("%s: cannot watch its migration: %s", domain->name, strerror(-r));
         return;
@@ -237,7 +230,7 @@ void watchers_poke(struct watchers *ws, const char *uuid)
     pthread_mutex_lock(&ws->lock);
     for (w = ws->first; w; w = w->next) {
         if (!uuid || strcmp(w->domain.uuid, uuid) == 0)
-            crew_wake(&w->task);
+            wakeup_signal(&w->wake);
     }
     pthread_mutex_unlock(&ws->lock);
 }

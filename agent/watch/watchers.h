@@ -4,12 +4,11 @@
  *
  * Theory of operation
  *
- * A watcher is a task of a crew of threads (crew.h), with a hypervisor connection of its own. At a
- * sync event, or when the poll interval is over, it reads the job statistics, lets the controller
+ * A watcher is a thread (job.h) with a hypervisor connection of its own. At a sync event, or when the poll interval is over, it reads the job statistics, lets the controller
  * decide, and applies what was decided. Hypervisor events only mark the watcher and wake it.
  *
- * A watcher may hang in a call to a hypervisor whose monitor is stuck. That costs the crew a
- * thread, and no other watcher anything. But a throttle must never outlive the evidence it rests
+ * A watcher may hang in a call to a hypervisor whose monitor is stuck, for such a call has no
+ * timeout. No other watcher waits for it. But a throttle must never outlive the evidence it rests
  * on: so the keeper, a thread apart, lifts quotas at the switchover, when events say so, and from
  * any guest whose watcher has not been heard of for WATCHER_STALE_S. Quotas are files of the
  * kernel: lifting them waits for nobody.
