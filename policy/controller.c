@@ -44,71 +44,17 @@
 #define DOUBT_SYNCS 3
 #define DOUBT_S     2.0
 
-/* Has something been done that no forecast speaks for, and no pass shown the effect of? */
-static bool is_on_trial(const struct decision *d)
-{
-    const struct alternative *a = &d->alternative[d->chosen];
-
-    return d->chosen != ALTERNATIVES && a->works && !a->forecast.ends;
-}
-
-enum end decision_end(const struct decision *d)
-{
-    switch (d->verdict) {
-    case VERDICT_CONVERGING:
-    case VERDICT_HELPED:
-        if (d->course.ends)
-            return d->held || isfinite(d->latest_s) ? END_COMES : END_UNKNOWN;
-        return d->verdict == VERDICT_HELPED && isinf(d->earliest_s) && !d->close && !is_on_trial(d)
-                   ? END_NEVER
-                   : END_UNKNOWN;
-    case VERDICT_NEEDS_HELP:
-    case VERDICT_HOPELESS:
-    case VERDICT_STALLED:
-        return d->course.ends || d->close ? END_UNKNOWN : END_NEVER;
-    default:
-        return END_UNKNOWN;
-    }
-}
-
 void controller_init(struct controller *c)
 {
     memset(c, 0, sizeof(*c));
     estimator_init(&c->estimator);
-    c->downtime_margin = DOWNTIME_MARGIN;
+    c->tried.downtime_margin = DOWNTIME_MARGIN;
     c->low_bytes = INFINITY;
 }
 
 void controller_latch(struct controller *c, enum action_kind action, enum reason reason)
 {
-    c->latched[action] = reason;
-}
-
-enum policy_field action_allowed_by(enum action_kind action)
-{
-    static const enum policy_field fields[ACTIONS] = {
-        [ACTION_BANDWIDTH] = POLICY_ALLOW_BANDWIDTH,
-        [ACTION_COMPRESSION_CACHE] = POLICY_ALLOW_COMPRESSION_CACHE,
-        [ACTION_DOWNTIME] = POLICY_MAX_DOWNTIME,
-        [ACTION_THROTTLE] = POLICY_ALLOW_THROTTLE,
-        [ACTION_RELEASE] = POLICY_FIELDS,
-        [ACTION_POST_COPY] = POLICY_ALLOW_POST_COPY,
-        [ACTION_SUSPEND] = POLICY_ALLOW_SUSPEND,
-        [ACTION_CANCEL] = POLICY_ALLOW_CANCEL,
-    };
-
-    return fields[action];
-}
-
-enum policy_allow action_allowance(const struct policy_values *policy, enum action_kind action)
-{
-    enum policy_field field = action_allowed_by(action);
-
-    if (field == POLICY_FIELDS)
-        return ALLOW_YES;
-    if (field == POLICY_MAX_DOWNTIME)
-        return policy->v[field] != POLICY_NONE ? ALLOW_YES : ALLOW_NO;
-    return (enum policy_allow)policy->v[field];
+    c->tried.latched[action] = reason;
 }
 
 static void add_action(struct decision *d, struct action action)
@@ -157,13 +103,14 @@ static void account(struct controller *c, const struct sample *s, const struct b
 
     if (before->now_ns != 0 && dt > 0 && before->cpu_share < 1) {
         c->throttled_s += dt;
-        c->work_lost_s += e->lost_s - before->lost_s;
+        c->tried.work_lost_s += e->lost_s - before->lost_s;
         c->last_loss_s = e->lost_s - before->lost_s;
-        c->throttled_passes += new_pass;
-        c->floor_passes += new_pass && before->cpu_share <= floor_share * (1 + SHARE_DEADBAND);
+        c->tried.throttled_passes += new_pass;
+        c->tried.floor_passes +=
+            new_pass && before->cpu_share <= floor_share * (1 + SHARE_DEADBAND);
     } else if (s->cpu_share >= 1 && !new_pass) {
-        c->throttled_passes = 0;
-        c->floor_passes = 0;
+        c->tried.throttled_passes = 0;
+        c->tried.floor_passes = 0;
     }
     c->passes_since_downtime += new_pass;
     if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||
@@ -233,8 +180,8 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         add_release(d, REASON_POLICY_CHANGED);
         return false;
     }
-    if (c->latched[ACTION_THROTTLE] != REASON_NONE) {
-        add_release(d, c->latched[ACTION_THROTTLE]);
+    if (c->tried.latched[ACTION_THROTTLE] != REASON_NONE) {
+        add_release(d, c->tried.latched[ACTION_THROTTLE]);
         return false;
     }
     if (s->auto_converge_percent > 0) {
@@ -242,7 +189,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         return false;
     }
     if (p[POLICY_MAX_WORK_LOST] != POLICY_NONE &&
-        c->work_lost_s + c->last_loss_s > seconds_of(p[POLICY_MAX_WORK_LOST])) {
+        c->tried.work_lost_s + c->last_loss_s > seconds_of(p[POLICY_MAX_WORK_LOST])) {
         controller_latch(c, ACTION_THROTTLE, REASON_WORK_BUDGET_SPENT);
         add_release(d, REASON_WORK_BUDGET_SPENT);
         return false;
@@ -259,7 +206,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         add_release(d, REASON_LESS_SUFFICES);
         return true;
     }
-    if (c->throttled_passes > 0 && remains(e, s, NOT_SHRINKING) &&
+    if (c->tried.throttled_passes > 0 && remains(e, s, NOT_SHRINKING) &&
         !d->alternative[ALT_THROTTLE].works && !d->alternative[ALT_BOTH].works) {
         controller_latch(c, ACTION_THROTTLE, REASON_THROTTLE_INEFFECTIVE);
         c->latch_bytes = e->drain_bps * limit_s;
@@ -404,7 +351,7 @@ static void step_precopy_limit(struct controller *c, const struct outlook *o, st
         return;
     *a = outlook_may(o, ACTION_DOWNTIME);
     a->approved = a->approved && limit_s <= outlook_ceiling_s(o);
-    a->reason = c->latched[ACTION_DOWNTIME];
+    a->reason = c->tried.latched[ACTION_DOWNTIME];
     a->works = a->reason == REASON_NONE;
     a->downtime_ns = (int64_t)fmax(limit_s * 1e9, (double)o->s->downtime_limit_ns);
     a->forecast = outlook_send_rest(o, limit_s, 0);
@@ -417,12 +364,12 @@ static void lower_speed(const struct controller *c, const struct outlook *o, str
 {
     int64_t max = o->policy->v[POLICY_MAX_BANDWIDTH];
     int64_t limit = o->s->speed_limit_bps;
-    bool is_ours = c->speed_set_bps == INT64_MAX
+    bool is_ours = c->tried.speed_set_bps == INT64_MAX
                        ? limit == 0
-                       : fabs((double)limit - (double)c->speed_set_bps) < (double)MIB_BYTES;
+                       : fabs((double)limit - (double)c->tried.speed_set_bps) < (double)MIB_BYTES;
 
-    if (c->speed_set_bps == 0 || !is_ours || max == POLICY_NONE || d->n_actions > 0 ||
-        c->latched[ACTION_BANDWIDTH] != REASON_NONE ||
+    if (c->tried.speed_set_bps == 0 || !is_ours || max == POLICY_NONE || d->n_actions > 0 ||
+        c->tried.latched[ACTION_BANDWIDTH] != REASON_NONE ||
         action_allowance(o->policy, ACTION_BANDWIDTH) != ALLOW_YES)
         return;
     if (limit == 0 || (double)limit > (double)max * (1 + SPEED_DEADBAND))
@@ -621,7 +568,7 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
     double limit_s = seconds_of(s->downtime_limit_ns);
 
     /* What was pointless on a slower link, or with longer passes, is worth another try. */
-    if (c->latched[ACTION_THROTTLE] == REASON_THROTTLE_INEFFECTIVE &&
+    if (c->tried.latched[ACTION_THROTTLE] == REASON_THROTTLE_INEFFECTIVE &&
         e->drain_bps * limit_s > FASTER * c->latch_bytes)
         controller_latch(c, ACTION_THROTTLE, REASON_NONE);
 
@@ -632,7 +579,7 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
     /* Between syncs there is no new evidence for anything else. */
     if (s->at_sync || !c->last.alternatives_known || is_answered(c, o) || o->new_policy) {
         c->sure = !outlook_ends_with_less(o, limit_s);
-        outlook_alternatives(c, o, d);
+        outlook_alternatives(&c->tried, o, d);
     } else {
         memcpy(d->alternative, c->last.alternative, sizeof(d->alternative));
         d->alternatives_known = true;
@@ -654,7 +601,7 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
         c->hopeless_since_ns = 0;
         /* The switchover was due and did not come: QEMU measures the link as slower than we do. */
         if (c->downtime_set_ns != 0 && c->passes_since_downtime >= 4) {
-            c->downtime_margin *= DOWNTIME_MARGIN_STEP;
+            c->tried.downtime_margin *= DOWNTIME_MARGIN_STEP;
             c->passes_since_downtime = 0;
         }
         return;
@@ -681,7 +628,7 @@ static void remember(struct controller *c, const struct action *a, const struct 
         c->downtime_seen = false;
         break;
     case ACTION_BANDWIDTH:
-        c->speed_set_bps = a->speed_limit_bps > 0 ? a->speed_limit_bps : INT64_MAX;
+        c->tried.speed_set_bps = a->speed_limit_bps > 0 ? a->speed_limit_bps : INT64_MAX;
         break;
     case ACTION_POST_COPY:
         c->post_copy_ns = s->now_ns;
@@ -724,9 +671,9 @@ static bool step_final(struct controller *c, const struct outlook *o, struct dec
         return true;
     }
     if (c->post_copy_ns != 0 && seconds_of(s->now_ns - c->post_copy_ns) > POST_COPY_WAIT_S &&
-        c->latched[ACTION_POST_COPY] == REASON_NONE)
+        c->tried.latched[ACTION_POST_COPY] == REASON_NONE)
         controller_latch(c, ACTION_POST_COPY, REASON_ACTION_FAILED);
-    if (c->suspended_ns == 0 || c->latched[ACTION_SUSPEND] != REASON_NONE)
+    if (c->suspended_ns == 0 || c->tried.latched[ACTION_SUSPEND] != REASON_NONE)
         return false;
     d->verdict = VERDICT_SWITCHOVER;
     d->reason = REASON_SUSPENDED;

@@ -46,15 +46,6 @@
 static const double share_steps[] = {1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4, 4.5};
 enum { SHARE_STEPS = sizeof(share_steps) / sizeof(share_steps[0]) };
 
-const char *alternative_name(enum alternative_kind kind)
-{
-    static const char *const names[ALTERNATIVES] = {"wait",      "bandwidth", "compression-cache",
-                                                    "downtime",  "throttle",  "downtime+throttle",
-                                                    "post-copy", "suspend"};
-
-    return names[kind];
-}
-
 /* The part of the blackout that no downtime limit knows of. */
 static double overhead_s(const struct outlook *o)
 {
@@ -202,7 +193,7 @@ static struct forecast forecast_faster(const struct outlook *o, double bandwidth
  * present limit nobody knows, nor always whether there is one: where the forecast promises nothing,
  * it is worth a try.
  */
-static struct alternative try_bandwidth(const struct controller *c, const struct outlook *o)
+static struct alternative try_bandwidth(const struct tried *tried, const struct outlook *o)
 {
     struct alternative a = outlook_may(o, ACTION_BANDWIDTH);
     double carried = o->e->transfer_bps;
@@ -212,7 +203,7 @@ static struct alternative try_bandwidth(const struct controller *c, const struct
     double most = max >= 0 ? max / carried : SPEED_RAISE_MAX;
     double high = most;
 
-    a.reason = c->latched[ACTION_BANDWIDTH];
+    a.reason = tried->latched[ACTION_BANDWIDTH];
     if (a.reason != REASON_NONE)
         return a;
     if (limit > 0 && carried < SPEED_LIMITING * limit) {
@@ -224,7 +215,7 @@ static struct alternative try_bandwidth(const struct controller *c, const struct
         return a;
     }
     /* Without any limit there is none to raise; one that libvirt does not know may be set once. */
-    if (limit <= 0 && c->speed_set_bps != 0) {
+    if (limit <= 0 && tried->speed_set_bps != 0) {
         a.reason = REASON_BANDWIDTH_NOT_LIMITING;
         return a;
     }
@@ -251,7 +242,7 @@ static struct alternative try_bandwidth(const struct controller *c, const struct
     return a;
 }
 
-static struct alternative try_compression_cache(const struct controller *c, const struct outlook *o)
+static struct alternative try_compression_cache(const struct tried *tried, const struct outlook *o)
 {
     struct alternative a = outlook_may(o, ACTION_COMPRESSION_CACHE);
     int64_t now = (int64_t)o->s->compression_cache_bytes;
@@ -259,7 +250,7 @@ static struct alternative try_compression_cache(const struct controller *c, cons
     int64_t max = ceiling == POLICY_NONE ? INT64_MAX : ceiling;
     double wanted = o->e->hot_bytes * CACHE_MARGIN;
 
-    a.reason = c->latched[ACTION_COMPRESSION_CACHE];
+    a.reason = tried->latched[ACTION_COMPRESSION_CACHE];
     if (a.reason != REASON_NONE)
         return a;
     a.reason = REASON_NOT_COMPRESSED;
@@ -286,11 +277,11 @@ struct forecast outlook_send_rest(const struct outlook *o, double downtime_s, do
     };
 }
 
-static struct alternative try_post_copy(const struct controller *c, const struct outlook *o)
+static struct alternative try_post_copy(const struct tried *tried, const struct outlook *o)
 {
     struct alternative a = outlook_may(o, ACTION_POST_COPY);
 
-    a.reason = c->latched[ACTION_POST_COPY];
+    a.reason = tried->latched[ACTION_POST_COPY];
     a.works = a.reason == REASON_NONE;
     if (a.works) {
         a.reason = REASON_POST_COPY_SUFFICES;
@@ -299,11 +290,11 @@ static struct alternative try_post_copy(const struct controller *c, const struct
     return a;
 }
 
-static struct alternative try_suspend(const struct controller *c, const struct outlook *o)
+static struct alternative try_suspend(const struct tried *tried, const struct outlook *o)
 {
     struct alternative a = outlook_may(o, ACTION_SUSPEND);
 
-    a.reason = c->latched[ACTION_SUSPEND];
+    a.reason = tried->latched[ACTION_SUSPEND];
     a.works = a.reason == REASON_NONE;
     if (a.works) {
         a.reason = REASON_SUSPEND_SUFFICES;
@@ -341,18 +332,18 @@ static int64_t limit_ns(const struct outlook *o, double limit_s)
  * that it is worth a write, as far as `max_s` allows if that is enough. A lesser raise would never
  * be written, and the limit in force has just been found not to do.
  */
-static double raised(const struct controller *c, const struct outlook *o, double needed,
+static double raised(const struct tried *tried, const struct outlook *o, double needed,
                      double max_s)
 {
     double now_s = seconds_of(o->s->downtime_limit_ns);
-    double limit_s = fmax(needed * c->downtime_margin, (1 + DOWNTIME_DEADBAND) * now_s);
+    double limit_s = fmax(needed * tried->downtime_margin, (1 + DOWNTIME_DEADBAND) * now_s);
 
     if (needed <= now_s)
         return needed;
     return needed <= max_s ? fmin(limit_s, max_s) : limit_s;
 }
 
-static struct alternative try_downtime(const struct controller *c, struct outlook in_time)
+static struct alternative try_downtime(const struct tried *tried, struct outlook in_time)
 {
     const struct outlook *o = &in_time;
     struct alternative a = outlook_may(o, ACTION_DOWNTIME);
@@ -361,7 +352,7 @@ static struct alternative try_downtime(const struct controller *c, struct outloo
     in_time.left_s *= DOWNTIME_PART;
     needed = least_downtime(o, &o->e->curve, 1, DOWNTIME_LIMIT_MAX_S, EXACT);
 
-    a.reason = c->latched[ACTION_DOWNTIME];
+    a.reason = tried->latched[ACTION_DOWNTIME];
     if (a.reason != REASON_NONE)
         return a;
     if (needed <= 0) {
@@ -369,7 +360,7 @@ static struct alternative try_downtime(const struct controller *c, struct outloo
         return a;
     }
     a.reason = REASON_DOWNTIME_SUFFICES;
-    needed = raised(c, o, needed, outlook_ceiling_s(o));
+    needed = raised(tried, o, needed, outlook_ceiling_s(o));
     a.forecast = outlook_forecast(o, &o->e->curve, 1, needed);
     if (a.approved) {
         double step = step_towards(o, fmin(needed, outlook_ceiling_s(o)));
@@ -423,7 +414,7 @@ static bool is_sure(const struct outlook *o, const struct alternative *a)
  * is raised as far as is allowed, and what is seen then decides what comes next. Where post-copy or
  * a pause would end it for sure, there must be hope for that on the most favourable curve.
  */
-static void hope_for_downtime(const struct controller *c, const struct outlook *o,
+static void hope_for_downtime(const struct tried *tried, const struct outlook *o,
                               struct decision *d)
 {
     struct alternative *a = &d->alternative[ALT_DOWNTIME];
@@ -431,7 +422,7 @@ static void hope_for_downtime(const struct controller *c, const struct outlook *
     struct forecast hoped = outlook_forecast(o, &o->e->slow, 1, seconds_of(most_ns));
 
     if (a->approved || most_ns <= o->s->downtime_limit_ns || (!hoped.ends && is_final_open(d)) ||
-        c->latched[ACTION_DOWNTIME] != REASON_NONE)
+        tried->latched[ACTION_DOWNTIME] != REASON_NONE)
         return;
     *a = (struct alternative){
         .approved = true,
@@ -447,13 +438,13 @@ static void hope_for_downtime(const struct controller *c, const struct outlook *
  * Nor do passes at full speed show much of what a guest finds to dirty when it is slowed: before it
  * is called hopeless, the hardest throttle is tried for a pass.
  */
-static void try_hardest(const struct controller *c, const struct outlook *o, struct decision *d)
+static void try_hardest(const struct tried *tried, const struct outlook *o, struct decision *d)
 {
     struct alternative *a = &d->alternative[ALT_THROTTLE];
 
     if (is_open(&d->alternative[ALT_DOWNTIME]) || is_open(&d->alternative[ALT_BOTH]) ||
         is_final_open(d) || a->works || a->reason != REASON_THROTTLE_INSUFFICIENT ||
-        !(a->approved || a->ask) || c->floor_passes > 0)
+        !(a->approved || a->ask) || tried->floor_passes > 0)
         return;
     a->works = true;
     a->share = (double)o->policy->v[POLICY_MIN_CPU] / (double)PPM_ONE;
@@ -475,17 +466,17 @@ static bool milder_is_better(const struct outlook *o, const struct spread *a,
 }
 
 /* Would it lose no more guest work, the blackout left out, than max_work_lost leaves? */
-static bool is_affordable(const struct controller *c, const struct outlook *o,
+static bool is_affordable(const struct tried *tried, const struct outlook *o,
                           const struct forecast *f)
 {
     int64_t budget = o->policy->v[POLICY_MAX_WORK_LOST];
 
     return budget == POLICY_NONE ||
-           c->work_lost_s + f->work_lost_s - f->downtime_s <= seconds_of(budget);
+           tried->work_lost_s + f->work_lost_s - f->downtime_s <= seconds_of(budget);
 }
 
 /* Throttling with, if need be, a downtime limit up to `max_s`. */
-static struct alternative try_throttle(const struct controller *c, const struct outlook *o,
+static struct alternative try_throttle(const struct tried *tried, const struct outlook *o,
                                        double max_s)
 {
     double floor_share = (double)o->policy->v[POLICY_MIN_CPU] / (double)PPM_ONE;
@@ -493,7 +484,7 @@ static struct alternative try_throttle(const struct controller *c, const struct 
     struct spread best_spread = {0};
 
     best.share = floor_share;
-    best.reason = c->latched[ACTION_THROTTLE];
+    best.reason = tried->latched[ACTION_THROTTLE];
     if (best.reason == REASON_NONE && o->s->auto_converge_percent > 0)
         best.reason = REASON_AUTO_CONVERGE;
     if (best.reason != REASON_NONE)
@@ -518,23 +509,24 @@ static struct alternative try_throttle(const struct controller *c, const struct 
         if (max_s > limit_s) {
             double needed = least_downtime(o, &o->e->curve, speed, max_s, EXACT);
 
-            limit_s = fmax(raised(c, o, needed, max_s), limit_s);
+            limit_s = fmax(raised(tried, o, needed, max_s), limit_s);
             a.downtime_ns = limit_ns(o, limit_s);
         }
         spread = outlook_spread(o, speed, limit_s);
         /* A throttle is worth a try until throttled passes have shown what it does. */
-        hopeful = c->throttled_passes < JUDGE_PASSES && !spread.likely.ends;
+        hopeful = tried->throttled_passes < JUDGE_PASSES && !spread.likely.ends;
         a.forecast = hopeful ? spread.first : spread.likely;
         /* What is in force has been paid for in part: it goes on until the budget is spent. */
-        a.works = a.forecast.ends && (o->s->cpu_share < 1 || is_affordable(c, o, &spread.first));
+        a.works =
+            a.forecast.ends && (o->s->cpu_share < 1 || is_affordable(tried, o, &spread.first));
         /* And none is given up before the hardest has been tried. */
-        if (i == 0 && !a.works && o->s->cpu_share < 1 && c->floor_passes == 0) {
+        if (i == 0 && !a.works && o->s->cpu_share < 1 && tried->floor_passes == 0) {
             a.works = true;
             a.reason = REASON_THROTTLE_WORTH_A_TRY;
         }
         careful = outlook_forecast(o, hopeful ? &o->e->slow : &o->e->curve,
                                    fmin(speed * GENTLE_MARGIN, 1), limit_s);
-        if (i == 0 || (is_affordable(c, o, &careful) &&
+        if (i == 0 || (is_affordable(tried, o, &careful) &&
                        milder_is_better(o, &best_spread, &spread, &careful))) {
             best = a;
             best_spread = spread;
@@ -555,7 +547,7 @@ static struct alternative try_throttle(const struct controller *c, const struct 
     return best;
 }
 
-void outlook_alternatives(const struct controller *c, const struct outlook *o, struct decision *d)
+void outlook_alternatives(const struct tried *tried, const struct outlook *o, struct decision *d)
 {
     struct alternative *a = d->alternative;
 
@@ -567,18 +559,18 @@ void outlook_alternatives(const struct controller *c, const struct outlook *o, s
     };
     a[ALT_WAIT].works = a[ALT_WAIT].forecast.ends;
     a[ALT_WAIT].reason = a[ALT_WAIT].works ? REASON_CONVERGES : REASON_UNCONFIRMED;
-    a[ALT_BANDWIDTH] = try_bandwidth(c, o);
-    a[ALT_COMPRESSION_CACHE] = try_compression_cache(c, o);
-    a[ALT_DOWNTIME] = try_downtime(c, *o);
-    a[ALT_THROTTLE] = try_throttle(c, o, 0);
-    a[ALT_BOTH] =
-        try_throttle(c, o, c->latched[ACTION_DOWNTIME] == REASON_NONE ? outlook_ceiling_s(o) : 0);
+    a[ALT_BANDWIDTH] = try_bandwidth(tried, o);
+    a[ALT_COMPRESSION_CACHE] = try_compression_cache(tried, o);
+    a[ALT_DOWNTIME] = try_downtime(tried, *o);
+    a[ALT_THROTTLE] = try_throttle(tried, o, 0);
+    a[ALT_BOTH] = try_throttle(
+        tried, o, tried->latched[ACTION_DOWNTIME] == REASON_NONE ? outlook_ceiling_s(o) : 0);
     a[ALT_BOTH].approved = a[ALT_BOTH].approved && o->ceiling_s > 0;
     a[ALT_BOTH].ask = a[ALT_BOTH].ask && o->ceiling_s > 0;
-    a[ALT_POST_COPY] = try_post_copy(c, o);
-    a[ALT_SUSPEND] = try_suspend(c, o);
+    a[ALT_POST_COPY] = try_post_copy(tried, o);
+    a[ALT_SUSPEND] = try_suspend(tried, o);
     if (!is_sure(o, &a[ALT_THROTTLE]) && !is_sure(o, &a[ALT_BOTH]))
-        hope_for_downtime(c, o, d);
-    try_hardest(c, o, d);
+        hope_for_downtime(tried, o, d);
+    try_hardest(tried, o, d);
     d->alternatives_known = true;
 }

@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What may become of a migration: for each alternative whether it would end it, when and at what
- * price, on the likeliest curve and on those at both ends of what the evidence allows. The
- * controller's other half: here is what could be done, there is what is done.
+ * price, on the likeliest curve and on those at both ends of what the evidence allows. What of it
+ * is done is the controller's to choose.
  *
  * Pure; thread-safe.
  */
 #ifndef MIGPOLICY_OUTLOOK_H
 #define MIGPOLICY_OUTLOOK_H
 
-#include "policy/controller.h"
+#include "policy/decision.h"
+#include "policy/estimate.h"
+#include "policy/policy.h"
+
+/* Quota period: the shorter, the shorter each stall of a vCPU. */
+#define CONTROLLER_PERIOD_US 10000
+
+/* Time the guest is stopped beside sending memory: pause, device state, resume. */
+#define CONTROLLER_OVERHEAD_S 0.15
 
 /* libvirt's own bounds on the downtime limit. */
 #define DOWNTIME_LIMIT_MAX_S 2000.0
@@ -30,6 +38,16 @@ struct outlook {
     double left_s;       /* until the deadline; INFINITY: none, or it has passed */
     double ceiling_s;
     double flat_speed; /* the remainder has been flat at this speed, and at the limit in force */
+};
+
+/* What has been done to this migration already, and what is known from that. */
+struct tried {
+    enum reason latched[ACTIONS]; /* why never to do it (again), REASON_NONE: no such reason */
+    unsigned throttled_passes;    /* whole passes under the present throttle */
+    unsigned floor_passes;        /* of them under the hardest one that is allowed */
+    int64_t speed_set_bps;        /* speed limit of ours; 0: none */
+    double downtime_margin;       /* grows when the switchover does not come as forecast */
+    double work_lost_s;           /* guest work it cost */
 };
 
 /* The same future on each of the curves the evidence allows. */
@@ -77,6 +95,6 @@ void outlook_course(const struct outlook *o, struct decision *d);
 void outlook_first_guess(const struct outlook *o, struct decision *d);
 
 /* Works out all alternatives. */
-void outlook_alternatives(const struct controller *c, const struct outlook *o, struct decision *d);
+void outlook_alternatives(const struct tried *tried, const struct outlook *o, struct decision *d);
 
 #endif

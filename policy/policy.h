@@ -170,6 +170,12 @@ int64_t policy_deadline_ns(const struct policy_values *values, uint64_t total_by
 /* The word a KIND is written as where a value belongs ("DURATION"). Static. */
 const char *policy_kind_word(enum policy_kind kind);
 
+/* The values of POLICY_PRESET, ended by NULL. */
+extern const char *const policy_preset_names[];
+
+/* The fields a preset states. `preset` is a value of POLICY_PRESET other than POLICY_NONE. */
+void policy_preset_layer(int64_t preset, struct policy_layer *ret);
+
 /* What a label is made of, in words. */
 #define POLICY_LABEL  "a label of up to 63 letters, digits, '.', '-' and '_'"
 #define POLICY_LABELS "labels of up to 63 letters, digits, '.', '-' and '_', with spaces between"

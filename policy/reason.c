@@ -9,13 +9,6 @@ const char *const verdict_names[VERDICTS + 1] = {
     [VERDICT_POST_COPY] = "post-copy", [VERDICT_DONE] = "done",
 };
 
-const char *const action_names[ACTIONS + 1] = {
-    [ACTION_BANDWIDTH] = "bandwidth", [ACTION_COMPRESSION_CACHE] = "compression-cache",
-    [ACTION_DOWNTIME] = "downtime",   [ACTION_THROTTLE] = "throttle",
-    [ACTION_RELEASE] = "release",     [ACTION_POST_COPY] = "post-copy",
-    [ACTION_SUSPEND] = "suspend",     [ACTION_CANCEL] = "cancel",
-};
-
 const char *const reason_names[REASONS + 1] = {
 #define X(constant, code, sentence) [REASON_##constant] = code,
     REASON_TABLE(X)
@@ -41,9 +34,4 @@ const char *reason_name(enum reason reason)
 const char *reason_text(enum reason reason)
 {
     return reason_sentences[reason];
-}
-
-const char *action_name(enum action_kind action)
-{
-    return action_names[action];
 }

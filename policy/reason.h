@@ -86,27 +86,13 @@ enum reason {
         REASONS
 };
 
-enum action_kind {
-    ACTION_BANDWIDTH,
-    ACTION_COMPRESSION_CACHE,
-    ACTION_DOWNTIME,
-    ACTION_THROTTLE,
-    ACTION_RELEASE,
-    ACTION_POST_COPY,
-    ACTION_SUSPEND,
-    ACTION_CANCEL,
-    ACTIONS,
-};
-
 /* Names as they stand in JSON, metrics and logs; sentences for people. Static, never NULL. */
 const char *verdict_name(enum verdict verdict);
 const char *reason_name(enum reason reason);
 const char *reason_text(enum reason reason);
-const char *action_name(enum action_kind action);
 
 /* All names in order, ended by NULL, for closed label sets. */
 extern const char *const verdict_names[VERDICTS + 1];
-extern const char *const action_names[ACTIONS + 1];
 extern const char *const reason_names[REASONS + 1];
 
 #endif

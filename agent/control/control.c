@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "agent/control/internal.h"
+#include "agent/control/control.h"
 
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/control/internal.h"
 #include "agent/control/io.migpolicy.varlink.h"
 #include "agent/record/migration_json.h"
 #include "agent/virt/loop.h"

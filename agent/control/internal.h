@@ -3,7 +3,7 @@
 #ifndef MIGPOLICY_CONTROL_INTERNAL_H
 #define MIGPOLICY_CONTROL_INTERNAL_H
 
-#include "agent/control/control.h"
+#include "agent/control/env.h"
 #include "agent/control/varlink.h"
 
 struct json_object;
@@ -39,7 +39,7 @@ struct control {
 };
 
 /*
- * Something that takes its time, in a thread of its own: control_work.c. `run` is called in it, and
+ * Something that takes its time, in a thread of its own: work.c. `run` is called in it, and
  * must touch nothing but what belongs to the work, so that a thread that hangs can be left behind
  * at the end of the process. `done` is called afterwards from the event loop, unless the process
  * ends before.
@@ -112,33 +112,33 @@ struct json_object *control_fields(const struct policy *policy);
 int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
                           const struct hv_domain *domain);
 
-/* control_policy.c: methods, for varlink; userdata is the control. */
+/* policy.c: methods, for varlink; userdata is the control. */
 int control_show(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_set(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_unset(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
-/* control_metadata.c: likewise. */
+/* metadata.c: likewise. */
 int control_change_metadata(struct varlink_call *call, struct json_object *parameters,
                             void *userdata);
 
-/* control_predict.c: likewise. */
+/* predict.c: likewise. */
 int control_predict(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
-/* control_apply.c: likewise. */
+/* apply.c: likewise. */
 int control_apply(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_reload(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
-/* control_approval.c: likewise. */
+/* approval.c: likewise. */
 int control_pending(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_approve(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_deny(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
-/* control_pause.c: likewise. */
+/* pause.c: likewise. */
 int control_pause(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_resume(struct varlink_call *call, struct json_object *parameters, void *userdata);
 int control_release(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
-/* control_history.c: likewise. */
+/* history.c: likewise. */
 int control_history(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
 #endif

@@ -735,7 +735,7 @@ static void bandwidth_is_raised_to_what_is_needed_and_not_to_the_ceiling(void **
     start_limited("1GiB/s");
     sim_run(&sim, 25);
     assert_int_equal(sim.count[ACTION_BANDWIDTH], 1);
-    assert_true(sim.controller.speed_set_bps > 50e6 && sim.controller.speed_set_bps < 200e6);
+    assert_true(sim.controller.tried.speed_set_bps > 50e6 && sim.controller.tried.speed_set_bps < 200e6);
 }
 
 static void bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice(void **state)
@@ -745,7 +745,7 @@ static void bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice(void **s
     sim_run(&sim, 60);
     assert_int_equal(sim.model.state, MODEL_COMPLETED);
     assert_int_equal(sim.count[ACTION_BANDWIDTH], 1);
-    assert_int_equal(sim.controller.speed_set_bps, 60 * 1000000);
+    assert_int_equal(sim.controller.tried.speed_set_bps, 60 * 1000000);
     assert_true(sim.count[ACTION_DOWNTIME] + sim.count[ACTION_THROTTLE] > 0);
 }
 
@@ -753,7 +753,7 @@ static void bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice(void **s
 static void share_bandwidth(struct sim *s, struct sample *sample)
 {
     (void)sample;
-    if (s->controller.speed_set_bps != 0)
+    if (s->controller.tried.speed_set_bps != 0)
         s->policy.values.v[POLICY_MAX_BANDWIDTH] = INT64_C(50) * 1000000;
 }
 
@@ -764,13 +764,13 @@ static void a_speed_limit_of_ours_is_lowered_with_what_is_allowed(void **state)
     sim.meddle = share_bandwidth;
     sim_run(&sim, 60);
     assert_int_equal(sim.count[ACTION_BANDWIDTH], 2);
-    assert_int_equal(sim.controller.speed_set_bps, 50 * 1000000);
+    assert_int_equal(sim.controller.tried.speed_set_bps, 50 * 1000000);
 }
 
 static void share_a_little(struct sim *s, struct sample *sample)
 {
     (void)sample;
-    if (s->controller.speed_set_bps != 0)
+    if (s->controller.tried.speed_set_bps != 0)
         s->policy.values.v[POLICY_MAX_BANDWIDTH] = INT64_C(56) * 1000000;
 }
 
@@ -1073,7 +1073,7 @@ static void a_downtime_limit_that_others_set_is_not_fought_over(void **state)
     sim.model.downtime_limit_s = 2;
     sim.meddle = step_downtime_like_others_do;
     sim_run(&sim, 60);
-    assert_int_equal(sim.controller.latched[ACTION_DOWNTIME], REASON_OTHER_WRITER);
+    assert_int_equal(sim.controller.tried.latched[ACTION_DOWNTIME], REASON_OTHER_WRITER);
     assert_int_equal(sim.last.alternative[ALT_DOWNTIME].reason, REASON_OTHER_WRITER);
     assert_true(sim.model.downtime_limit_s == 0.3);
 }
@@ -1090,10 +1090,10 @@ static void a_downtime_limit_that_others_set_at_once_is_noticed_too(void **state
     sim.controller.downtime_seen = false;
     sim.model.downtime_limit_s = 0.2; /* as it was: setting it has failed */
     sim_run(&sim, sim.model.time_s + 0.3);
-    assert_int_equal(sim.controller.latched[ACTION_DOWNTIME], REASON_NONE);
+    assert_int_equal(sim.controller.tried.latched[ACTION_DOWNTIME], REASON_NONE);
     sim.model.downtime_limit_s = 0.25;
     sim_run(&sim, sim.model.time_s + 0.3);
-    assert_int_equal(sim.controller.latched[ACTION_DOWNTIME], REASON_OTHER_WRITER);
+    assert_int_equal(sim.controller.tried.latched[ACTION_DOWNTIME], REASON_OTHER_WRITER);
 }
 
 static void a_paused_guest_is_left_alone_unless_it_stalls(void **state)

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "common/units.h"
-#include "policy/preset.h"
 
 static void set(struct policy_layer *layer, enum policy_field field, const char *text)
 {

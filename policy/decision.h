@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What is decided at one look, and the alternatives it was chosen from: plain structs, for all who
+ * decide, carry out, record or show it.
+ *
+ * Pure; thread-safe.
+ */
+#ifndef MIGPOLICY_DECISION_H
+#define MIGPOLICY_DECISION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "policy/action.h"
+#include "policy/forecast.h"
+#include "policy/reason.h"
+
+enum alternative_kind {
+    ALT_WAIT,
+    ALT_BANDWIDTH,
+    ALT_COMPRESSION_CACHE,
+    ALT_DOWNTIME,
+    ALT_THROTTLE,
+    ALT_BOTH,
+    ALT_POST_COPY,
+    ALT_SUSPEND,
+    ALTERNATIVES,
+};
+
+/* One way to go on, and what it would cost. */
+struct alternative {
+    bool approved;            /* the policy allows it, as far as it goes here */
+    bool ask;                 /* not approved, but to be asked about */
+    bool works;               /* the forecast ends in time, or it is worth a try */
+    enum reason reason;       /* why it would do, or why not */
+    double share;             /* 1: no throttle */
+    int64_t downtime_ns;      /* downtime limit */
+    int64_t speed_limit_bps;  /* ALT_BANDWIDTH; 0: none */
+    int64_t cache_bytes;      /* ALT_COMPRESSION_CACHE */
+    struct forecast forecast; /* may not end where it is only worth a try */
+};
+
+/* A release, and a downtime with a throttle. */
+enum { DECISION_ACTIONS_MAX = 3 };
+
+struct decision {
+    enum verdict verdict;
+    enum reason reason;
+    bool apply; /* false: observe only */
+    unsigned n_actions;
+    struct action action[DECISION_ACTIONS_MAX];
+    unsigned n_proposed; /* what an administrator is to be asked about */
+    struct action proposed[DECISION_ACTIONS_MAX];
+    enum alternative_kind asked; /* what these carry out; ALTERNATIVES: a cancel */
+    struct forecast course;      /* on the present course */
+    double earliest_s;           /* the spread of course.seconds; INFINITY: not at all */
+    double latest_s;
+    bool close; /* no plateau: so little was found that QEMU's measurement of the link may let it
+                   through, or less and less under a throttle */
+    bool held;  /* with what is in force, the end has come nearer from sync to sync */
+    bool alternatives_known;
+    enum alternative_kind chosen; /* ALTERNATIVES: none */
+    struct alternative alternative[ALTERNATIVES];
+};
+
+/* What a decision says about the end, as things are. */
+enum end { END_UNKNOWN, END_COMES, END_NEVER };
+
+/*
+ * It comes when that is likely and the date has held for a pass, or when all curves agree, and does
+ * not move away. Unknown: before two passes are complete; a plateau that is not confirmed, that
+ * patience waits for or that is just above the switchover; while the evidence allows both.
+ */
+enum end decision_end(const struct decision *d);
+
+/* Is that action to be carried out? In observe mode none is, but a throttle left over is released.
+ */
+static inline bool decision_applies(const struct decision *d, unsigned action)
+{
+    return d->apply || d->action[action].kind == ACTION_RELEASE;
+}
+
+/* The name of an alternative in JSON. Static, never NULL. */
+const char *alternative_name(enum alternative_kind kind);
+
+#endif
