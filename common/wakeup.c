@@ -6,30 +6,6 @@
 
 #include "common/units.h"
 
-static _Atomic double speed = 1;
-static _Atomic int64_t origin_ns; /* where the kernel's clock and ours agreed; speed != 1 */
-
-static int64_t kernel_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * NS_PER_S + ts.tv_nsec;
-}
-
-int64_t monotonic_ns(void)
-{
-    int64_t now = kernel_ns();
-
-    return speed == 1 ? now : origin_ns + (int64_t)((double)(now - origin_ns) * speed);
-}
-
-void monotonic_set_speed(double factor)
-{
-    origin_ns = monotonic_ns();
-    speed = factor;
-}
-
 void wakeup_init(struct wakeup *w)
 {
     atomic_init(&w->ended, false);
@@ -56,8 +32,7 @@ int wakeup_wait(struct wakeup *w, int64_t until_ns)
 {
     struct timespec until;
 
-    if (speed != 1)
-        until_ns = origin_ns + (int64_t)((double)(until_ns - origin_ns) / speed);
+    until_ns = monotonic_to_kernel_ns(until_ns);
     until = (struct timespec){.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
     while (!atomic_load(&w->ended) && sem_clockwait(&w->signals, CLOCK_MONOTONIC, &until) < 0) {
         if (errno != EINTR)

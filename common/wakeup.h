@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Sleeping until woken, and the monotonic clock it goes by. Thread-safe. */
+/* Sleeping until woken. Thread-safe. */
 #ifndef MIGPOLICY_WAKEUP_H
 #define MIGPOLICY_WAKEUP_H
 
@@ -8,13 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-int64_t monotonic_ns(void);
-
-/*
- * Lets the clock run `factor` times as fast from now on, and all waits with it, for a simulated
- * hypervisor. To be called before other threads are started.
- */
-void monotonic_set_speed(double factor);
+#include "common/clock.h"
 
 /*
  * Something to sleep on, on the monotonic clock, for one thread. A semaphore: after a wait on a

@@ -99,7 +99,7 @@ int cli_replay(const struct cli *cli);
 int cli_simulate(const struct cli *cli);
 int cli_version(const struct cli *cli);
 
-/* cli_text.c */
+/* text.c */
 
 enum { CLI_TEXT_MAX = 32, CLI_FLAG_MAX = 32 };
 
@@ -148,7 +148,7 @@ const char *cli_eta(double seconds, bool never, char buf[CLI_TEXT_MAX]);
 void cli_print_json(struct json_object *object);
 void cli_print_jsonl(struct json_object *object);
 
-/* cli_status.c */
+/* status.c */
 
 /* Whether a VM is given as a pattern; and taking what does not match one out of a list. */
 bool cli_is_pattern(const char *vm);
@@ -160,13 +160,13 @@ struct cli_table *cli_status_table(const struct cli *cli, struct json_object *mi
 /* Parameters of Status for a VM; for all if it is NULL or a pattern. The caller releases them. */
 struct json_object *cli_status_parameters(const char *vm, bool include_ended);
 
-/* cli_history.c */
+/* history.c */
 
 /* Calls History; vm may be NULL. As cli_call(). */
 int cli_ask_history(const struct cli *cli, const char *vm, int limit,
                     struct json_object **ret_reply);
 
-/* cli_table.c */
+/* table.c */
 
 struct cli_column {
     const char *heading;
@@ -187,7 +187,7 @@ char *cli_table_text(struct cli_table *table);
 /* Prints the table and frees it. */
 void cli_table_print(struct cli_table *table);
 
-/* cli_decision.c */
+/* decision.c */
 
 enum { CLI_DOING_MAX = 160 };
 
@@ -205,7 +205,7 @@ struct json_object *cli_action_to_json(const struct action *a, const char *resul
 struct json_object *cli_decision_to_json(enum verdict verdict, enum reason reason,
                                          struct json_object *actions);
 
-/* cli_file.c: what is wrong is reported; these return the exit code. */
+/* file.c: what is wrong is reported; these return the exit code. */
 
 /* The whole of a file, which the caller frees. */
 int cli_read_file(const char *path, size_t max, char **ret_text, size_t *ret_len);
@@ -213,7 +213,7 @@ int cli_read_file(const char *path, size_t max, char **ret_text, size_t *ret_len
 /* A policy in JSON. */
 int cli_read_policy(const char *path, struct policy_layer *ret);
 
-/* cli_policy.c */
+/* policy.c */
 
 /* Is a policy to be changed in the VM's metadata? */
 bool cli_in_metadata(const struct cli *cli);
@@ -221,7 +221,7 @@ bool cli_in_metadata(const struct cli *cli);
 /* The policy flags given, each checked, or reports what is wrong and returns CLI_USAGE. */
 int cli_read_fields(const struct cli *cli, struct policy_layer *ret);
 
-/* cli_call.c */
+/* call.c */
 
 /*
  * Calls "INTERFACE.METHOD" and reports nothing. Takes over `parameters` (may be NULL). Returns 0

@@ -587,7 +587,6 @@ static int start(struct daemon *d)
         r = watchers_new(
             &(struct watchers_env){
                 .uri = d->uri,
-                .throttle = hypervisor_throttle(),
                 .place = {.roots = roots, .qemu_run_dir = d->opt.qemu_run_dir},
                 .poll_ns = d->poll_ns,
                 .policies = d->policies,

@@ -4,7 +4,7 @@
  *
  * Theory of operation
  *
- * The whole program's clock runs time_factor times as fast (monotonic_set_speed()), so that what
+ * The whole program's clock runs time_factor times as fast (clock.h), so that what
  * the model does in virtual seconds and what the agent measures go together; nothing else in the
  * agent knows of it. A thread of the host's own moves the models on every 10 ms of virtual time
  * and sends the events that came of it. A question about a domain moves its model on to the very
@@ -14,7 +14,7 @@
  * goes on; and the connection may be lost, which ends it for all who were connected.
  *
  * Locks: that of a domain, under which nothing is called; that of the host, under which events are
- * sent, so that none comes after link_close().
+ * sent, so that none comes after hv_link_close().
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,9 +28,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/sim/clock.h"
 #include "agent/sim/scenario.h"
-#include "agent/virt/hv_ops.h"
-#include "agent/virt/throttle_ops.h"
+#include "agent/virt/hypervisor.h"
+#include "agent/virt/throttle_open.h"
 #include "common/cleanup.h"
 #include "common/json_strict.h"
 #include "common/textfile.h"
@@ -94,7 +95,7 @@ static int failure(int error, const char *text)
     return error;
 }
 
-static const char *last_error(void)
+const char *hypervisor_error(void)
 {
     return error_text;
 }
@@ -234,7 +235,7 @@ static int load(const char *path)
     return r < 0 ? failure(r, err.text) : 0;
 }
 
-static int init(const char *uri)
+int hypervisor_init(const char *uri)
 {
     pthread_t thread;
     int r = load(uri + strlen("sim:"));
@@ -262,7 +263,7 @@ static int init(const char *uri)
         model_start(&d->model, &d->script->guest, &d->script->link, d->seed);
         model_limit_speed(&d->model, d->script->speed_limit_bps);
     }
-    monotonic_set_speed(host.scenario.time_factor);
+    sim_clock_start(host.scenario.time_factor);
     host.start_ns = monotonic_ns();
     r = pthread_create(&thread, NULL, host_main, NULL);
     if (r != 0)
@@ -280,8 +281,8 @@ static bool is_down(void)
     return now >= host.scenario.disconnect_s && now < host.scenario.reconnect_s;
 }
 
-static int link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
-                     struct hv_link **ret)
+int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
+                 struct hv_link **ret)
 {
     struct hv_link *link;
 
@@ -299,7 +300,7 @@ static int link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, vo
     return 0;
 }
 
-static void link_close(struct hv_link *link)
+void hv_link_close(struct hv_link *link)
 {
     pthread_mutex_lock(&host.lock);
     if (host.link == link)
@@ -308,7 +309,7 @@ static void link_close(struct hv_link *link)
     free(link);
 }
 
-static int link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *ret_count)
+int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *ret_count)
 {
     struct hv_domain *list;
 
@@ -367,7 +368,7 @@ static bool is_migrating(const struct sim_domain *d)
     return d->state == MIGRATING || d->state == PAUSED || d->state == POST_COPY;
 }
 
-static int link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating)
+int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating)
 {
     struct sim_domain *d = find(domain->uuid);
     int r = d ? enter(d, link->opened_s) : failure(-ENOENT, "no such domain");
@@ -388,19 +389,19 @@ static int read_metadata(struct sim_domain *d, double opened_s, char **ret_xml)
     return leave(d, 0);
 }
 
-static int link_metadata(struct hv_link *link, const char *uuid, char **ret_xml)
+int hv_link_metadata(struct hv_link *link, const char *uuid, char **ret_xml)
 {
     struct sim_domain *d = find(uuid);
 
     return d ? read_metadata(d, link->opened_s, ret_xml) : failure(-ENOENT, "no such domain");
 }
 
-static int watch_metadata(struct hv_watch *watch, char **ret_xml)
+int hv_watch_metadata(struct hv_watch *watch, char **ret_xml)
 {
     return read_metadata(watch->domain, watch->opened_s, ret_xml);
 }
 
-static int watch_set_metadata(struct hv_watch *watch, const char *xml)
+int hv_watch_set_metadata(struct hv_watch *watch, const char *xml)
 {
     struct sim_domain *d = watch->domain;
     int r = enter(d, watch->opened_s);
@@ -414,7 +415,7 @@ static int watch_set_metadata(struct hv_watch *watch, const char *xml)
     return leave(d, 0);
 }
 
-static int watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
+int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
 {
     struct sim_domain *d = find(uuid);
     struct hv_watch *watch;
@@ -432,12 +433,12 @@ static int watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
     return 0;
 }
 
-static void watch_close(struct hv_watch *watch)
+void hv_watch_close(struct hv_watch *watch)
 {
     free(watch);
 }
 
-static int watch_job(struct hv_watch *watch, struct hv_job *ret)
+int hv_watch_job(struct hv_watch *watch, struct hv_job *ret)
 {
     struct sim_domain *d = watch->domain;
     struct sample s;
@@ -466,7 +467,7 @@ static int watch_job(struct hv_watch *watch, struct hv_job *ret)
     return leave(d, 0);
 }
 
-static int watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
+int hv_watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
 {
     int r = enter(watch->domain, watch->opened_s);
 
@@ -486,7 +487,7 @@ static int enter_migration(struct hv_watch *watch)
     return r;
 }
 
-static int watch_set_downtime(struct hv_watch *watch, int64_t ns)
+int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns)
 {
     int r = enter_migration(watch);
 
@@ -497,7 +498,7 @@ static int watch_set_downtime(struct hv_watch *watch, int64_t ns)
     return leave(watch->domain, 0);
 }
 
-static int watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
+int hv_watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
 {
     int r = enter(watch->domain, watch->opened_s);
 
@@ -507,7 +508,7 @@ static int watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
     return leave(watch->domain, 0);
 }
 
-static int watch_set_speed(struct hv_watch *watch, int64_t bps)
+int hv_watch_set_speed(struct hv_watch *watch, int64_t bps)
 {
     int r = enter_migration(watch);
 
@@ -518,7 +519,7 @@ static int watch_set_speed(struct hv_watch *watch, int64_t bps)
     return leave(watch->domain, 0);
 }
 
-static int watch_set_compression_cache(struct hv_watch *watch, int64_t bytes)
+int hv_watch_set_compression_cache(struct hv_watch *watch, int64_t bytes)
 {
     int r = enter_migration(watch);
 
@@ -529,7 +530,7 @@ static int watch_set_compression_cache(struct hv_watch *watch, int64_t bytes)
     return leave(watch->domain, 0);
 }
 
-static int watch_post_copy(struct hv_watch *watch)
+int hv_watch_post_copy(struct hv_watch *watch)
 {
     struct sim_domain *d = watch->domain;
     int r = enter_migration(watch);
@@ -545,7 +546,7 @@ static int watch_post_copy(struct hv_watch *watch)
     return leave(d, 0);
 }
 
-static int watch_suspend(struct hv_watch *watch)
+int hv_watch_suspend(struct hv_watch *watch)
 {
     struct sim_domain *d = watch->domain;
     int r = enter_migration(watch);
@@ -559,7 +560,7 @@ static int watch_suspend(struct hv_watch *watch)
 }
 
 /* In the switchover as well, from which the guest comes back. */
-static int watch_cancel(struct hv_watch *watch)
+int hv_watch_cancel(struct hv_watch *watch)
 {
     int r = enter(watch->domain, watch->opened_s);
 
@@ -575,7 +576,7 @@ static int watch_cancel(struct hv_watch *watch)
     return leave(watch->domain, 0);
 }
 
-static int watch_flush(struct hv_watch *watch, int64_t *ret_ns)
+int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns)
 {
     int r = enter(watch->domain, watch->opened_s);
 
@@ -586,7 +587,7 @@ static int watch_flush(struct hv_watch *watch, int64_t *ret_ns)
 }
 
 /* Before its migration a guest uses what it states, at a steady rate. */
-static int watch_facts(struct hv_watch *watch, struct hv_facts *ret)
+int hv_watch_facts(struct hv_watch *watch, struct hv_facts *ret)
 {
     const struct model_guest *g = &watch->domain->script->guest;
     int r = enter(watch->domain, watch->opened_s);
@@ -603,7 +604,7 @@ static int watch_facts(struct hv_watch *watch, struct hv_facts *ret)
     return leave(watch->domain, 0);
 }
 
-static int watch_start_dirty_rate(struct hv_watch *watch, int seconds)
+int hv_watch_start_dirty_rate(struct hv_watch *watch, int seconds)
 {
     struct sim_domain *d = watch->domain;
     int r = enter(d, watch->opened_s);
@@ -617,7 +618,7 @@ static int watch_start_dirty_rate(struct hv_watch *watch, int seconds)
     return leave(d, 0);
 }
 
-static int watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t *ret_bps)
+int hv_watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t *ret_bps)
 {
     struct sim_domain *d = watch->domain;
     const struct model_guest *g = &d->script->guest;
@@ -633,7 +634,7 @@ static int watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t 
     return leave(d, 0);
 }
 
-static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
+int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 {
     struct sim_domain *d = watch->domain;
 
@@ -647,8 +648,8 @@ static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_runni
 
 /* ---- slowing it down: as with cgroups, this asks nobody and neither hangs nor fails ---- */
 
-static int open_throttle(const struct throttle_place *place, const struct hv_domain *domain,
-                         struct throttle **ret)
+int virt_throttle_open(const struct throttle_place *place, const struct hv_domain *domain,
+                       struct throttle **ret)
 {
     struct throttle *t = calloc(1, sizeof(*t));
 
@@ -660,12 +661,12 @@ static int open_throttle(const struct throttle_place *place, const struct hv_dom
     return 0;
 }
 
-static void free_throttle(struct throttle *t)
+void throttle_free(struct throttle *t)
 {
     free(t);
 }
 
-static size_t vcpu_count(const struct throttle *t)
+size_t throttle_vcpu_count(const struct throttle *t)
 {
     return t->domain->script->guest.vcpus;
 }
@@ -677,7 +678,7 @@ static void set_share(struct sim_domain *d, double share)
     d->model.cpu_share = share;
 }
 
-static int set_throttle(struct throttle *t, double share, int64_t period_us)
+int throttle_set(struct throttle *t, double share, int64_t period_us)
 {
     (void)period_us;
     pthread_mutex_lock(&t->domain->lock);
@@ -690,66 +691,37 @@ static int set_throttle(struct throttle *t, double share, int64_t period_us)
     return leave(t->domain, 0);
 }
 
-static int restore_throttle(struct throttle *t, bool final, struct throttle_result *ret_result)
+int throttle_restore(struct throttle *t, bool final, struct throttle_result *ret_result)
 {
     pthread_mutex_lock(&t->domain->lock);
     t->final |= final;
     advance(t->domain);
     set_share(t->domain, 1);
     if (ret_result)
-        *ret_result = (struct throttle_result){.restored = vcpu_count(t)};
+        *ret_result = (struct throttle_result){.restored = throttle_vcpu_count(t)};
     return leave(t->domain, 0);
 }
 
-static int check_throttle(struct throttle *t, size_t *ret_drifted)
+int throttle_check(struct throttle *t, size_t *ret_drifted)
 {
     (void)t;
     *ret_drifted = 0;
     return 0;
 }
 
-static int usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns)
+int throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns)
 {
     pthread_mutex_lock(&t->domain->lock);
     *ret_ns = (uint64_t)(t->domain->model.cpu_s[vcpu] * 1e9);
     return leave(t->domain, 0);
 }
 
-static const struct throttle_ops throttle_simulated = {
-    .open = open_throttle,
-    .free = free_throttle,
-    .vcpu_count = vcpu_count,
-    .set = set_throttle,
-    .restore = restore_throttle,
-    .check = check_throttle,
-    .usage_ns = usage_ns,
-};
-
-const struct hv_ops hv_simulated = {
-    .throttle = &throttle_simulated,
-    .init = init,
-    .error = last_error,
-    .link_open = link_open,
-    .link_close = link_close,
-    .link_list = link_list,
-    .link_probe = link_probe,
-    .link_metadata = link_metadata,
-    .watch_open = watch_open,
-    .watch_close = watch_close,
-    .watch_job = watch_job,
-    .watch_get_downtime = watch_get_downtime,
-    .watch_set_downtime = watch_set_downtime,
-    .watch_get_speed = watch_get_speed,
-    .watch_set_speed = watch_set_speed,
-    .watch_set_compression_cache = watch_set_compression_cache,
-    .watch_post_copy = watch_post_copy,
-    .watch_suspend = watch_suspend,
-    .watch_cancel = watch_cancel,
-    .watch_flush = watch_flush,
-    .watch_metadata = watch_metadata,
-    .watch_set_metadata = watch_set_metadata,
-    .watch_facts = watch_facts,
-    .watch_start_dirty_rate = watch_start_dirty_rate,
-    .watch_dirty_rate = watch_dirty_rate,
-    .watch_state = watch_state,
-};
+/* There is no kernel here that would keep a quota when the agent has gone. */
+int throttle_restore_all(const struct throttle_roots *roots, throttle_report_fn report,
+                         void *opaque)
+{
+    (void)roots;
+    (void)report;
+    (void)opaque;
+    return 0;
+}

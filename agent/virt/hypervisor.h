@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The hypervisor as the agent sees it: one connection for events and the list of domains, and one
- * connection per watched migration, so that a domain whose monitor hangs delays nobody else. There
- * are two: libvirt (libvirt.c), and a simulated one for the URI sim:FILE (simulated.c, scenario.h).
+ * connection per watched migration, so that a domain whose monitor hangs delays nobody else. Which
+ * one it is, is chosen by what is linked: libvirt (libvirt.c) in migpolicyd, a simulated host
+ * (agent/sim/) in migpolicyd-sim.
  *
  * Functions return 0 or -errno: -ENOTCONN (the connection is lost or cannot be made), -ENOENT (no
  * such domain), -EINVAL (not possible in the domain's present state), -ETIMEDOUT (the domain is
@@ -83,10 +84,6 @@ struct hv_facts {
 
 /* Once, after loop_init() and before all else, with the URI that all is to be opened with. */
 int hypervisor_init(const char *uri);
-
-/* How this hypervisor's domains are slowed down. Static. */
-struct throttle_ops;
-const struct throttle_ops *hypervisor_throttle(void);
 
 /* What went wrong last in this thread. Valid until the thread's next call. Never NULL. */
 const char *hypervisor_error(void);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The only file that knows libvirt: one of the two hypervisors, and the event loop of loop.h. */
 #include <errno.h>
-#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,10 +8,8 @@
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
-#include "agent/virt/hv_ops.h"
-#include "agent/virt/loop.h"
+#include "agent/virt/hypervisor.h"
 #include "agent/virt/metadata.h"
-#include "agent/virt/throttle_ops.h"
 #include "common/cleanup.h"
 #include "common/units.h"
 #include "common/wakeup.h"
@@ -38,14 +35,7 @@ static void free_connect(virConnectPtr *conn)
 #define AUTO_DOMAIN  CLEANUP(free_domain)
 #define AUTO_CONNECT CLEANUP(free_connect)
 
-/* libvirt prints every error to stderr unless told otherwise; we report what matters ourselves. */
-static void quiet(void *opaque, virErrorPtr error)
-{
-    (void)opaque;
-    (void)error;
-}
-
-static int init(const char *uri)
+int hypervisor_init(const char *uri)
 {
     (void)uri;
     return virInitialize() < 0 ? -EIO : 0;
@@ -53,7 +43,7 @@ static int init(const char *uri)
 
 static _Thread_local char error_text[256] = "no error";
 
-static const char *last_error(void)
+const char *hypervisor_error(void)
 {
     return error_text;
 }
@@ -228,7 +218,7 @@ static void listen_to(struct hv_link *link, unsigned i, int kind,
         atomic_fetch_sub(&link->refs, 1);
 }
 
-static void link_close(struct hv_link *link)
+void hv_link_close(struct hv_link *link)
 {
     if (!link)
         return;
@@ -241,8 +231,8 @@ static void link_close(struct hv_link *link)
     release_link(link);
 }
 
-static int link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
-                     struct hv_link **ret)
+int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
+                 struct hv_link **ret)
 {
     struct hv_link *link = calloc(1, sizeof(*link));
     int r;
@@ -262,7 +252,7 @@ static int link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, vo
     link->refs = 2;
     if (virConnectRegisterCloseCallback(link->conn, on_closed, link, release_link) < 0) {
         link->refs = 1;
-        link_close(link);
+        hv_link_close(link);
         return -ENOTCONN;
     }
     listen_to(link, 0, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle));
@@ -273,7 +263,7 @@ static int link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, vo
     listen_to(link, 3, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_metadata));
     for (unsigned i = 0; i < CALLBACKS; i++) {
         if (link->callback[i] < 0) {
-            link_close(link);
+            hv_link_close(link);
             return -ENOTCONN;
         }
     }
@@ -281,7 +271,7 @@ static int link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, vo
     return 0;
 }
 
-static int link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *ret_count)
+int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *ret_count)
 {
     virDomainPtr *doms;
     int n = virConnectListAllDomains(link->conn, &doms, 0);
@@ -303,7 +293,7 @@ static int link_list(struct hv_link *link, struct hv_domain **ret_domains, size_
     return 0;
 }
 
-static int link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating)
+int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating)
 {
     virDomainPtr dom AUTO_DOMAIN = virDomainLookupByUUIDString(link->conn, domain->uuid);
     virDomainJobInfo info;
@@ -324,7 +314,7 @@ static int read_metadata(virConnectPtr conn, virDomainPtr dom, char **ret_xml)
     return 0;
 }
 
-static int link_metadata(struct hv_link *link, const char *uuid, char **ret_xml)
+int hv_link_metadata(struct hv_link *link, const char *uuid, char **ret_xml)
 {
     virDomainPtr dom AUTO_DOMAIN = virDomainLookupByUUIDString(link->conn, uuid);
 
@@ -341,7 +331,7 @@ struct hv_watch {
     int64_t flush_ns;
 };
 
-static int watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
+int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
 {
     virConnectPtr conn AUTO_CONNECT = NULL;
     virDomainPtr dom AUTO_DOMAIN = NULL;
@@ -362,7 +352,7 @@ static int watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
     return 0;
 }
 
-static void watch_close(struct hv_watch *watch)
+void hv_watch_close(struct hv_watch *watch)
 {
     if (!watch)
         return;
@@ -371,7 +361,7 @@ static void watch_close(struct hv_watch *watch)
     free(watch);
 }
 
-static int watch_job(struct hv_watch *watch, struct hv_job *ret)
+int hv_watch_job(struct hv_watch *watch, struct hv_job *ret)
 {
     virTypedParameterPtr params = NULL;
     int n = 0;
@@ -402,7 +392,7 @@ static int watch_job(struct hv_watch *watch, struct hv_job *ret)
     return 0;
 }
 
-static int watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
+int hv_watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
 {
     unsigned long long ms;
 
@@ -412,14 +402,14 @@ static int watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
     return 0;
 }
 
-static int watch_set_downtime(struct hv_watch *watch, int64_t ns)
+int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns)
 {
     if (virDomainMigrateSetMaxDowntime(watch->dom, (unsigned long long)(ns / NS_PER_MS), 0) < 0)
         return last_errno(watch->conn);
     return 0;
 }
 
-static int watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
+int hv_watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
 {
     unsigned long mib;
 
@@ -429,7 +419,7 @@ static int watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
     return 0;
 }
 
-static int watch_set_speed(struct hv_watch *watch, int64_t bps)
+int hv_watch_set_speed(struct hv_watch *watch, int64_t bps)
 {
     unsigned long mib = (unsigned long)((bps + MIB_BYTES - 1) / MIB_BYTES);
 
@@ -438,24 +428,24 @@ static int watch_set_speed(struct hv_watch *watch, int64_t bps)
     return 0;
 }
 
-static int watch_set_compression_cache(struct hv_watch *watch, int64_t bytes)
+int hv_watch_set_compression_cache(struct hv_watch *watch, int64_t bytes)
 {
     if (virDomainMigrateSetCompressionCache(watch->dom, (unsigned long long)bytes, 0) < 0)
         return last_errno(watch->conn);
     return 0;
 }
 
-static int watch_post_copy(struct hv_watch *watch)
+int hv_watch_post_copy(struct hv_watch *watch)
 {
     return virDomainMigrateStartPostCopy(watch->dom, 0) < 0 ? last_errno(watch->conn) : 0;
 }
 
-static int watch_suspend(struct hv_watch *watch)
+int hv_watch_suspend(struct hv_watch *watch)
 {
     return virDomainSuspend(watch->dom) < 0 ? last_errno(watch->conn) : 0;
 }
 
-static int watch_cancel(struct hv_watch *watch)
+int hv_watch_cancel(struct hv_watch *watch)
 {
     return virDomainAbortJob(watch->dom) < 0 ? last_errno(watch->conn) : 0;
 }
@@ -469,7 +459,7 @@ static uint64_t count(virTypedParameterPtr params, int n, const char *name)
     return value > 0 ? (uint64_t)value : 0;
 }
 
-static int watch_flush(struct hv_watch *watch, int64_t *ret_ns)
+int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns)
 {
     virTypedParameterPtr params = NULL;
     uint64_t flushes;
@@ -498,12 +488,12 @@ static int watch_flush(struct hv_watch *watch, int64_t *ret_ns)
     return 0;
 }
 
-static int watch_metadata(struct hv_watch *watch, char **ret_xml)
+int hv_watch_metadata(struct hv_watch *watch, char **ret_xml)
 {
     return read_metadata(watch->conn, watch->dom, ret_xml);
 }
 
-static int watch_set_metadata(struct hv_watch *watch, const char *xml)
+int hv_watch_set_metadata(struct hv_watch *watch, const char *xml)
 {
     virDomainJobInfo info;
     unsigned flags = 0;
@@ -537,7 +527,7 @@ static int read_stats(struct hv_watch *watch, unsigned kinds, virDomainStatsReco
     return -ENOENT;
 }
 
-static int watch_facts(struct hv_watch *watch, struct hv_facts *ret)
+int hv_watch_facts(struct hv_watch *watch, struct hv_facts *ret)
 {
     struct hv_facts facts = {0};
     virDomainStatsRecordPtr *stats;
@@ -567,14 +557,14 @@ static int watch_facts(struct hv_watch *watch, struct hv_facts *ret)
     return 0;
 }
 
-static int watch_start_dirty_rate(struct hv_watch *watch, int seconds)
+int hv_watch_start_dirty_rate(struct hv_watch *watch, int seconds)
 {
     if (virDomainStartDirtyRateCalc(watch->dom, seconds, 0) < 0)
         return last_errno(watch->conn);
     return 0;
 }
 
-static int watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t *ret_bps)
+int hv_watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t *ret_bps)
 {
     virDomainStatsRecordPtr *stats;
     long long mib = 0;
@@ -592,7 +582,7 @@ static int watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t 
     return 0;
 }
 
-static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
+int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 {
     int state;
     int reason;
@@ -608,141 +598,4 @@ static int watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_runni
     *ret_active = state != VIR_DOMAIN_SHUTOFF && state != VIR_DOMAIN_CRASHED;
     *ret_running = state == VIR_DOMAIN_RUNNING || state == VIR_DOMAIN_BLOCKED;
     return 0;
-}
-
-const struct hv_ops hv_libvirt = {
-    .throttle = &throttle_cgroup,
-    .init = init,
-    .error = last_error,
-    .link_open = link_open,
-    .link_close = link_close,
-    .link_list = link_list,
-    .link_probe = link_probe,
-    .link_metadata = link_metadata,
-    .watch_open = watch_open,
-    .watch_close = watch_close,
-    .watch_job = watch_job,
-    .watch_get_downtime = watch_get_downtime,
-    .watch_set_downtime = watch_set_downtime,
-    .watch_get_speed = watch_get_speed,
-    .watch_set_speed = watch_set_speed,
-    .watch_set_compression_cache = watch_set_compression_cache,
-    .watch_post_copy = watch_post_copy,
-    .watch_suspend = watch_suspend,
-    .watch_cancel = watch_cancel,
-    .watch_flush = watch_flush,
-    .watch_metadata = watch_metadata,
-    .watch_set_metadata = watch_set_metadata,
-    .watch_facts = watch_facts,
-    .watch_start_dirty_rate = watch_start_dirty_rate,
-    .watch_dirty_rate = watch_dirty_rate,
-    .watch_state = watch_state,
-};
-
-/* ---- the event loop ---- */
-
-int loop_init(void)
-{
-    virSetErrorFunc(NULL, quiet);
-    return virEventRegisterDefaultImpl() < 0 ? -EIO : 0;
-}
-
-struct fd_watch {
-    loop_fd_fn fn;
-    void *opaque;
-};
-
-struct timer {
-    loop_timer_fn fn;
-    void *opaque;
-};
-
-static const struct {
-    unsigned poll;
-    int vir;
-} event_bits[] = {
-    {POLLIN, VIR_EVENT_HANDLE_READABLE},
-    {POLLOUT, VIR_EVENT_HANDLE_WRITABLE},
-    {POLLERR, VIR_EVENT_HANDLE_ERROR},
-    {POLLHUP, VIR_EVENT_HANDLE_HANGUP},
-};
-
-static int to_vir(unsigned events)
-{
-    int bits = 0;
-
-    for (size_t i = 0; i < sizeof(event_bits) / sizeof(event_bits[0]); i++)
-        bits |= events & event_bits[i].poll ? event_bits[i].vir : 0;
-    return bits;
-}
-
-static void on_fd(int watch, int fd, int bits, void *opaque)
-{
-    struct fd_watch *w = opaque;
-    unsigned events = 0;
-
-    (void)watch;
-    for (size_t i = 0; i < sizeof(event_bits) / sizeof(event_bits[0]); i++)
-        events |= bits & event_bits[i].vir ? event_bits[i].poll : 0;
-    w->fn(fd, events, w->opaque);
-}
-
-int loop_add_fd(int fd, unsigned events, loop_fd_fn fn, void *opaque)
-{
-    struct fd_watch *w = malloc(sizeof(*w));
-    int watch;
-
-    if (!w)
-        return -ENOMEM;
-    *w = (struct fd_watch){.fn = fn, .opaque = opaque};
-    watch = virEventAddHandle(fd, to_vir(events), on_fd, w, free);
-    if (watch < 0) {
-        free(w);
-        return -ENOMEM;
-    }
-    return watch;
-}
-
-void loop_update_fd(int watch, unsigned events)
-{
-    virEventUpdateHandle(watch, to_vir(events));
-}
-
-void loop_remove_fd(int watch)
-{
-    virEventRemoveHandle(watch);
-}
-
-static void on_timer(int timer, void *opaque)
-{
-    struct timer *t = opaque;
-
-    (void)timer;
-    t->fn(t->opaque);
-}
-
-int loop_add_timer(int interval_ms, loop_timer_fn fn, void *opaque)
-{
-    struct timer *t = malloc(sizeof(*t));
-    int timer;
-
-    if (!t)
-        return -ENOMEM;
-    *t = (struct timer){.fn = fn, .opaque = opaque};
-    timer = virEventAddTimeout(interval_ms, on_timer, t, free);
-    if (timer < 0) {
-        free(t);
-        return -ENOMEM;
-    }
-    return timer;
-}
-
-void loop_remove_timer(int timer)
-{
-    virEventRemoveTimeout(timer);
-}
-
-int loop_run_once(void)
-{
-    return virEventRunDefaultImpl() < 0 ? -EIO : 0;
 }

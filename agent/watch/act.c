@@ -99,7 +99,7 @@ static int apply_suspend(struct act *act, char *detail, size_t size, enum reason
 static int apply_throttle(struct act *act, const struct action *a, int64_t decided_ns, char *detail,
                           size_t size, enum reason *ret_latch)
 {
-    int r = act->w->env->throttle->set(act->w->throttle, a->share, a->period_us);
+    int r = throttle_set(act->w->throttle, a->share, a->period_us);
 
     if (r == 0) {
         act->share = a->share;

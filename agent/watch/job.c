@@ -45,7 +45,7 @@ static void open_throttle(struct job *j)
 {
     struct throttle *throttle = NULL;
     const char *why;
-    int r = j->w->env->throttle->open(&j->w->env->place, &j->w->domain, &throttle);
+    int r = virt_throttle_open(&j->w->env->place, &j->w->domain, &throttle);
 
     if (r == 0) {
         pthread_mutex_lock(&j->w->lock);
@@ -65,12 +65,12 @@ static void open_throttle(struct job *j)
 
 static void read_cpu_time(struct job *j, struct sample *s)
 {
-    size_t n = j->w->throttle ? j->w->env->throttle->vcpu_count(j->w->throttle) : 0;
+    size_t n = j->w->throttle ? throttle_vcpu_count(j->w->throttle) : 0;
 
     for (size_t i = 0; i < n; i++) {
         uint64_t ns;
 
-        if (j->w->env->throttle->usage_ns(j->w->throttle, i, &ns) < 0)
+        if (throttle_usage_ns(j->w->throttle, i, &ns) < 0)
             return;
         s->vcpu_time_ns[i % SAMPLE_VCPUS_MAX] += (int64_t)ns;
     }
@@ -132,7 +132,7 @@ static void check_drift(struct job *j, int64_t now)
     if (j->act.share >= 1 || now - j->act.drift_checked_ns < DRIFT_CHECK_NS)
         return;
     j->act.drift_checked_ns = now;
-    if (j->w->env->throttle->check(j->w->throttle, &drifted) == 0 && drifted > 0) {
+    if (throttle_check(j->w->throttle, &drifted) == 0 && drifted > 0) {
         log_warning("%s: somebody else changed %zu of its vCPU quotas; not fighting over them",
                     j->w->domain.name, drifted);
         latch(j, ACTION_THROTTLE, REASON_OTHER_WRITER);

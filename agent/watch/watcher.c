@@ -21,7 +21,7 @@ void watcher_release(struct watcher *w)
     if (atomic_fetch_sub(&w->refs, 1) != 1)
         return;
     if (w->throttle)
-        w->env->throttle->free(w->throttle);
+        throttle_free(w->throttle);
     wakeup_destroy(&w->wake);
     pthread_mutex_destroy(&w->lock);
     free(w);
@@ -222,7 +222,7 @@ void watcher_restore(struct watcher *w, enum reason reason, bool final, const ch
     pthread_mutex_unlock(&w->lock);
     if (!throttle)
         return;
-    r = w->env->throttle->restore(throttle, final, &result);
+    r = throttle_restore(throttle, final, &result);
     if (result.drifted > 0)
         metrics_count(w->env->metrics, METRIC_THROTTLE_DRIFT, METRICS_SINGLE, result.drifted);
     if (r < 0) {

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "agent/watch/approval.h"
-#include "agent/watch/watchers.h"
+#include "agent/watch/env.h"
 #include "common/wakeup.h"
 
 struct watcher {

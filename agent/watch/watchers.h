@@ -4,8 +4,9 @@
  *
  * Theory of operation
  *
- * A watcher is a thread (job.h) with a hypervisor connection of its own. At a sync event, or when the poll interval is over, it reads the job statistics, lets the controller
- * decide, and applies what was decided. Hypervisor events only mark the watcher and wake it.
+ * A watcher is a thread (job.h) with a hypervisor connection of its own. At a sync event, or when
+ * the poll interval is over, it reads the job statistics, lets the controller decide, and applies
+ * what was decided. Hypervisor events only mark the watcher and wake it.
  *
  * A watcher may hang in a call to a hypervisor whose monitor is stuck, for such a call has no
  * timeout. No other watcher waits for it. But a throttle must never outlive the evidence it rests
@@ -23,32 +24,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "agent/record/migration.h"
-#include "agent/record/record.h"
-#include "agent/record/trace.h"
-#include "agent/rules/paused.h"
-#include "agent/rules/policies.h"
-#include "agent/virt/hypervisor.h"
-#include "agent/virt/throttle_ops.h"
-#include "agent/watch/host.h"
-#include "metrics/metrics.h"
-
-/* A throttle is lifted when its watcher has had no fresh statistics for this long. */
-#define WATCHER_STALE_S 3
-
-/* What all watchers share. Borrowed, must outlive them. */
-struct watchers_env {
-    const char *uri;
-    const struct throttle_ops *throttle;
-    struct throttle_place place;
-    int64_t poll_ns;
-    struct policies *policies;
-    struct paused *paused;
-    struct host *host;
-    struct metrics *metrics;
-    struct traces *traces; /* NULL: migrations are not traced */
-    struct record *record;
-};
+#include "agent/watch/env.h"
 
 struct watchers;
 

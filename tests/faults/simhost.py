@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The real migpolicyd on a simulated host. Also used by tests/bench/daemon_scale."""
+"""The real migpolicyd on a simulated host (migpolicyd-sim). Also used by tests/bench/daemon_scale."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import time
 import urllib.request
 
 BUILD = pathlib.Path(os.environ.get("MIGPOLICY_BUILD", "build")).resolve()
-MIGPOLICYD = BUILD / "agent/migpolicyd"
+MIGPOLICYD = BUILD / "agent/migpolicyd-sim"
 MIGPOLICY = BUILD / "agent/migpolicy"
 
 

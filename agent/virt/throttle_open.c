@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "agent/virt/throttle_ops.h"
+#include "agent/virt/throttle_open.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,21 +26,11 @@ static int find_pid(const struct throttle_place *place, const struct hv_domain *
     return throttle_find_pid(&place->roots, domain->uuid, ret);
 }
 
-static int open_cgroups(const struct throttle_place *place, const struct hv_domain *domain,
-                        struct throttle **ret)
+int virt_throttle_open(const struct throttle_place *place, const struct hv_domain *domain,
+                       struct throttle **ret)
 {
     pid_t pid = 0;
     int r = find_pid(place, domain, &pid);
 
     return r < 0 ? r : throttle_open(&place->roots, domain->uuid, domain->name, pid, ret);
 }
-
-const struct throttle_ops throttle_cgroup = {
-    .open = open_cgroups,
-    .free = throttle_free,
-    .vcpu_count = throttle_vcpu_count,
-    .set = throttle_set,
-    .restore = throttle_restore,
-    .check = throttle_check,
-    .usage_ns = throttle_usage_ns,
-};
