@@ -17,7 +17,11 @@ readonly CALIBRATION_WORK=4000
 readonly CALIBRATION_PERIODS=12 # of 250 ms, for either half
 readonly FASTEST_OVER_LINK=5
 readonly LINK_MIN_MIB=20    # less is no machine for this
-readonly SPEED_TOLERANCE=20 # percent: a guest that differs by more is not what was calibrated
+
+# In percent: a guest whose speed differs by more is not what was calibrated. What was calibrated a
+# moment ago need not be met as closely: on a machine that is used by others as well it moves all the
+# time, and scenarios bear it.
+readonly SPEED_TOLERANCES=(20 40 40 40 40)
 
 # Makes each guest so many times slower, as a slower machine would.
 readonly LAB_SLOW=${LAB_SLOW:-1}
@@ -237,10 +241,9 @@ speed_expected() {
     calc '1e9 / (bare + cpu * round)' bare="$bare" round="$round" cpu="${cpu%% *}"
 }
 
-# is_near SPEED EXPECTED
+# is_near SPEED EXPECTED PERCENT
 is_near() {
-    true_that 'x > 0 && (x / y - 1) * 100 < t && (y / x - 1) * 100 < t' x="${1:-0}" y="$2" \
-        t=$SPEED_TOLERANCE
+    true_that 'x > 0 && (x / y - 1) * 100 < t && (y / x - 1) * 100 < t' x="${1:-0}" y="$2" t="$3"
 }
 
 # speed_of LOG: touches per second since the last look, as the guest tells them: before its first

@@ -205,6 +205,16 @@ class Agent:
         everything = self.query("status", "--all")["migrations"]
         return next((m for m in everything if m["vm"] == guest.name), None)
 
+    def ended(self, guest):
+        """
+        The migration's status once the agent knows that it has ended. Its client may know that
+        before: what the agent says about the end is to be read from here.
+        """
+        return wait_until(
+            lambda: (status := self.status(guest)) and not status["active"] and status,
+            "the agent sees the end",
+        )
+
     def events(self, guest, action=None, result=None):
         if not self.status(guest):
             return []

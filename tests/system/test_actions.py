@@ -18,10 +18,10 @@ def reason_of(agent, guest, kind):
 def test_an_approved_switch_to_post_copy_ends_the_migration(agent, guest):
     agent.set(guest, "--allow-post-copy")
     assert guest.migrate("--postcopy").wait(PATIENCE_S) == 0
+    assert agent.ended(guest)["result"] == "completed"
     (switch,) = agent.events(guest, "post-copy", "applied")
     assert switch["reason"] == "post-copy-suffices"
     assert "uid 0" in switch["approved_by"]
-    assert agent.status(guest)["result"] == "completed"
     assert agent.find("post-copy: the guest already runs on the destination")
     guest.wait_full_speed("b")
     guest.check_memory("b")
@@ -66,8 +66,8 @@ def test_a_post_copy_that_loses_its_destination_is_reported(lab, agent):
 def test_an_approved_pause_ends_the_migration_and_the_guest_runs_on_the_destination(agent, guest):
     agent.set(guest, "--allow-suspend")
     assert guest.migrate().wait(PATIENCE_S) == 0
+    assert agent.ended(guest)["result"] == "completed"
     assert [e["action"] for e in agent.events(guest, result="applied")] == ["suspend"]
-    assert agent.status(guest)["result"] == "completed"
     assert guest.downtime_seconds() > 1
     guest.wait_full_speed("b")
     guest.check_memory("b")
@@ -90,7 +90,7 @@ def test_it_stops_and_copies_after_so_many_passes(agent, guest):
     assert guest.migrate().wait(PATIENCE_S) == 0
     (raised,) = agent.events(guest, "downtime", "applied")
     assert raised["reason"] == "precopy-limit"
-    assert agent.status(guest)["iteration"] <= 5
+    assert agent.ended(guest)["iteration"] <= 5
     guest.check_memory("b")
 
 

@@ -32,7 +32,7 @@ def test_what_is_approved_is_done_and_the_migration_ends(agent, guest):
     throttled = agent.wait_throttled(guest)
     assert throttled["approved_by"] == "uid 0, when asked"
     assert client.wait(PATIENCE_S) == 0
-    assert agent.status(guest)["result"] == "completed"
+    assert agent.ended(guest)["result"] == "completed"
     guest.check_memory("b")
 
 

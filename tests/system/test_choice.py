@@ -17,7 +17,7 @@ def test_the_guest_is_throttled_where_the_downtime_ceiling_is_too_low(agent, gue
     client = guest.migrate()
     agent.wait_throttled(guest)
     assert client.wait(PATIENCE_S) == 0
-    assert agent.status(guest)["downtime_limit_seconds"] <= 0.5
+    assert agent.ended(guest)["downtime_limit_seconds"] <= 0.5
     assert guest.downtime_seconds() < 1.2  # which the link needs for the hot set
 
 

@@ -17,6 +17,7 @@ def raised(lab):
         yield SimpleNamespace(
             exit_status=client.wait(PATIENCE_S),
             quotas=watch.stop(),
+            status=agent.ended(guest),
             events=agent.events(guest),
             downtime=guest.downtime_seconds(),
             guest=guest,

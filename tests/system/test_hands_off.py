@@ -21,7 +21,7 @@ def test_a_migration_that_ends_by_itself_is_never_touched(lab, agent, dirtying):
         client = guest.migrate()
         wait_until(lambda: agent.find("outgoing migration detected"), "detected")
         assert client.wait(PATIENCE_S) == 0
-        assert agent.status(guest)["downtime_limit_seconds"] == limit / 1000
+        assert agent.ended(guest)["downtime_limit_seconds"] == limit / 1000
         assert watch.stop()["vcpu0"] == [UNLIMITED]
         assert agent.events(guest) == []
 

@@ -41,7 +41,7 @@ def test_what_is_foretold_is_what_comes(lab, agent, case):
         policy = next(c for c in told["courses"] if c["kind"] == "policy")
         assert policy["outcome"] == "completed", told
         assert guest.migrate().wait(PATIENCE_S) == 0
-        seconds = agent.status(guest)["elapsed_seconds"]
+        seconds = agent.ended(guest)["elapsed_seconds"]
         print(
             f"{case}: told {policy['elapsed_seconds']:.1f} s, took {seconds:.1f} s;",
             f"downtime {policy['downtime_seconds']:.2f} s, {guest.downtime_seconds():.2f} s",

@@ -21,8 +21,8 @@ def throttled(lab):
             limits_ms=(limit, guest.downtime_limit_ms()),
             exit_status=client.wait(PATIENCE_S),
             quotas=watch.stop(),
+            status=agent.ended(guest),
             events=agent.events(guest),
-            status=agent.status(guest),
             guest=guest,
         )
 
