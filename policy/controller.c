@@ -5,13 +5,11 @@
 #include <string.h>
 
 #include "common/units.h"
-#include "policy/outlook.h"
+#include "policy/ladder.h"
 
 /* QEMU measures the link over 100 ms; its threshold swings by about this much around ours. */
 #define DOWNTIME_MARGIN      1.04
 #define DOWNTIME_MARGIN_STEP 1.06
-/* Shares that differ by less than this part are not worth a write. */
-#define SHARE_DEADBAND 0.1
 /* Asked for and not there after this long, post-copy has failed. */
 #define POST_COPY_WAIT_S 10.0
 /* Downtime limits are the same when they differ by less than what libvirt counts in. */
@@ -131,42 +129,6 @@ static void account(struct controller *c, const struct sample *s, const struct b
         c->moved_ns = s->now_ns;
 }
 
-/* What has to be done to get from here to there. Returns how many actions that are. */
-static unsigned steps_to(const struct outlook *o, enum alternative_kind kind,
-                         const struct alternative *a, struct action out[DECISION_ACTIONS_MAX])
-{
-    const struct sample *s = o->s;
-    bool gentle = o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE;
-    unsigned n = 0;
-
-    switch (kind) {
-    case ALT_BANDWIDTH:
-        out[n++] = (struct action){.kind = ACTION_BANDWIDTH, .speed_limit_bps = a->speed_limit_bps};
-        break;
-    case ALT_COMPRESSION_CACHE:
-        out[n++] = (struct action){.kind = ACTION_COMPRESSION_CACHE, .cache_bytes = a->cache_bytes};
-        break;
-    case ALT_POST_COPY:
-        out[n++] = (struct action){.kind = ACTION_POST_COPY};
-        break;
-    case ALT_SUSPEND:
-        out[n++] = (struct action){.kind = ACTION_SUSPEND};
-        break;
-    default:
-        /* What others set above the ceiling may be left, but is not set by us. */
-        if (kind != ALT_THROTTLE && a->downtime_ns <= o->policy->v[POLICY_MAX_DOWNTIME] &&
-            a->downtime_ns != s->downtime_limit_ns)
-            out[n++] = (struct action){.kind = ACTION_DOWNTIME, .downtime_ns = a->downtime_ns};
-        if (a->share < s->cpu_share * (1 - SHARE_DEADBAND) ||
-            (gentle && a->share < 1 && a->share > s->cpu_share * (1 + SHARE_DEADBAND)))
-            out[n++] = (struct action){
-                .kind = ACTION_THROTTLE, .share = a->share, .period_us = CONTROLLER_PERIOD_US};
-    }
-    for (unsigned i = 0; i < n; i++)
-        out[i].reason = a->reason;
-    return n;
-}
-
 /* A throttle is in force: keep it, ease it, or give it up. True when the step is decided. */
 static bool step_throttled(struct controller *c, const struct outlook *o, struct decision *d)
 {
@@ -219,46 +181,11 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
     return false;
 }
 
-/*
- * The alternatives in the policy's order. Downtime and throttle together come after either alone,
- * and nothing comes after an approved cancel.
- */
-static unsigned ladder(const struct outlook *o, enum alternative_kind out[ALTERNATIVES])
-{
-    int64_t order = o->policy->v[POLICY_ORDER];
-    bool seen[RUNGS] = {false};
-    unsigned n = 0;
-
-    for (unsigned place = 0; place < RUNGS; place++) {
-        enum policy_rung rung = policy_rung_at(order, place);
-
-        seen[rung] = true;
-        if (rung == RUNG_CANCEL && action_allowance(o->policy, ACTION_CANCEL) == ALLOW_YES)
-            break;
-        if (rung == RUNG_BANDWIDTH) {
-            out[n++] = ALT_BANDWIDTH;
-            out[n++] = ALT_COMPRESSION_CACHE;
-        } else if (rung == RUNG_DOWNTIME) {
-            out[n++] = ALT_DOWNTIME;
-        } else if (rung == RUNG_THROTTLE) {
-            out[n++] = ALT_THROTTLE;
-        } else if (rung == RUNG_POST_COPY) {
-            out[n++] = ALT_POST_COPY;
-        } else if (rung == RUNG_SUSPEND) {
-            out[n++] = ALT_SUSPEND;
-        }
-        if ((rung == RUNG_DOWNTIME || rung == RUNG_THROTTLE) && seen[RUNG_DOWNTIME] &&
-            seen[RUNG_THROTTLE])
-            out[n++] = ALT_BOTH;
-    }
-    return n;
-}
-
 static void take(struct controller *c, const struct outlook *o, struct decision *d,
                  enum alternative_kind kind)
 {
     struct action steps[DECISION_ACTIONS_MAX];
-    unsigned n = steps_to(o, kind, &d->alternative[kind], steps);
+    unsigned n = ladder_steps(o, kind, &d->alternative[kind], steps);
 
     for (unsigned i = 0; i < n; i++) {
         add_action(d, steps[i]);
@@ -273,7 +200,7 @@ static void take(struct controller *c, const struct outlook *o, struct decision 
 
 static void propose(const struct outlook *o, struct decision *d, enum alternative_kind kind)
 {
-    d->n_proposed = steps_to(o, kind, &d->alternative[kind], d->proposed);
+    d->n_proposed = ladder_steps(o, kind, &d->alternative[kind], d->proposed);
     d->asked = kind;
     d->chosen = ALTERNATIVES;
     d->verdict = VERDICT_NEEDS_HELP;
@@ -287,7 +214,7 @@ static void propose(const struct outlook *o, struct decision *d, enum alternativ
 static bool choose(struct controller *c, const struct outlook *o, struct decision *d)
 {
     enum alternative_kind order[ALTERNATIVES];
-    unsigned n = ladder(o, order);
+    unsigned n = ladder_order(o, order);
 
     for (unsigned i = 0; i < n; i++) {
         if (d->alternative[order[i]].approved && d->alternative[order[i]].works) {

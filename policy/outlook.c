@@ -49,7 +49,7 @@ enum { SHARE_STEPS = sizeof(share_steps) / sizeof(share_steps[0]) };
 /* The part of the blackout that no downtime limit knows of. */
 static double overhead_s(const struct outlook *o)
 {
-    return CONTROLLER_OVERHEAD_S + fmax(seconds_of(o->s->flush_ns), 0);
+    return OUTLOOK_OVERHEAD_S + fmax(seconds_of(o->s->flush_ns), 0);
 }
 
 struct forecast outlook_forecast(const struct outlook *o, const struct dirty_curve *curve,

@@ -13,11 +13,8 @@
 #include "policy/estimate.h"
 #include "policy/policy.h"
 
-/* Quota period: the shorter, the shorter each stall of a vCPU. */
-#define CONTROLLER_PERIOD_US 10000
-
 /* Time the guest is stopped beside sending memory: pause, device state, resume. */
-#define CONTROLLER_OVERHEAD_S 0.15
+#define OUTLOOK_OVERHEAD_S 0.15
 
 /* libvirt's own bounds on the downtime limit. */
 #define DOWNTIME_LIMIT_MAX_S 2000.0

@@ -12,100 +12,27 @@
  *
  * A client is counted by the server, until its descriptor is closed, and by its call.
  */
-#include "agent/control/varlink.h"
-
-#include "common/cleanup.h"
-#include "common/json_strict.h"
+#include "agent/control/varlink_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
-#define SERVICE_INTERFACE "org.varlink.service"
+#include "common/cleanup.h"
+#include "common/json_strict.h"
 
 /* How many connections one wake-up accepts, so that a flood of them does not hold up the loop. */
 #define ACCEPT_BATCH 16
 
 #define FIRST_BUFFER_BYTES ((size_t)4096)
-
-static const char service_description[] =
-    "# Answered by every Varlink service: what it is and which interfaces it has.\n"
-    "interface org.varlink.service\n"
-    "\n"
-    "method GetInfo() -> (\n"
-    "  vendor: string,\n"
-    "  product: string,\n"
-    "  version: string,\n"
-    "  url: string,\n"
-    "  interfaces: []string\n"
-    ")\n"
-    "\n"
-    "method GetInterfaceDescription(interface: string) -> (description: string)\n"
-    "\n"
-    "error InterfaceNotFound (interface: string)\n"
-    "\n"
-    "error MethodNotFound (method: string)\n"
-    "\n"
-    "error MethodNotImplemented (method: string)\n"
-    "\n"
-    "error InvalidParameter (parameter: string)\n"
-    "\n"
-    "error PermissionDenied ()\n"
-    "\n"
-    "error ExpectedMore ()\n";
-
-struct buffer {
-    char *data;
-    size_t used, size;
-};
-
-struct client {
-    struct client *next;
-    struct varlink_server *server; /* valid until closed */
-    unsigned refs;
-    int fd, watch;
-    struct varlink_peer peer;
-    struct varlink_call *call; /* the unanswered one */
-
-    struct buffer in, out;
-    size_t scanned;  /* bytes of in known to hold no NUL */
-    unsigned budget; /* calls left until the next refill */
-    uint64_t active_ns;
-
-    unsigned events; /* what the loop watches for */
-    bool in_event;   /* in client_event(), which sets events in the end */
-    bool active;     /* something happened since the last tick */
-    bool reads_end;  /* the peer will send no more, or we listen no more */
-    bool failed;     /* shut down by us; the loop will report it */
-    bool wake;       /* come back soon */
-    bool closed;
-};
-
-struct varlink_server {
-    struct varlink_config config;
-    struct varlink_loop loop;
-    struct client *clients, *closed;
-    unsigned n_clients;
-    int listen_fd, listen_watch;
-    bool accept_paused;
-    bool ticked;
-    uint64_t refilled_ns;
-};
-
-struct varlink_call {
-    unsigned refs; /* the owner until it answers, and process_message() */
-    struct client *client;
-    char *method;
-    bool more, oneway, answered;
-    void (*on_disconnect)(struct varlink_call *call, void *userdata);
-    void *on_disconnect_userdata;
-};
 
 /* Buffers */
 
@@ -138,7 +65,7 @@ static void buffer_consume(struct buffer *b, size_t n)
 
 /* Clients: life and death */
 
-static void client_unref(struct client *c)
+void vl_client_unref(struct client *c)
 {
     if (--c->refs > 0)
         return;
@@ -148,16 +75,7 @@ static void client_unref(struct client *c)
     free(c);
 }
 
-static void call_unref(struct varlink_call *call)
-{
-    if (--call->refs > 0)
-        return;
-    client_unref(call->client);
-    free(call->method);
-    free(call);
-}
-
-static void client_watch(struct client *c)
+void vl_client_watch(struct client *c)
 {
     unsigned events = POLLHUP | POLLERR;
 
@@ -173,13 +91,12 @@ static void client_watch(struct client *c)
     c->server->loop.update(c->server->loop.ctx, c->watch, events);
 }
 
-/* Gives the connection up from wherever we are; the loop reports the hang-up and closes it. */
-static void client_fail(struct client *c)
+void vl_client_fail(struct client *c)
 {
     c->failed = true;
     c->wake = true;
     shutdown(c->fd, SHUT_RDWR);
-    client_watch(c);
+    vl_client_watch(c);
 }
 
 static void client_close(struct client *c)
@@ -216,7 +133,7 @@ static void server_reap(struct varlink_server *server)
 
         server->closed = c->next;
         close(c->fd);
-        client_unref(c);
+        vl_client_unref(c);
     }
 }
 
@@ -289,7 +206,7 @@ static void client_flush(struct client *c)
             continue;
         if (n < 0) {
             if (errno != EAGAIN)
-                client_fail(c);
+                vl_client_fail(c);
             return;
         }
         buffer_consume(&c->out, (size_t)n);
@@ -298,7 +215,7 @@ static void client_flush(struct client *c)
 }
 
 /* Queues one message and sends what the socket takes. */
-static int client_send(struct client *c, struct json_object *message)
+static int vl_client_send(struct client *c, struct json_object *message)
 {
     size_t max = c->server->config.max_queued_bytes, len;
     const char *text = json_object_to_json_string_length(
@@ -314,19 +231,19 @@ static int client_send(struct client *c, struct json_object *message)
     else if (!buffer_reserve(&c->out, len + 1, max))
         r = -ENOMEM;
     if (r < 0) {
-        client_fail(c);
+        vl_client_fail(c);
         return r;
     }
     memcpy(c->out.data + c->out.used, text, len + 1);
     c->out.used += len + 1;
     client_flush(c);
-    client_watch(c);
+    vl_client_watch(c);
     return c->failed ? -ECONNRESET : 0;
 }
 
 /* {"error": …, "parameters": …, "continues": true}; consumes parameters. */
-static struct json_object *reply_new(const char *error, struct json_object *parameters,
-                                     bool continues)
+static struct json_object *vl_reply_new(const char *error, struct json_object *parameters,
+                                        bool continues)
 {
     struct json_object *reply = json_object_new_object();
 
@@ -347,7 +264,7 @@ fail:
     return NULL;
 }
 
-static struct json_object *one_string(const char *key, const char *value)
+struct json_object *vl_one_string(const char *key, const char *value)
 {
     struct json_object *obj = json_object_new_object();
 
@@ -356,9 +273,8 @@ static struct json_object *one_string(const char *key, const char *value)
     return obj;
 }
 
-/* Consumes parameters. */
-static int client_reply(struct client *c, const char *error, struct json_object *parameters,
-                        bool continues)
+int vl_client_reply(struct client *c, const char *error, struct json_object *parameters,
+                    bool continues)
 {
     struct json_object *reply;
     int r;
@@ -367,31 +283,30 @@ static int client_reply(struct client *c, const char *error, struct json_object 
         json_object_put(parameters);
         return -ECONNRESET;
     }
-    reply = reply_new(error, parameters, continues);
+    reply = vl_reply_new(error, parameters, continues);
     if (!reply) {
-        client_fail(c);
+        vl_client_fail(c);
         return -ENOMEM;
     }
-    r = client_send(c, reply);
+    r = vl_client_send(c, reply);
     json_object_put(reply);
     return r;
 }
 
-/* An error in the name of the served interface. */
-static int client_own_error(struct client *c, const char *name, const char *reason)
+int vl_client_own_error(struct client *c, const char *name, const char *reason)
 {
     char error[256];
 
     snprintf(error, sizeof(error), "%s.%s", c->server->config.interface, name);
-    return client_reply(c, error, one_string("reason", reason), false);
+    return vl_client_reply(c, error, vl_one_string("reason", reason), false);
 }
 
-/* The peer does not speak the protocol: nothing after this can be trusted. */
-static void client_protocol_error(struct client *c, const char *parameter)
+void vl_client_protocol_error(struct client *c, const char *parameter)
 {
     c->reads_end = true;
     c->in.used = 0;
-    client_reply(c, VARLINK_ERROR_INVALID_PARAMETER, one_string("parameter", parameter), false);
+    vl_client_reply(c, VARLINK_ERROR_INVALID_PARAMETER, vl_one_string("parameter", parameter),
+                    false);
 }
 
 /* Tells a peer there is no room for why it is turned away, if its socket takes it at once. */
@@ -403,282 +318,13 @@ static void refuse(const struct varlink_server *server, int fd)
     size_t len;
 
     snprintf(error, sizeof(error), "%s.Busy", server->config.interface);
-    reply = reply_new(error, one_string("reason", "too many connections"), false);
+    reply = vl_reply_new(error, vl_one_string("reason", "too many connections"), false);
     if (!reply)
         return;
     text = json_object_to_json_string_length(reply, JSON_C_TO_STRING_PLAIN, &len);
     if (text)
         send(fd, text, len + 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     json_object_put(reply);
-}
-
-/* Answers */
-
-/* Consumes parameters; the final reply also the owner's reference to the call. */
-static int call_answer(struct varlink_call *call, const char *error, struct json_object *parameters,
-                       bool final)
-{
-    struct client *c = call->client;
-    int r = 0;
-
-    if (call->oneway)
-        json_object_put(parameters);
-    else
-        r = client_reply(c, error, parameters, !final);
-    if (!final)
-        return r;
-    if (r == -E2BIG)
-        client_own_error(c, "InternalError", "reply too large");
-    call->answered = true;
-    if (c->call == call) {
-        c->call = NULL;
-        c->active = true;
-        c->wake = true;
-        client_watch(c);
-    }
-    call_unref(call);
-    return r;
-}
-
-int varlink_reply(struct varlink_call *call, struct json_object *parameters)
-{
-    return call_answer(call, NULL, parameters, true);
-}
-
-int varlink_error(struct varlink_call *call, const char *error, struct json_object *parameters)
-{
-    return call_answer(call, error, parameters, true);
-}
-
-int varlink_error_invalid_parameter(struct varlink_call *call, const char *parameter)
-{
-    return varlink_error(call, VARLINK_ERROR_INVALID_PARAMETER, one_string("parameter", parameter));
-}
-
-int varlink_reply_more(struct varlink_call *call, struct json_object *parameters)
-{
-    if (!call->more) {
-        json_object_put(parameters);
-        return -EINVAL;
-    }
-    return call_answer(call, NULL, parameters, false);
-}
-
-bool varlink_call_wants_more(const struct varlink_call *call)
-{
-    return call->more;
-}
-
-const struct varlink_peer *varlink_call_peer(const struct varlink_call *call)
-{
-    return &call->client->peer;
-}
-
-const char *varlink_call_method(const struct varlink_call *call)
-{
-    return call->method;
-}
-
-void varlink_call_on_disconnect(struct varlink_call *call,
-                                void (*cb)(struct varlink_call *call, void *userdata),
-                                void *userdata)
-{
-    call->on_disconnect = cb;
-    call->on_disconnect_userdata = userdata;
-}
-
-/* Methods */
-
-static int service_get_info(struct varlink_call *call, const struct varlink_config *config)
-{
-    struct json_object *info = json_object_new_object(), *interfaces = json_object_new_array();
-
-    if (!info || !interfaces) {
-        json_object_put(info);
-        json_object_put(interfaces);
-        return -ENOMEM;
-    }
-    json_object_object_add(info, "vendor", json_object_new_string(config->vendor));
-    json_object_object_add(info, "product", json_object_new_string(config->product));
-    json_object_object_add(info, "version", json_object_new_string(config->version));
-    json_object_object_add(info, "url", json_object_new_string(config->url));
-    json_object_array_add(interfaces, json_object_new_string(SERVICE_INTERFACE));
-    json_object_array_add(interfaces, json_object_new_string(config->interface));
-    json_object_object_add(info, "interfaces", interfaces);
-    varlink_reply(call, info);
-    return 0;
-}
-
-static int service_get_description(struct varlink_call *call, struct json_object *parameters,
-                                   const struct varlink_config *config)
-{
-    struct json_object *value;
-    const char *name;
-
-    if (!json_object_object_get_ex(parameters, "interface", &value) ||
-        !json_object_is_type(value, json_type_string)) {
-        varlink_error_invalid_parameter(call, "interface");
-        return 0;
-    }
-    name = json_object_get_string(value);
-    if (strcmp(name, SERVICE_INTERFACE) == 0)
-        varlink_reply(call, one_string("description", service_description));
-    else if (strcmp(name, config->interface) == 0)
-        varlink_reply(call, one_string("description", config->description));
-    else
-        varlink_error(call, VARLINK_ERROR_INTERFACE_NOT_FOUND, one_string("interface", name));
-    return 0;
-}
-
-static int method_not_found(struct varlink_call *call)
-{
-    varlink_error(call, VARLINK_ERROR_METHOD_NOT_FOUND, one_string("method", call->method));
-    return 0;
-}
-
-/* If method is "<interface>.NAME" returns NAME, else NULL. */
-static const char *method_of(const char *method, const char *interface)
-{
-    size_t n = strlen(interface);
-
-    if (strncmp(method, interface, n) != 0 || method[n] != '.' || strchr(method + n + 1, '.'))
-        return NULL;
-    return method + n + 1;
-}
-
-static int call_dispatch(struct varlink_call *call, struct json_object *parameters)
-{
-    const struct varlink_config *config = &call->client->server->config;
-    const char *name = method_of(call->method, SERVICE_INTERFACE);
-    const char *dot;
-
-    if (name && strcmp(name, "GetInfo") == 0)
-        return service_get_info(call, config);
-    if (name && strcmp(name, "GetInterfaceDescription") == 0)
-        return service_get_description(call, parameters, config);
-    if (name)
-        return method_not_found(call);
-
-    name = method_of(call->method, config->interface);
-    for (const struct varlink_method *m = config->methods; name && m->name; m++) {
-        if (strcmp(m->name, name) == 0)
-            return m->handler ? m->handler(call, parameters, config->userdata) : -ENOSYS;
-    }
-    if (name)
-        return method_not_found(call);
-
-    dot = strrchr(call->method, '.');
-    if (dot) {
-        AUTO_FREE char *interface = strndup(call->method, (size_t)(dot - call->method));
-
-        if (!interface)
-            return -ENOMEM;
-        varlink_error(call, VARLINK_ERROR_INTERFACE_NOT_FOUND, one_string("interface", interface));
-        return 0;
-    }
-    return varlink_error_invalid_parameter(call, "method");
-}
-
-/* A handler failed without having answered. */
-static void call_failed(struct varlink_call *call, int error)
-{
-    if (error == -EPERM || error == -EACCES)
-        varlink_error(call, VARLINK_ERROR_PERMISSION_DENIED, NULL);
-    else if (error == -ENOSYS)
-        varlink_error(call, VARLINK_ERROR_METHOD_NOT_IMPLEMENTED,
-                      one_string("method", call->method));
-    else {
-        const char *reason = strerrordesc_np(-error);
-        char name[256];
-
-        snprintf(name, sizeof(name), "%s.InternalError", call->client->server->config.interface);
-        varlink_error(call, name, one_string("reason", reason ? reason : "unknown error"));
-    }
-}
-
-/* Reads an optional flag of a call; false, with the error sent, if it is there but no boolean. */
-static bool read_flag(struct client *c, struct json_object *message, const char *name, bool *ret)
-{
-    struct json_object *value;
-
-    *ret = false;
-    if (!json_object_object_get_ex(message, name, &value) || !value)
-        return true;
-    if (!json_object_is_type(value, json_type_boolean)) {
-        client_protocol_error(c, name);
-        return false;
-    }
-    *ret = json_object_get_boolean(value);
-    return true;
-}
-
-static struct varlink_call *call_new(struct client *c, const char *method)
-{
-    struct varlink_call *call = calloc(1, sizeof(*call));
-
-    if (!call)
-        return NULL;
-    call->method = strdup(method);
-    if (!call->method) {
-        free(call);
-        return NULL;
-    }
-    call->refs = 2;
-    call->client = c;
-    c->refs++;
-    return call;
-}
-
-static void process_call(struct client *c, struct json_object *message)
-{
-    struct json_object *method, *parameters = NULL;
-    struct varlink_call *call;
-    bool more, oneway, upgrade;
-    int r;
-
-    if (!json_object_object_get_ex(message, "method", &method) ||
-        !json_object_is_type(method, json_type_string)) {
-        client_protocol_error(c, "method");
-        return;
-    }
-    if (!read_flag(c, message, "more", &more) || !read_flag(c, message, "oneway", &oneway) ||
-        !read_flag(c, message, "upgrade", &upgrade))
-        return;
-    json_object_object_get_ex(message, "parameters", &parameters);
-    if (parameters && !json_object_is_type(parameters, json_type_object)) {
-        client_protocol_error(c, "parameters");
-        return;
-    }
-    parameters = parameters ? json_object_get(parameters) : json_object_new_object();
-    call = parameters ? call_new(c, json_object_get_string(method)) : NULL;
-    if (!call) {
-        json_object_put(parameters);
-        client_fail(c);
-        return;
-    }
-    call->more = more && !oneway;
-    call->oneway = oneway;
-    c->call = call;
-    r = upgrade ? -ENOSYS : call_dispatch(call, parameters);
-    if (r < 0 && !call->answered)
-        call_failed(call, r);
-    call_unref(call);
-    json_object_put(parameters);
-}
-
-static void process_message(struct client *c, const char *text, size_t len)
-{
-    struct json_object *message;
-
-    if (json_strict_parse(text, len, &message, NULL) < 0) {
-        client_protocol_error(c, "message");
-        return;
-    }
-    if (json_object_is_type(message, json_type_object))
-        process_call(c, message);
-    else
-        client_protocol_error(c, "message");
-    json_object_put(message);
 }
 
 /* Input */
@@ -701,14 +347,14 @@ static void client_process(struct client *c)
         c->scanned = 0;
         c->budget--;
         done += (size_t)(nul - start) + 1;
-        process_message(c, start, (size_t)(nul - start));
+        vl_process_message(c, start, (size_t)(nul - start));
         if (c->in.used == 0)
             return;
     }
     if (done > 0)
         buffer_consume(&c->in, done);
     if (c->scanned > c->server->config.max_call_bytes && !c->call && !c->failed)
-        client_protocol_error(c, "message");
+        vl_client_protocol_error(c, "message");
 }
 
 /*
@@ -723,7 +369,7 @@ static bool client_read(struct client *c)
     if (c->reads_end || c->failed || c->in.used >= max)
         return false;
     if (!buffer_reserve(&c->in, 1, max)) {
-        client_fail(c);
+        vl_client_fail(c);
         return false;
     }
     n = recv(c->fd, c->in.data + c->in.used, c->in.size - c->in.used, MSG_DONTWAIT);
@@ -763,7 +409,7 @@ static void client_event(int fd, unsigned events, void *opaque)
     if (client_finished(c))
         client_close(c);
     else
-        client_watch(c);
+        vl_client_watch(c);
 }
 
 /* The server */
@@ -875,7 +521,7 @@ int varlink_server_add_connection(struct varlink_server *server, int fd)
     if (r == 0)
         r = server->loop.add(server->loop.ctx, fd, c->events, client_event, c);
     if (r < 0) {
-        client_unref(c);
+        vl_client_unref(c);
         return r;
     }
     c->watch = r;
@@ -892,7 +538,7 @@ static void client_tick(struct client *c, uint64_t now_ns, bool refill)
         c->wake |= c->budget == 0;
         c->budget = c->server->config.max_calls;
     }
-    client_watch(c);
+    vl_client_watch(c);
     if (c->active) {
         c->active = false;
         c->active_ns = now_ns;
@@ -919,66 +565,4 @@ void varlink_server_tick(struct varlink_server *server, uint64_t now_ns)
         server->accept_paused = false;
         server->loop.update(server->loop.ctx, server->listen_watch, POLLIN | POLLHUP | POLLERR);
     }
-}
-
-/* Listening */
-
-/* Removes the socket at path if nobody listens on it. */
-static int remove_stale(const struct sockaddr_un *addr)
-{
-    AUTO_CLOSE int fd = -1;
-    struct stat st;
-
-    if (lstat(addr->sun_path, &st) < 0)
-        return -errno;
-    if (!S_ISSOCK(st.st_mode))
-        return -EEXIST;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno != ECONNREFUSED)
-        return -EADDRINUSE;
-    return unlink(addr->sun_path) < 0 ? -errno : 0;
-}
-
-static int bind_with_mode(int fd, const struct sockaddr_un *addr, mode_t mode)
-{
-    mode_t old = umask(~mode & 0777);
-    int r = bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
-
-    umask(old);
-    return r;
-}
-
-int varlink_listen(const char *path, gid_t gid, mode_t mode, int *ret_fd)
-{
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    AUTO_CLOSE int fd = -1;
-    int r;
-
-    if (strlen(path) >= sizeof(addr.sun_path))
-        return -ENAMETOOLONG;
-    if (path[0] == '\0')
-        return -ENOENT;
-    strcpy(addr.sun_path, path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return -errno;
-    r = bind_with_mode(fd, &addr, mode);
-    if (r == -EADDRINUSE) {
-        r = remove_stale(&addr);
-        if (r == 0)
-            r = bind_with_mode(fd, &addr, mode);
-    }
-    if (r < 0)
-        return r;
-    /* Until listen() every connection is refused, so the order of these cannot let anyone in. */
-    if ((gid != (gid_t)-1 && lchown(path, (uid_t)-1, gid) < 0) || listen(fd, SOMAXCONN) < 0) {
-        r = -errno;
-        unlink(path);
-        return r;
-    }
-    *ret_fd = fd;
-    fd = -1;
-    return 0;
 }
