@@ -43,6 +43,7 @@ int control_work_start(struct control *c, struct control_work *w)
     r = pthread_create(&thread, NULL, work_main, w);
     if (r != 0)
         return -r;
+    pthread_setname_np(thread, "work");
     pthread_detach(thread);
     c->works++;
     return 0;

@@ -9,7 +9,8 @@
 
 #include "agent/watch/watcher.h"
 
-/* What actions need, and what they change. For the migration's own thread. */
+/* What is in force on a migration, and the connection to change it by. For the migration's own
+ * thread. */
 struct act {
     struct watcher *w;
     struct hv_watch *hv;
@@ -18,6 +19,8 @@ struct act {
     int64_t limit_read_ns; /* the limits; 0: to be read at the next sample */
     int64_t speed_limit_bps;
     int64_t speed_found_bps; /* before we changed it; -1: we have not */
+    bool limit_known;
+    int64_t flush_ns; /* of its disks */
     int64_t drift_checked_ns;
     bool cancelling;
 };

@@ -9,15 +9,12 @@
 #include <string.h>
 
 #include "agent/record/phase.h"
+#include "agent/watch/sampling.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/units.h"
 #include "common/wakeup.h"
 
-/* The downtime limit is read again this often, to notice other writers. */
-#define LIMIT_CHECK_NS (5 * NS_PER_S)
-/* So is whether our quotas are still in place. */
-#define DRIFT_CHECK_NS NS_PER_S
 /* While the guest is paused nothing is asked; after this long, whether it is still there. */
 #define PAUSED_LOOK_NS (2 * NS_PER_S)
 /* Looks begin at multiples of this part of the time between them. */
@@ -34,109 +31,13 @@ static int read_job(struct job *j, struct hv_job *ret)
 
 /* ---- taking a sample ---- */
 
-/* controller_latch(), on record. */
-static void latch(struct job *j, enum action_kind action, enum reason reason)
+/* controller_latch(), on record, where there is a reason. */
+static void latch_if(struct job *j, enum action_kind action, enum reason reason)
 {
+    if (reason == REASON_NONE)
+        return;
     controller_latch(&j->controller, action, reason);
     j->latched[action] = reason;
-}
-
-static void open_throttle(struct job *j)
-{
-    struct throttle *throttle = NULL;
-    const char *why;
-    int r = virt_throttle_open(&j->w->env->place, &j->w->domain, &throttle);
-
-    if (r == 0) {
-        pthread_mutex_lock(&j->w->lock);
-        j->w->throttle = throttle;
-        pthread_mutex_unlock(&j->w->lock);
-        return;
-    }
-    latch(j, ACTION_THROTTLE, REASON_NO_CGROUP);
-    if (r == -EOPNOTSUPP)
-        why = "no cgroup cpu controller, or its vCPUs are not in cgroups of their own";
-    else if (r == -EACCES || r == -EPERM || r == -EROFS)
-        why = "no permission on its vCPU cgroups";
-    else
-        why = strerror(-r);
-    log_warning("%s: cannot be throttled: %s", j->w->domain.name, why);
-}
-
-static void read_cpu_time(struct job *j, struct sample *s)
-{
-    size_t n = j->w->throttle ? throttle_vcpu_count(j->w->throttle) : 0;
-
-    for (size_t i = 0; i < n; i++) {
-        uint64_t ns;
-
-        if (throttle_usage_ns(j->w->throttle, i, &ns) < 0)
-            return;
-        s->vcpu_time_ns[i % SAMPLE_VCPUS_MAX] += (int64_t)ns;
-    }
-    s->vcpus = n < SAMPLE_VCPUS_MAX ? (unsigned)n : SAMPLE_VCPUS_MAX;
-}
-
-static void read_limit(struct job *j, int64_t now)
-{
-    int64_t before_ns = j->act.downtime_limit_ns;
-
-    if (j->act.limit_read_ns != 0 && now - j->act.limit_read_ns < LIMIT_CHECK_NS)
-        return;
-    if (hv_watch_get_downtime(j->act.hv, &j->act.downtime_limit_ns) == 0) {
-        if (j->limit_known && j->act.downtime_limit_ns != before_ns)
-            log_info("%s: somebody else changed the downtime limit from %" PRId64 " ms to %" PRId64
-                     " ms",
-                     j->w->domain.name, before_ns / NS_PER_MS,
-                     j->act.downtime_limit_ns / NS_PER_MS);
-        j->act.limit_read_ns = now;
-        j->limit_known = true;
-    }
-    /* Not every hypervisor has one. */
-    (void)hv_watch_get_speed(j->act.hv, &j->act.speed_limit_bps);
-    /* Unknown is fine: not every domain has disks. */
-    (void)hv_watch_flush(j->act.hv, &j->flush_ns);
-}
-
-static void take_sample(struct job *j, const struct hv_job *hv, int64_t sync_ns, struct sample *s)
-{
-    if (!atomic_load(&j->w->throttled))
-        j->act.share = 1; /* the keeper may have lifted it */
-    *s = (struct sample){
-        .now_ns = monotonic_ns(),
-        .sync_ns = sync_ns,
-        .at_sync = sync_ns != 0,
-        .elapsed_ns = hv->elapsed_ns,
-        .iteration = hv->iteration,
-        .total_bytes = hv->memory_total_bytes,
-        .processed_bytes = hv->memory_processed_bytes,
-        .remaining_bytes = hv->memory_remaining_bytes,
-        .disk_total_bytes = hv->disk_total_bytes,
-        .disk_remaining_bytes = hv->disk_remaining_bytes,
-        .downtime_limit_ns = j->act.downtime_limit_ns,
-        .speed_limit_bps = j->act.speed_limit_bps,
-        .compression_cache_bytes = hv->compression_cache_bytes,
-        .flush_ns = j->flush_ns,
-        .expected_downtime_ns = hv->expected_downtime_ns,
-        .auto_converge_percent = hv->auto_converge_percent,
-        .post_copy = hv->post_copy || watcher_marked(j->w, &j->w->mark.post_copy),
-        .cpu_share = j->act.share,
-    };
-    read_cpu_time(j, s);
-}
-
-static void check_drift(struct job *j, int64_t now)
-{
-    size_t drifted = 0;
-
-    if (j->act.share >= 1 || now - j->act.drift_checked_ns < DRIFT_CHECK_NS)
-        return;
-    j->act.drift_checked_ns = now;
-    if (throttle_check(j->w->throttle, &drifted) == 0 && drifted > 0) {
-        log_warning("%s: somebody else changed %zu of its vCPU quotas; not fighting over them",
-                    j->w->domain.name, drifted);
-        latch(j, ACTION_THROTTLE, REASON_OTHER_WRITER);
-    }
 }
 
 /* What one action would have done, in words. */
@@ -365,7 +266,7 @@ static void take_release(struct job *j)
     j->w->mark.release = false;
     pthread_mutex_unlock(&j->w->lock);
     if (wanted)
-        latch(j, ACTION_THROTTLE, REASON_RELEASED);
+        latch_if(j, ACTION_THROTTLE, REASON_RELEASED);
 }
 
 /* Nothing can be decided then but by an administrator, who has to know. */
@@ -422,8 +323,7 @@ static int apply(struct job *j, const struct action *a, int64_t decided_ns)
     enum reason why_latched;
     int r = act_apply(&j->act, a, &j->policy, j->paused, decided_ns, &why_latched);
 
-    if (why_latched != REASON_NONE)
-        latch(j, a->kind, why_latched);
+    latch_if(j, a->kind, why_latched);
     return r;
 }
 
@@ -453,11 +353,10 @@ static int look(struct job *j)
         log_info("%s: outgoing migration detected, %" PRId64 " ms after its start",
                  j->w->domain.name, hv.elapsed_ns / NS_PER_MS);
         set_start(j->w, hv.elapsed_ns);
-        open_throttle(j);
+        latch_if(j, ACTION_THROTTLE, sampling_open_throttle(&j->act));
     }
-    read_limit(j, monotonic_ns());
-    take_sample(j, &hv, sync_ns, &s);
-    check_drift(j, s.now_ns);
+    sampling_take(&j->act, &hv, sync_ns, &s);
+    latch_if(j, ACTION_THROTTLE, sampling_check_drift(&j->act, s.now_ns));
     take_release(j);
     resolve_policy(j, s.elapsed_ns);
     trace_before(j, &s);

@@ -30,8 +30,6 @@ struct job {
     struct policy policy;
     bool told_stalled; /* JOB_PAUSED: that this takes too long */
     bool paused;       /* by an administrator */
-    bool limit_known;
-    int64_t flush_ns;
     bool knows_metadata;
     struct trace *trace;
     enum reason latched[ACTIONS]; /* not in the trace yet */

@@ -13,6 +13,7 @@ import time
 import urllib.request
 
 BUILD = pathlib.Path(os.environ.get("MIGPOLICY_BUILD", "build")).resolve()
+PATIENCE_S = 240
 MIGPOLICYD = BUILD / "agent/migpolicyd-sim"
 MIGPOLICY = BUILD / "agent/migpolicy"
 
@@ -62,12 +63,17 @@ class Host:
             stderr=self.log_file)
         try:
             self.wait(lambda: "metrics at port" in self.log() and
-                      "connected to libvirt" in self.log() and (self.dir / "run/io.migpolicy").exists(), 10)
+                      "connected to libvirt" in self.log() and self.is_serving())
         except BaseException:
             self.__exit__()
             raise
         self.port = int(re.search(r"metrics at port (\d+)", self.log()).group(1))
         return self
+
+    def is_serving(self):
+        """A socket that is there need not be listened on yet."""
+        return subprocess.run([MIGPOLICY, "--socket", self.dir / "run/io.migpolicy", "status", "-q"],
+                              capture_output=True).returncode == 0
 
     def __exit__(self, *_):
         self.stop()
@@ -79,7 +85,7 @@ class Host:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(20)
+            return self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -88,13 +94,18 @@ class Host:
     def log(self):
         return (self.dir / "log").read_text()
 
-    def wait(self, condition, seconds):
-        """Real seconds."""
-        end = time.monotonic() + seconds
+    def wait(self, condition):
+        """However slow the machine: what is waited for ends the wait."""
+        end = time.monotonic() + PATIENCE_S
         while not condition():
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < end, self.log()[-3000:]
             time.sleep(0.02)
+
+    def works(self):
+        """How many threads do what a request asked for."""
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/comm")
+        return sum(name.read_text().strip() == "work" for name in tasks)
 
     def events(self, what=None, name=None):
         """What happened on the simulated host, by its own record: the truth."""
@@ -108,13 +119,13 @@ class Host:
 
     def command(self, *args):
         return subprocess.run([MIGPOLICY, "--socket", self.dir / "run/io.migpolicy", *args],
-                              capture_output=True, text=True, timeout=20, check=True).stdout
+                              capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
 
     def status(self, *args):
         return json.loads(self.command("status", "--json", *args))["migrations"]
 
     def scrape(self):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=PATIENCE_S) as reply:
             return reply.read().decode()
 
     def metric(self, name):
@@ -124,7 +135,7 @@ class Host:
 def throttled_span(vm, rules, time_factor):
     """When a healthy run of this domain is throttled, from and to, in the scenario's seconds."""
     with Host([vm], rules, time_factor=time_factor) as host:
-        host.wait(host.completed, 60)
+        host.wait(host.completed)
         shares = host.events("cpu_share")
         assert len(shares) >= 2 and shares[0]["value"] < 1, "it was to need a throttle"
         return shares[0]["seconds"], next(e["seconds"] for e in shares if e["value"] == 1)

@@ -11,13 +11,13 @@ def rules(**policy):
 
 def test_post_copy_ends_a_migration_that_was_started_with_it():
     with Host([domain("vm", post_copy=True)], rules(allow_post_copy="yes")) as host:
-        host.wait(host.completed, 20)
+        host.wait(host.completed)
         assert len(host.events("post_copy")) == 1
 
 
 def test_post_copy_that_is_not_possible_gives_way_to_a_pause():
     with Host([domain("vm")], rules(allow_post_copy="yes", allow_suspend="yes")) as host:
-        host.wait(host.completed, 20)
+        host.wait(host.completed)
         assert len(host.events("suspend")) == 1
         assert "not started with post-copy" in host.log()
 
@@ -25,7 +25,7 @@ def test_post_copy_that_is_not_possible_gives_way_to_a_pause():
 def test_a_speed_limit_is_raised_and_the_guest_left_alone():
     vm = domain("vm", rate="45MB/s", speed_limit="30MB/s")
     with Host([vm], rules(allow_bandwidth="yes", allow_throttle="yes")) as host:
-        host.wait(host.completed, 30)
+        host.wait(host.completed)
         assert all(30e6 < e["value"] < 100e6 for e in host.events("set_speed"))
         assert host.events("cpu_share") == []
 
@@ -34,7 +34,7 @@ def test_a_speed_limit_is_put_back_when_the_agent_stops():
     vm = domain("vm", speed_limit="30MB/s")
     policy = rules(allow_bandwidth="yes", max_bandwidth="50MB/s")
     with Host([vm], policy) as host:
-        host.wait(lambda: host.events("set_speed"), 30)
+        host.wait(lambda: host.events("set_speed"))
         host.stop()
         assert [e["value"] for e in host.events("set_speed")] == [5e7, 3e7]
 
@@ -44,10 +44,10 @@ def test_a_switchover_that_does_not_end_is_noticed_and_cancelled_if_allowed(allo
     vm = domain("vm", rate="20MB/s", hot="20MiB", switchover="1h")
     policy = rules(allow_cancel=allowed, stall_timeout="10s", max_downtime="1s")
     with Host([vm], policy, time_factor=20) as host:
-        host.wait(lambda: "has not ended within stall_timeout" in host.log(), 20)
+        host.wait(lambda: "has not ended within stall_timeout" in host.log())
         if allowed == "yes":
-            host.wait(lambda: host.events("cancelled"), 5)
-            host.wait(lambda: "migration cancelled after" in host.log(), 10)
+            host.wait(lambda: host.events("cancelled"))
+            host.wait(lambda: "migration cancelled after" in host.log())
         else:
             assert [m["verdict"] for m in host.status()] == ["stalled"]
             assert host.events("cancelled") == []

@@ -32,7 +32,7 @@ def test_no_more_guests_are_throttled_at_once_than_the_host_allows(limit):
     names = ["a", "b", "c"]
     config = {} if limit is None else {"max_throttled_domains": limit}
     with Host([domain(n) for n in names], THROTTLE, config=config) as host:
-        host.wait(lambda: host.completed() == set(names), 60)
+        host.wait(lambda: host.completed() == set(names))
         assert most_throttled_at_once(host) == (limit or 3)
         assert {e["name"] for e in host.events("cpu_share")} == set(names)
 
@@ -42,17 +42,17 @@ def test_who_waits_for_its_turn_says_so_and_is_not_cancelled_as_hopeless():
                                       "max_downtime": "310ms", "deadline": "1h"}}]
     with Host([domain("a", hot="300MiB", rate="170MB/s", link="160Mbit/s"),
                domain("b", start="35s")], rules, time_factor=20, config={"max_throttled_domains": 1}) as host:
-        host.wait(lambda: host.events("cpu_share", "a"), 30)
-        host.wait(lambda: host.status("b") and host.status("b")[0]["verdict"] == "hopeless", 30)
+        host.wait(lambda: host.events("cpu_share", "a"))
+        host.wait(lambda: host.status("b") and host.status("b")[0]["verdict"] == "hopeless")
         assert field(host, "b", "allow_throttle") == ("no", "max_throttled_domains of the host")
         assert field(host, "a", "allow_throttle")[0] == "yes"
-        host.wait(lambda: host.completed() == {"a", "b"}, 60)
+        host.wait(lambda: host.completed() == {"a", "b"})
         assert most_throttled_at_once(host) == 1
 
 
 def test_none_is_throttled_where_none_may_be():
     with Host([domain("a")], THROTTLE, config={"max_throttled_domains": 0}) as host:
-        host.wait(lambda: host.status() and host.status()[0]["iteration"] > 10, 30)
+        host.wait(lambda: host.status() and host.status()[0]["iteration"] > 10)
         assert not host.events("cpu_share")
 
 
@@ -66,17 +66,17 @@ def test_bandwidth_is_shared_and_what_one_got_alone_is_taken_back():
                     ram="256MiB", start="40s")
     with Host([greedy, modest], BANDWIDTH, time_factor=20,
               config={"host_bandwidth": "100MiB/s"}) as host:
-        host.wait(lambda: limits(host, "greedy"), 30)
+        host.wait(lambda: limits(host, "greedy"))
         assert 60 * MIB < limits(host, "greedy")[0] <= 100 * MIB
-        host.wait(lambda: limits(host, "modest"), 30)
+        host.wait(lambda: limits(host, "modest"))
         assert limits(host, "modest")[0] <= 50 * MIB
         # A change of less than a tenth is not worth a write.
-        host.wait(lambda: limits(host, "greedy")[-1] + limits(host, "modest")[-1] <= 110 * MIB, 5)
+        host.wait(lambda: limits(host, "greedy")[-1] + limits(host, "modest")[-1] <= 110 * MIB)
         assert field(host, "greedy", "max_bandwidth")[1] == "its part of host_bandwidth"
         events = json.loads(host.command("explain", "greedy", "--json"))["events"]
         assert [e["reason"] for e in events][1] == "host-limit"
-        host.wait(lambda: "modest" in host.completed(), 60)
-        host.wait(lambda: limits(host, "greedy")[-1] > 60 * MIB, 30)
+        host.wait(lambda: "modest" in host.completed())
+        host.wait(lambda: limits(host, "greedy")[-1] > 60 * MIB)
 
 
 def write_config(host, rules, **config):
@@ -95,15 +95,15 @@ def test_a_reload_changes_what_the_host_allows_during_a_migration_and_a_bad_one_
     rules = [{"name": "*", "policy": {"allow_bandwidth": True, "allow_throttle": True}}]
     before = {"host_bandwidth": "100MiB/s", "max_throttled_domains": 0}
     with Host([vm], rules, time_factor=20, config=before) as host:
-        host.wait(lambda: limits(host, "vm"), 30)
+        host.wait(lambda: limits(host, "vm"))
         assert limits(host, "vm")[0] > 60 * MIB
         write_config(host, rules, host_bandwidth="50MiB/s", max_throttled_domains=-1)
         assert "/max_throttled_domains" in stderr_of(host, "reload", status=1)
         assert field(host, "vm", "max_bandwidth")[0] == "100MiB/s"
         write_config(host, rules, host_bandwidth="50MiB/s", max_throttled_domains=1)
         host.process.send_signal(signal.SIGHUP)
-        host.wait(lambda: limits(host, "vm")[-1] <= 50 * MIB, 30)
-        host.wait(lambda: host.events("cpu_share"), 30)
+        host.wait(lambda: limits(host, "vm")[-1] <= 50 * MIB)
+        host.wait(lambda: host.events("cpu_share"))
 
 
 def test_a_reload_names_what_has_changed_and_needs_a_restart():

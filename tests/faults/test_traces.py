@@ -22,7 +22,7 @@ def traces():
     with tempfile.TemporaryDirectory() as name:
         state = pathlib.Path(name)
         with Host([domain("vm"), calm("calm")], RULES, state_dir=state) as host:
-            host.wait(lambda: host.log().count("migration completed") == 2, 20)
+            host.wait(lambda: host.log().count("migration completed") == 2)
             assert host.stop() == 0
         found = sorted((state / "traces").iterdir())
         assert oct((state / "traces").stat().st_mode & 0o777) == "0o700"
@@ -88,6 +88,6 @@ def test_a_damaged_trace_is_one_line_with_file_and_line(traces, tmp_path):
 def test_an_unwritable_directory_ends_the_recording_and_nothing_else(tmp_path):
     (tmp_path / "traces").write_text("in the way")
     with Host([domain("vm"), calm("calm")], RULES, state_dir=tmp_path) as host:
-        host.wait(lambda: len(host.completed()) == 2, 20)
+        host.wait(lambda: len(host.completed()) == 2)
         assert host.log().count("not recorded") == 1
         assert host.stop() == 0

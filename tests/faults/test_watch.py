@@ -74,7 +74,7 @@ def host():
     rules = [{"name": "*", "policy": {"allow_cancel": True, "deadline": "3m",
                                       "on_deadline": "cancel"}}]
     with Host([domain(f"vm{i}\n") for i in range(20)], rules, time_factor=4) as h:
-        h.wait(lambda: len(h.status()) == 20, 20)
+        h.wait(lambda: len(h.status()) == 20)
         yield h
 
 
@@ -172,7 +172,7 @@ def test_in_a_pipe_a_line_for_each_change_and_json_for_each_update(tmp_path):
         args = [MIGPOLICY, "--socket", h.dir / "run/io.migpolicy", "watch"]
         with subprocess.Popen(args, stdout=subprocess.PIPE, text=True) as text, \
              subprocess.Popen([*args, "-o", "jsonl"], stdout=subprocess.PIPE, text=True) as jsonl:
-            h.wait(h.completed, 20)
+            h.wait(h.completed)
             time.sleep(2.5)
             text.terminate()
             jsonl.terminate()

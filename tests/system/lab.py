@@ -330,7 +330,7 @@ class Guest:
             client.wait(PATIENCE_S)
         if best is not None:
             log.info("%s: to make %s times the link, made %.2f", self.name, self.times, best)
-            assert best > 0.7 * self.times, (
+            assert best > 0.5 * self.times, (
                 f"this machine is too busy for the test to mean anything: {self.name} was to dirty "
                 f"{self.times} times what the link carries, and never made more than {best:.2f}"
             )

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A hypervisor that is not there: a host of modelled guests whose migrations run by themselves.
+ *
+ * Theory of operation
+ *
+ * The whole program's clock runs time_factor times as fast (clock.h), so that what
+ * the model does in virtual seconds and what the agent measures go together; nothing else in the
+ * agent knows of it. A thread of the host's own moves the models on every 10 ms of virtual time
+ * and sends the events that came of it. A question about a domain moves its model on to the very
+ * moment first; what that causes waits for the thread.
+ *
+ * Faults: a domain may hang or fail, which is to say the calls about it do, while its migration
+ * goes on; and the connection may be lost, which ends it for all who were connected.
+ *
+ * Locks: that of a domain, under which nothing is called; that of the host, under which events are
+ * sent, so that none comes after hv_link_close().
+ */
+#ifndef MIGPOLICY_SIM_HOST_H
+#define MIGPOLICY_SIM_HOST_H
+
+#include <pthread.h>
+
+#include "agent/sim/scenario.h"
+#include "agent/virt/hypervisor.h"
+#include "policy/model/model.h"
+
+enum { PENDING_MAX = 8 };
+
+enum domain_state { IDLE, MIGRATING, PAUSED, POST_COPY, GONE, CANCELLED };
+
+struct sim_domain {
+    struct hv_domain id;
+    const struct scenario_domain *script;
+    uint64_t seed;
+    pthread_mutex_t lock; /* guards the rest */
+    enum domain_state state;
+    char *metadata; /* NULL: none */
+    int measure_s;  /* how long the dirty rate is measured, and from when; 0: not yet */
+    double measured_from_s;
+    struct model model;
+    double cache_bytes;
+    unsigned n_pending;
+    struct hv_event pending[PENDING_MAX];
+};
+
+struct hv_link {
+    hv_event_fn event;
+    hv_closed_fn closed;
+    void *opaque;
+    double opened_s;
+};
+
+struct sim_host {
+    struct scenario scenario;
+    int64_t start_ns;
+    struct sim_domain *domain;
+    int log_fd;
+    pthread_mutex_t lock; /* guards the rest */
+    struct hv_link *link;
+};
+
+extern struct sim_host sim_host;
+
+/* Sets what hypervisor_error() says, and returns `error`. */
+int sim_failure(int error, const char *text);
+
+/* Virtual seconds since the start. */
+double sim_now_s(void);
+
+/* Is whatever was opened at `opened_s` cut off now? Can nothing be opened? */
+bool sim_is_cut(double opened_s);
+bool sim_is_down(void);
+
+/* One line of the host's own record. */
+void sim_note(const struct sim_domain *d, const char *what, double value);
+
+/* Adds an event to be sent. The domain is locked. */
+void sim_push(struct sim_domain *d, enum hv_event_kind kind);
+
+/* Lets the domain live until now, or until there is too much to tell. It is locked. */
+void sim_advance(struct sim_domain *d);
+
+/* NULL: there is none. */
+struct sim_domain *sim_find(const char *uuid);
+
+/*
+ * Locks the domain, moved on to now; or does what the scenario has in store for such calls. Returns
+ * 0 or -errno. sim_leave() unlocks it and returns `r`.
+ */
+int sim_enter(struct sim_domain *d, double opened_s);
+int sim_leave(struct sim_domain *d, int r);
+
+#endif
