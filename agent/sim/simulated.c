@@ -90,8 +90,11 @@ static bool is_migrating(const struct sim_domain *d)
 int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating)
 {
     struct sim_domain *d = sim_find(domain->uuid);
-    int r = d ? sim_enter(d, link->opened_s) : sim_failure(-ENOENT, "no such domain");
+    int r;
 
+    if (!d)
+        return sim_failure(-ENOENT, "no such domain");
+    r = sim_enter(d, link->opened_s);
     if (r < 0)
         return r;
     *ret_migrating = is_migrating(d);

@@ -735,7 +735,8 @@ static void bandwidth_is_raised_to_what_is_needed_and_not_to_the_ceiling(void **
     start_limited("1GiB/s");
     sim_run(&sim, 25);
     assert_int_equal(sim.count[ACTION_BANDWIDTH], 1);
-    assert_true(sim.controller.tried.speed_set_bps > 50e6 && sim.controller.tried.speed_set_bps < 200e6);
+    assert_true(sim.controller.tried.speed_set_bps > 50e6 &&
+                sim.controller.tried.speed_set_bps < 200e6);
 }
 
 static void bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice(void **state)

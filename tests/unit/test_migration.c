@@ -62,8 +62,8 @@ static void expect_wish(const struct migration *m, double needed_s, const char *
     migration_next_action(m, buf, sizeof(buf));
     if (strncmp(buf, start, strlen(start)) == 0)
         wish = strtod(buf + strlen(start), &end);
-    if (wish < needed_s + OUTLOOK_OVERHEAD_S ||
-        wish > needed_s * 1.1 + OUTLOOK_OVERHEAD_S + 0.2 || strcmp(end, rest) != 0)
+    if (wish < needed_s + OUTLOOK_OVERHEAD_S || wish > needed_s * 1.1 + OUTLOOK_OVERHEAD_S + 0.2 ||
+        strcmp(end, rest) != 0)
         fail_msg("%f s needed: %s", needed_s, buf);
 }
 
