@@ -76,14 +76,17 @@ static const char *text_or(const char *text, const char *otherwise)
     return text ? text : otherwise;
 }
 
-static int report_error(const char *error, struct json_object *reply)
+static int report_error(const struct cli *cli, const char *error, struct json_object *reply)
 {
     const char *why = text_or(cli_string(reply, "why"), "it does not say why");
     char flag[CLI_FLAG_MAX];
 
+    if (strcmp(error, "io.migpolicy.NoSuchVM") == 0 && cli->meant)
+        return cli_fail(CLI_NOT_FOUND, "no VM \"%s\"; did you mean the command %s?",
+                        text_or(cli_string(reply, "vm"), "?"), cli->meant);
     if (strcmp(error, "io.migpolicy.NoSuchVM") == 0)
         return cli_fail(CLI_NOT_FOUND,
-                        "no VM \"%s\"; virsh list --all lists VMs, migpolicy --help commands",
+                        "no VM \"%s\"; virsh list --all lists VMs, migpolicy help commands",
                         text_or(cli_string(reply, "vm"), "?"));
     if (strcmp(error, "io.migpolicy.NoSuchProposal") == 0)
         return cli_fail(
@@ -130,7 +133,7 @@ int cli_call(const struct cli *cli, const char *method, struct json_object *para
     if (r < 0)
         return report_failure(cli, -r);
     if (error)
-        return report_error(error, reply);
+        return report_error(cli, error, reply);
     *ret_reply = STEAL(reply);
     return CLI_OK;
 }

@@ -61,14 +61,14 @@ extern const struct cli_simulate_option cli_simulate_options[SIMULATE_OPTIONS];
 struct cli {
     enum { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER } color;
     const char *socket;
-    const char *policy;    /* --policy; NULL if it was not given */
-    const char *timeout;   /* --timeout; NULL if it was not given */
-    const char *expires;   /* --expires; NULL if it was not given */
-    const char *scope;     /* --scope, likewise */
-    const char *file;      /* --file, likewise */
-    const char *label;     /* --label, likewise */
-    const char *bandwidth; /* --bandwidth, likewise */
-    int answer_ms;         /* how long the daemon may take to answer; 0: as it should */
+    const char *policy;  /* --policy; NULL if it was not given */
+    const char *timeout; /* --timeout; NULL if it was not given */
+    const char *expires; /* --expires; NULL if it was not given */
+    const char *scope;   /* --scope, likewise */
+    const char *file;    /* --file, likewise */
+    const char *label;   /* --label, likewise */
+    const char *meant;   /* a verb like the word that was taken for a VM; NULL: none */
+    int answer_ms;       /* how long the daemon may take to answer; 0: as it should */
     bool json, jsonl /* with json */, quiet, no_legend, all, runtime, dry_run;
     const char *field_text[POLICY_FIELDS]; /* value of a policy flag, NULL if it was not given */
     const char *simulate_text[SIMULATE_OPTIONS]; /* likewise; "" for an option without a value */

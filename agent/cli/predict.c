@@ -47,8 +47,8 @@ static int ask(const struct cli *cli, const char *vm, struct json_object **ret_r
         return code;
     parameters = cli_need(json_object_new_object());
     cli_add(parameters, "vm", json_object_new_string(vm));
-    if (cli->bandwidth)
-        cli_add(parameters, "bandwidth", json_object_new_string(cli->bandwidth));
+    if (cli->simulate_text[SIMULATE_LINK])
+        cli_add(parameters, "link", json_object_new_string(cli->simulate_text[SIMULATE_LINK]));
     if (json_object_object_length(fields) > 0)
         cli_add(parameters, "fields", STEAL(fields));
     cli_add(parameters, "instead", json_object_new_boolean(cli->policy != NULL));

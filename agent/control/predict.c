@@ -189,13 +189,13 @@ static void end_inquiry(struct control_work *work)
 
 static int take_bandwidth(struct inquiry *q, struct json_object *parameters)
 {
-    const char *text = control_text(parameters, "bandwidth");
+    const char *text = control_text(parameters, "link");
     int64_t bps;
 
     if (!text)
         return 0;
     if (units_parse(UNIT_RATE, text, &bps) < 0 || bps < 1000)
-        return control_refuse_value(q->control, q->call, METHOD_PREDICT, "bandwidth", text,
+        return control_refuse_value(q->control, q->call, METHOD_PREDICT, "link", text,
                                     "a rate of at least 1KB/s, such as 1Gbit/s or 100MiB/s");
     q->given_bps = (double)bps;
     return 0;

@@ -18,9 +18,9 @@ _migpolicy_files() {
 
 _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='status set unset apply show explain history watch wait predict pending approve deny release pause resume check reload replay simulate version'
+    local verbs='status set unset apply show explain history watch wait predict pending approve deny release pause resume check reload replay simulate help version'
     local options='--output --json --socket --quiet --no-legend --help --version'
-    local values='-o|-f|--file|--output|--socket|--policy|--bandwidth|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
+    local values='-o|-f|--file|--output|--socket|--policy|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-bandwidth
         max-bandwidth allow-compression-cache max-compression-cache allow-post-copy allow-suspend
         allow-cancel deadline deadline-per-gib on-deadline patience stall-timeout ask-timeout
@@ -78,9 +78,9 @@ _migpolicy() {
             return
         elif [[ $cur == -* ]]; then
             words=$options
-            [[ $verb =~ ^(status|unset|history|replay|simulate|)$ ]] && words+=' --all'
+            [[ $verb =~ ^(status|unset|history|replay|simulate|help|)$ ]] && words+=' --all'
             [[ $verb =~ ^(replay|simulate|predict)$ ]] && words+=' --policy'
-            [[ $verb == predict ]] && words+=' --bandwidth'
+            [[ $verb == predict ]] && words+=' --link'
             [[ $verb =~ ^(set|simulate|predict)$ ]] && words+=" ${fields[*]/#/--}"
             [[ $verb == watch ]] && words+=' --color'
             [[ $verb == wait ]] && words+=' --timeout'
@@ -88,7 +88,7 @@ _migpolicy() {
             [[ $verb == set ]] && words+=' --expires --runtime --scope --label'
             [[ $verb == unset ]] && words+=' --scope'
             [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot"
-        elif [[ -z $verb ]]; then
+        elif [[ -z $verb || $verb == help ]]; then
             words=$verbs
         elif [[ $verb == unset && -n $vm ]]; then
             words=${fields[*]}

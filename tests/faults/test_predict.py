@@ -8,7 +8,7 @@ import threading
 import pytest
 from simhost import MIGPOLICY, PATIENCE_S, Host, calm, domain
 
-LINK = "--bandwidth=800Mbit/s"
+LINK = "--link=800Mbit/s"
 RULES = [{"name": "raised", "policy": {"max_downtime": "4s"}},
          {"name": "slowed", "policy": {"allow_throttle": "yes"}}]
 
@@ -98,8 +98,8 @@ def test_refused_with_the_reason():
         assert (unknown.returncode, "no VM" in unknown.stderr) == (4, True)
         migrating = predict(host, "migrating", LINK)
         assert (migrating.returncode, "is migrating" in migrating.stderr) == (6, True)
-        bad = predict(host, "idle", "--bandwidth=fast")
-        assert (bad.returncode, "--bandwidth" in bad.stderr) == (2, True)
+        bad = predict(host, "idle", "--link=fast")
+        assert (bad.returncode, "--link" in bad.stderr) == (2, True)
         caught = predict(host, "soon", LINK)  # its migration starts while it is measured
         assert (caught.returncode, "migrating" in caught.stderr) == (6, True)
 

@@ -36,7 +36,7 @@ def test_what_is_foretold_is_what_comes(lab, agent, case):
         if flags:
             agent.set(guest, *flags)
         time.sleep(1)
-        done, told = predict(agent, guest, f"--bandwidth={lab.link_mib:.0f}MiB/s")
+        done, told = predict(agent, guest, f"--link={lab.link_mib:.0f}MiB/s")
         assert done.returncode == 0, done.stderr
         policy = next(c for c in told["courses"] if c["kind"] == "policy")
         assert policy["outcome"] == "completed", told
@@ -55,6 +55,6 @@ def test_what_is_foretold_is_what_comes(lab, agent, case):
 def test_a_migrating_guest_is_not_measured(lab, agent, guest):
     guest.migrate()
     wait_until(guest.is_migrating, "it migrates")
-    done, _ = predict(agent, guest, f"--bandwidth={lab.link_mib:.0f}MiB/s")
+    done, _ = predict(agent, guest, f"--link={lab.link_mib:.0f}MiB/s")
     assert (done.returncode, "is migrating" in done.stderr) == (6, True)
     guest.abort()
