@@ -174,15 +174,15 @@ int act_apply(struct act *act, const struct action *a, const struct policy *poli
         break;
     case ACTION_THROTTLE:
         r = apply_throttle(act, a, decided_ns, detail, sizeof(detail), ret_latch);
-        if (r < 0 && !atomic_load(&act->w->throttled))
-            host_give_slot(act->w->env->host, &act->w->host);
         break;
     case ACTION_CANCEL:
         r = apply_cancel(act, detail, sizeof(detail));
         break;
-    default:
+    case ACTION_RELEASE:
         release(act, a->reason, paused);
         return 0;
+    case ACTIONS:
+        return -EINVAL;
     }
     watcher_record(act->w, a->kind, r == 0 ? EVENT_APPLIED : EVENT_FAILED, a->reason,
                    policy->source[action_allowed_by(a->kind)], detail);
