@@ -146,8 +146,6 @@ calibrate() {
 anything: $(describe "$rest_costs" "$moving_costs" "$carried_bps")"
         link_rate "$(rate_in_bits "$limit")"
     done
-    # What was taken before may have been for another link.
-    rm -f "$LAB_DIR"/calibration-*
     cat >"$(calibration_file "$vcpus")" <<END
 rest_costs='$rest_costs'
 moving_costs='$moving_costs'
