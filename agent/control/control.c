@@ -19,9 +19,10 @@
 enum result { RESULT_OK, RESULT_DENIED, RESULT_ERROR };
 
 const char *const control_method_names[] = {
-    "Status",         "Explain", "Show",   "Set",     "Unset",   "History",
-    "ChangeMetadata", "Apply",   "Reload", "Pending", "Approve", "Deny",
-    "Predict",        "Pause",   "Resume", "Release", NULL};
+#define X(constant, name, function, changes) name,
+    METHOD_TABLE(X)
+#undef X
+        NULL};
 const char *const control_result_names[] = {"ok", "denied", "error", NULL};
 
 /* ---- answering ---- */
@@ -68,10 +69,15 @@ static void record_call(struct control *c, struct varlink_call *call, enum metho
                                   });
 }
 
-static bool is_reading(enum method method)
+static bool changes_something(enum method method)
 {
-    return method == METHOD_STATUS || method == METHOD_EXPLAIN || method == METHOD_SHOW ||
-           method == METHOD_HISTORY || method == METHOD_PENDING || method == METHOD_PREDICT;
+    static const bool changes[METHODS] = {
+#define X(constant, name, function, changes) changes,
+        METHOD_TABLE(X)
+#undef X
+    };
+
+    return changes[method];
 }
 
 int control_refuse(struct control *c, struct varlink_call *call, enum method method,
@@ -82,7 +88,7 @@ int control_refuse(struct control *c, struct varlink_call *call, enum method met
 
     metrics_count(c->env.metrics, METRIC_CONTROL_REQUESTS,
                   METRICS_AT(method, denied ? RESULT_DENIED : RESULT_ERROR), 1);
-    if (!is_reading(method)) {
+    if (changes_something(method)) {
         describe_refusal(error, parameters, detail, sizeof(detail));
         record_call(c, call, method, &c->about, detail, denied ? REQUEST_DENIED : REQUEST_FAILED);
     }
@@ -206,7 +212,7 @@ static int take_migrated_vm(struct control *c, struct varlink_call *call, enum m
     return control_take_vm(c, call, method, parameters, ret);
 }
 
-static int on_status(struct varlink_call *call, struct json_object *parameters, void *userdata)
+int control_status(struct varlink_call *call, struct json_object *parameters, void *userdata)
 {
     struct control *c = userdata;
     struct migration *list AUTO_FREE = NULL;
@@ -253,7 +259,7 @@ static int explain(struct control *c, struct varlink_call *call, const struct mi
     return control_answer(c, call, METHOD_EXPLAIN, o);
 }
 
-static int on_explain(struct varlink_call *call, struct json_object *parameters, void *userdata)
+int control_explain(struct varlink_call *call, struct json_object *parameters, void *userdata)
 {
     struct control *c = userdata;
     struct migration *list AUTO_FREE = NULL;
@@ -275,23 +281,10 @@ static int on_explain(struct varlink_call *call, struct json_object *parameters,
 }
 
 static const struct varlink_method methods[] = {
-    {"Status", on_status},
-    {"Explain", on_explain},
-    {"Show", control_show},
-    {"Set", control_set},
-    {"Unset", control_unset},
-    {"History", control_history},
-    {"ChangeMetadata", control_change_metadata},
-    {"Apply", control_apply},
-    {"Reload", control_reload},
-    {"Pending", control_pending},
-    {"Approve", control_approve},
-    {"Deny", control_deny},
-    {"Predict", control_predict},
-    {"Pause", control_pause},
-    {"Resume", control_resume},
-    {"Release", control_release},
-    {NULL, NULL},
+#define X(constant, name, function, changes) {name, function},
+    METHOD_TABLE(X)
+#undef X
+        {NULL, NULL},
 };
 
 /* ---- the server ---- */

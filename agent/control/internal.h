@@ -8,24 +8,39 @@
 
 struct json_object;
 
+/* The methods: X(constant, name in io.migpolicy.varlink, function, whether it changes anything) */
+/* clang-format off */
+#define METHOD_TABLE(X) \
+    X(STATUS, "Status", control_status, false) \
+    X(EXPLAIN, "Explain", control_explain, false) \
+    X(SHOW, "Show", control_show, false) \
+    X(SET, "Set", control_set, true) \
+    X(UNSET, "Unset", control_unset, true) \
+    X(HISTORY, "History", control_history, false) \
+    X(CHANGE_METADATA, "ChangeMetadata", control_change_metadata, true) \
+    X(APPLY, "Apply", control_apply, true) \
+    X(RELOAD, "Reload", control_reload, true) \
+    X(PENDING, "Pending", control_pending, false) \
+    X(APPROVE, "Approve", control_approve, true) \
+    X(DENY, "Deny", control_deny, true) \
+    X(PREDICT, "Predict", control_predict, false) \
+    X(PAUSE, "Pause", control_pause, true) \
+    X(RESUME, "Resume", control_resume, true) \
+    X(RELEASE, "Release", control_release, true)
+/* clang-format on */
+
 enum method {
-    METHOD_STATUS,
-    METHOD_EXPLAIN,
-    METHOD_SHOW,
-    METHOD_SET,
-    METHOD_UNSET,
-    METHOD_HISTORY,
-    METHOD_CHANGE_METADATA,
-    METHOD_APPLY,
-    METHOD_RELOAD,
-    METHOD_PENDING,
-    METHOD_APPROVE,
-    METHOD_DENY,
-    METHOD_PREDICT,
-    METHOD_PAUSE,
-    METHOD_RESUME,
-    METHOD_RELEASE
+#define X(constant, name, function, changes) METHOD_##constant,
+    METHOD_TABLE(X)
+#undef X
+        METHODS
 };
+
+/* Their functions, as struct varlink_method has them; userdata is the control. */
+#define X(constant, name, function, changes)                                                       \
+    int function(struct varlink_call *call, struct json_object *parameters, void *userdata);
+METHOD_TABLE(X)
+#undef X
 
 struct control {
     struct control_env env;
@@ -111,34 +126,5 @@ struct json_object *control_fields(const struct policy *policy);
 /* Answers with the effective policy. */
 int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
                           const struct hv_domain *domain);
-
-/* policy.c: methods, for varlink; userdata is the control. */
-int control_show(struct varlink_call *call, struct json_object *parameters, void *userdata);
-int control_set(struct varlink_call *call, struct json_object *parameters, void *userdata);
-int control_unset(struct varlink_call *call, struct json_object *parameters, void *userdata);
-
-/* metadata.c: likewise. */
-int control_change_metadata(struct varlink_call *call, struct json_object *parameters,
-                            void *userdata);
-
-/* predict.c: likewise. */
-int control_predict(struct varlink_call *call, struct json_object *parameters, void *userdata);
-
-/* apply.c: likewise. */
-int control_apply(struct varlink_call *call, struct json_object *parameters, void *userdata);
-int control_reload(struct varlink_call *call, struct json_object *parameters, void *userdata);
-
-/* approval.c: likewise. */
-int control_pending(struct varlink_call *call, struct json_object *parameters, void *userdata);
-int control_approve(struct varlink_call *call, struct json_object *parameters, void *userdata);
-int control_deny(struct varlink_call *call, struct json_object *parameters, void *userdata);
-
-/* pause.c: likewise. */
-int control_pause(struct varlink_call *call, struct json_object *parameters, void *userdata);
-int control_resume(struct varlink_call *call, struct json_object *parameters, void *userdata);
-int control_release(struct varlink_call *call, struct json_object *parameters, void *userdata);
-
-/* history.c: likewise. */
-int control_history(struct varlink_call *call, struct json_object *parameters, void *userdata);
 
 #endif
