@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
-#include <link.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,7 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -260,28 +258,6 @@ static int restore_only(const struct options *opt)
 
 /* ---- the event loop's own callbacks ---- */
 
-/*
- * libvirt brings some fifty libraries, most of whose code runs once, at start-up. Its pages are
- * given back then; what is needed again is mapped from the page cache, read-only code being the
- * file's.
- */
-static int give_back_code(struct dl_phdr_info *info, size_t size, void *opaque)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-
-    (void)size;
-    (void)opaque;
-    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-        uintptr_t start = (info->dlpi_addr + p->p_vaddr + page - 1) & ~(page - 1);
-        uintptr_t end = (info->dlpi_addr + p->p_vaddr + p->p_memsz) & ~(page - 1);
-
-        if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && !(p->p_flags & PF_W) && end > start)
-            madvise((void *)start, end - start, MADV_DONTNEED);
-    }
-    return 0;
-}
-
 static void export_counts(struct daemon *d)
 {
     size_t rules;
@@ -304,8 +280,6 @@ static void on_tick(void *opaque)
 
     metrics_set(d->metrics, METRIC_LOOP_LAG, METRICS_SINGLE,
                 d->tick_due_ns && now > d->tick_due_ns ? (double)(now - d->tick_due_ns) / 1e9 : 0);
-    if (d->tick_due_ns == 0)
-        dl_iterate_phdr(give_back_code, NULL);
     d->tick_due_ns = now + TICK_MS * NS_PER_MS;
     watchers_reap(d->watchers);
     control_tick(d->control, now);
