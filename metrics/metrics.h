@@ -15,82 +15,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "metrics/tables.h"
+
 /* Most VMs with series of their own; the others are counted in migpolicy_vms_omitted. */
 #define METRICS_VMS_MAX 1000
 
-/* The families that are not about one VM. Their label sets, in order, stand behind the name. */
+/*
+ * The families that are not about one VM. What their labels stand for, in order:
+ * LIBVIRT_CALL_…: enum metrics_call; POLICIES: enum metrics_source; MIGRATIONS_FAILED: enum
+ * metrics_failure; ACTIONS: labels->actions, enum metrics_action_result, labels->reasons;
+ * CONTROL_REQUESTS: labels->methods, labels->results.
+ */
 enum metric {
-    METRIC_BUILD_INFO, /* kept by the registry */
-    METRIC_LIBVIRT_UP,
-    METRIC_LIBVIRT_RECONNECTS,
-    METRIC_LIBVIRT_CALL_DURATION, /* enum metrics_call */
-    METRIC_LIBVIRT_CALL_FAILURES, /* enum metrics_call */
-    METRIC_POLICIES,              /* enum metrics_source */
-    METRIC_MIGRATIONS_STARTED,
-    METRIC_MIGRATIONS_COMPLETED,
-    METRIC_MIGRATIONS_FAILED, /* enum metrics_failure */
-    METRIC_MIGRATION_DURATION,
-    METRIC_MIGRATION_DOWNTIME,
-    METRIC_MIGRATION_WORK_LOST,
-    METRIC_ACTIONS, /* labels->actions, enum metrics_action_result, labels->reasons */
-    METRIC_PENDING_PROPOSALS,
-    METRIC_PAUSED,
-    METRIC_PAUSED_VMS,
-    METRIC_THROTTLED_DOMAINS,
-    METRIC_THROTTLE_RESTORES,
-    METRIC_THROTTLE_RESTORE_FAILURES,
-    METRIC_THROTTLE_DRIFT,
-    METRIC_CONTROL_REQUESTS, /* labels->methods, labels->results */
-    METRIC_RECORD_FAILURES,
-    METRIC_LOOP_LAG,
-    METRIC_VMS_OMITTED, /* kept by the registry, as is all that follows */
-    METRIC_PROCESS_CPU_SECONDS,
-    METRIC_PROCESS_RESIDENT_MEMORY,
-    METRIC_PROCESS_VIRTUAL_MEMORY,
-    METRIC_PROCESS_OPEN_FDS,
-    METRIC_PROCESS_MAX_FDS,
-    METRIC_PROCESS_START_TIME,
-    METRIC_HOST_COUNT
+#define X(constant, ...) METRIC_##constant,
+    METRIC_TABLE(X)
+#undef X
+        METRIC_HOST_COUNT
 };
 
-enum metrics_call {
-    METRICS_CALL_JOB_STATS,
-    METRICS_CALL_SET_DOWNTIME,
-    METRICS_CALL_SET_SPEED,
-    METRICS_CALL_SET_COMPRESSION_CACHE,
-    METRICS_CALL_POST_COPY,
-    METRICS_CALL_SUSPEND,
-    METRICS_CALL_ABORT,
-    METRICS_CALL_OPEN,
-    METRICS_CALL_LIST,
-};
-
-enum metrics_source {
-    METRICS_SOURCE_CONFIG,
-    METRICS_SOURCE_OVERRIDE,
-    METRICS_SOURCE_METADATA,
-};
-
-enum metrics_failure {
-    METRICS_FAILURE_CANCELLED,
-    METRICS_FAILURE_FAILED,
-    METRICS_FAILURE_LOST,
-};
-
-enum metrics_action_result {
-    METRICS_ACTION_APPLIED,
-    METRICS_ACTION_FAILED,
-    METRICS_ACTION_DENIED,
-    METRICS_ACTION_PROPOSED,
-    METRICS_ACTION_APPROVED,
-};
-
-enum metrics_outcome {
-    METRICS_OUTCOME_COMPLETED,
-    METRICS_OUTCOME_CANCELLED,
-    METRICS_OUTCOME_FAILED,
-    METRICS_OUTCOME_LOST,
-};
+enum metrics_call { METRICS_CALL_TABLE(METRICS_CONSTANT) };
+enum metrics_source { METRICS_SOURCE_TABLE(METRICS_CONSTANT) };
+enum metrics_failure { METRICS_FAILURE_TABLE(METRICS_CONSTANT) };
+enum metrics_action_result { METRICS_ACTION_RESULT_TABLE(METRICS_CONSTANT) };
+enum metrics_outcome { METRICS_OUTCOME_TABLE(METRICS_CONSTANT) };
 
 /*
  * The closed sets the caller owns. Each is an array of names ended by NULL, indexed by the
@@ -116,22 +63,9 @@ struct metrics_at {
 struct metrics_vm {
     int phase;   /* index into labels->phases */
     int verdict; /* index into labels->verdicts */
-    double elapsed_seconds;
-    double memory_total_bytes;
-    double memory_processed_bytes;
-    double memory_remaining_bytes;
-    double disk_remaining_bytes;
-    double dirty_rate_bytes_per_second;
-    double transfer_rate_bytes_per_second;
-    double iteration;
-    double expected_downtime_seconds;
-    double downtime_limit_seconds;
-    double forecast_remaining_seconds; /* from now to the forecast end */
-    double cpu_limit_ratio;            /* 1 = not limited */
-    double throttled_seconds;
-    double work_lost_so_far_seconds;
-    double pending_proposals;             /* 0 or 1 */
-    double last_action_timestamp_seconds; /* Unix time */
+#define X(member, unit, help) double member;
+    METRICS_VM_TABLE(X)
+#undef X
 };
 
 /* All unknown: the value to start from. */
@@ -140,10 +74,9 @@ extern const struct metrics_vm METRICS_VM_UNKNOWN;
 /* The last migration of a VM, ended. NAN is "unknown". */
 struct metrics_last {
     enum metrics_outcome outcome;
-    double duration_seconds;
-    double downtime_seconds;
-    double work_lost_seconds;
-    double end_timestamp_seconds; /* Unix time */
+#define X(member, help) double member;
+    METRICS_LAST_TABLE(X)
+#undef X
 };
 
 struct metrics;

@@ -22,25 +22,11 @@ struct metrics {
     size_t shown_count;
 };
 
-const struct metrics_vm METRICS_VM_UNKNOWN = {
-    .phase = -1,
-    .verdict = -1,
-    .elapsed_seconds = NAN,
-    .memory_total_bytes = NAN,
-    .memory_processed_bytes = NAN,
-    .memory_remaining_bytes = NAN,
-    .disk_remaining_bytes = NAN,
-    .dirty_rate_bytes_per_second = NAN,
-    .transfer_rate_bytes_per_second = NAN,
-    .iteration = NAN,
-    .expected_downtime_seconds = NAN,
-    .downtime_limit_seconds = NAN,
-    .forecast_remaining_seconds = NAN,
-    .cpu_limit_ratio = NAN,
-    .throttled_seconds = NAN,
-    .work_lost_so_far_seconds = NAN,
-    .pending_proposals = NAN,
-    .last_action_timestamp_seconds = NAN,
+const struct metrics_vm METRICS_VM_UNKNOWN = {.phase = -1,
+                                              .verdict = -1,
+#define X(member, unit, help) .member = NAN,
+                                              METRICS_VM_TABLE(X)
+#undef X
 };
 
 static size_t slots_per_cell(const struct metrics_family *f)
