@@ -5,9 +5,11 @@
 
 const char *alternative_name(enum alternative_kind kind)
 {
-    static const char *const names[ALTERNATIVES] = {"wait",      "bandwidth", "compression-cache",
-                                                    "downtime",  "throttle",  "downtime+throttle",
-                                                    "post-copy", "suspend"};
+    static const char *const names[ALTERNATIVES] = {
+#define X(constant, name) name,
+        ALTERNATIVE_TABLE(X)
+#undef X
+    };
 
     return names[kind];
 }

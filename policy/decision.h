@@ -15,16 +15,24 @@
 #include "policy/forecast.h"
 #include "policy/reason.h"
 
+/* X(constant, name) */
+/* clang-format off */
+#define ALTERNATIVE_TABLE(X) \
+    X(WAIT, "wait") \
+    X(BANDWIDTH, "bandwidth") \
+    X(COMPRESSION_CACHE, "compression-cache") \
+    X(DOWNTIME, "downtime") \
+    X(THROTTLE, "throttle") \
+    X(BOTH, "downtime+throttle") \
+    X(POST_COPY, "post-copy") \
+    X(SUSPEND, "suspend")
+/* clang-format on */
+
 enum alternative_kind {
-    ALT_WAIT,
-    ALT_BANDWIDTH,
-    ALT_COMPRESSION_CACHE,
-    ALT_DOWNTIME,
-    ALT_THROTTLE,
-    ALT_BOTH,
-    ALT_POST_COPY,
-    ALT_SUSPEND,
-    ALTERNATIVES,
+#define X(constant, name) ALT_##constant,
+    ALTERNATIVE_TABLE(X)
+#undef X
+        ALTERNATIVES
 };
 
 /* One way to go on, and what it would cost. */

@@ -2,11 +2,9 @@
 #include "policy/reason.h"
 
 const char *const verdict_names[VERDICTS + 1] = {
-    [VERDICT_STARTING] = "starting",   [VERDICT_CONVERGING] = "converging",
-    [VERDICT_PLATEAU] = "plateau",     [VERDICT_NEEDS_HELP] = "needs-help",
-    [VERDICT_HELPED] = "helped",       [VERDICT_HOPELESS] = "hopeless",
-    [VERDICT_STALLED] = "stalled",     [VERDICT_SWITCHOVER] = "switchover",
-    [VERDICT_POST_COPY] = "post-copy", [VERDICT_DONE] = "done",
+#define X(constant, name) name,
+    VERDICT_TABLE(X)
+#undef X
 };
 
 const char *const reason_names[REASONS + 1] = {

@@ -5,21 +5,20 @@
 #ifndef MIGPOLICY_REASON_H
 #define MIGPOLICY_REASON_H
 
-enum verdict {
-    VERDICT_STARTING,
-    VERDICT_CONVERGING,
-    VERDICT_PLATEAU,
-    VERDICT_NEEDS_HELP,
-    VERDICT_HELPED,
-    VERDICT_HOPELESS,
-    VERDICT_STALLED,
-    VERDICT_SWITCHOVER,
-    VERDICT_POST_COPY,
-    VERDICT_DONE,
-    VERDICTS,
-};
-
 /* clang-format off */
+/* X(constant, name) */
+#define VERDICT_TABLE(X) \
+    X(STARTING, "starting") \
+    X(CONVERGING, "converging") \
+    X(PLATEAU, "plateau") \
+    X(NEEDS_HELP, "needs-help") \
+    X(HELPED, "helped") \
+    X(HOPELESS, "hopeless") \
+    X(STALLED, "stalled") \
+    X(SWITCHOVER, "switchover") \
+    X(POST_COPY, "post-copy") \
+    X(DONE, "done")
+
 /* X(constant, code, sentence) */
 #define REASON_TABLE(X) \
     X(NONE, "none", "nothing to report") \
@@ -78,6 +77,13 @@ enum verdict {
     X(STALE, "stale", "no fresh statistics; a throttle is not kept on old evidence") \
     X(ACTION_FAILED, "action-failed", "an action failed")
 /* clang-format on */
+
+enum verdict {
+#define X(constant, name) VERDICT_##constant,
+    VERDICT_TABLE(X)
+#undef X
+        VERDICTS
+};
 
 enum reason {
 #define X(constant, code, sentence) REASON_##constant,

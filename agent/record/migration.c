@@ -9,14 +9,18 @@
 
 const char *event_result_name(enum event_result result)
 {
-    static const char *const names[] = {"applied", "failed", "proposed", "approved", "denied"};
+#define X(constant, name) name,
+    static const char *const names[] = {EVENT_TABLE(X)};
+#undef X
 
     return names[result];
 }
 
 const char *outcome_name(enum outcome outcome)
 {
-    static const char *const names[] = {"completed", "cancelled", "failed", "lost"};
+#define X(constant, name) name,
+    static const char *const names[] = {OUTCOME_TABLE(X)};
+#undef X
 
     return names[outcome];
 }

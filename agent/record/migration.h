@@ -15,7 +15,29 @@
 
 enum { MIGRATION_EVENTS = 32 };
 
-enum event_result { EVENT_APPLIED, EVENT_FAILED, EVENT_PROPOSED, EVENT_APPROVED, EVENT_DENIED };
+/* X(constant, name) */
+/* clang-format off */
+#define EVENT_TABLE(X) \
+    X(APPLIED, "applied") \
+    X(FAILED, "failed") \
+    X(PROPOSED, "proposed") \
+    X(APPROVED, "approved") \
+    X(DENIED, "denied")
+
+#define OUTCOME_TABLE(X) \
+    X(COMPLETED, "completed") \
+    X(CANCELLED, "cancelled") \
+    X(FAILED, "failed") \
+    X(LOST, "lost")
+/* clang-format on */
+
+#define X(constant, name) EVENT_##constant,
+enum event_result { EVENT_TABLE(X) };
+#undef X
+
+#define X(constant, name) OUTCOME_##constant,
+enum outcome { OUTCOME_TABLE(X) };
+#undef X
 
 /* What was known at the decision an event came from. */
 struct migration_evidence {
@@ -51,8 +73,6 @@ struct migration_event {
     char detail[160];
     char approved_by[POLICY_SOURCE_MAX]; /* layer that allowed it; "" if nobody had to */
 };
-
-enum outcome { OUTCOME_COMPLETED, OUTCOME_CANCELLED, OUTCOME_FAILED, OUTCOME_LOST };
 
 struct migration {
     struct hv_domain domain;
