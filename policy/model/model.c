@@ -10,7 +10,6 @@
 #define BURST_S       0.05
 #define WINDOW_S      0.1
 #define WINDOW_JITTER 0.03
-#define NOISE_S       0.5
 /* A zero page is a mark on the wire; finding it takes reading it. */
 #define PAGE_BYTES    4096.0
 #define MARK_BYTES    8.0
@@ -23,48 +22,18 @@
 #define THROTTLE_MAX   99
 
 #define POST_COPY_SPEED 0.5
+enum { STREAM_PHASE = 61 };
+
 /* Two times closer than this are the same time. */
 #define EPSILON_S 1e-9
 /* Job statistics count in wall time; an offset keeps "0" from meaning "unset". */
 #define CLOCK_START_NS INT64_C(1000000000)
 
-/* -1..1, the same for the same seed, stream and index. */
-static double draw(uint64_t seed, uint64_t stream, uint64_t index)
-{
-    uint64_t x = seed * UINT64_C(0x9e3779b97f4a7c15) + stream * UINT64_C(0xd1b54a32d192ed03) +
-                 index * UINT64_C(0x2545f4914f6cdd1d);
-
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    x ^= x >> 31;
-    return (double)(x >> 11) / (double)(UINT64_C(1) << 52) - 1;
-}
-
 /* The link from time_s on. */
 static void look_at_link(struct model *m)
 {
-    const struct model_link *l = &m->link;
-    double bps = l->bps;
+    double bps = link_bps(&m->link, m->seed, m->time_s, &m->link_next_s);
 
-    m->link_next_s = INFINITY;
-    for (unsigned i = 0; i < l->changes; i++) {
-        if (l->change[i].at_s <= m->time_s + EPSILON_S) {
-            bps = l->bps * l->change[i].factor;
-        } else {
-            m->link_next_s = l->change[i].at_s;
-            break;
-        }
-    }
-    if (l->noise > 0) {
-        double slot = floor((m->time_s + EPSILON_S) / NOISE_S);
-        double sum = 0;
-
-        /* Three uniform draws make a bell with a standard deviation of 1. */
-        for (uint64_t i = 1; i <= 3; i++)
-            sum += draw(m->seed, i, (uint64_t)slot);
-        bps *= fmax(1 + l->noise * sum, 0.1);
-        m->link_next_s = fmin(m->link_next_s, (slot + 1) * NOISE_S);
-    }
     if (m->speed_limit_bps > 0)
         bps = fmin(bps, m->speed_limit_bps);
     if (bps == m->link_bps)
@@ -80,15 +49,34 @@ static double measured_bps(const struct model *m)
     double age = (m->time_s - m->link_since_s) / WINDOW_S;
     double bps = m->link_bps;
 
+    if (m->pages)
+        return m->window_bps;
     if (age < 1)
         bps += (m->link_was_bps - bps) * (1 - age);
-    return bps * (1 + WINDOW_JITTER * draw(m->seed, 0, (uint64_t)(m->time_s / WINDOW_S)));
+    return bps * (1 + WINDOW_JITTER * link_draw(m->seed, 0, (uint64_t)(m->time_s / WINDOW_S)));
+}
+
+/* QEMU measures bandwidth over windows of at least 100 ms. */
+static void measure(struct model *m)
+{
+    double s = m->time_s - m->window_s;
+
+    if (s < WINDOW_S - EPSILON_S)
+        return;
+    m->window_bps = (m->sent_bytes - m->window_bytes) / s;
+    m->window_s = m->time_s;
+    m->window_bytes = m->sent_bytes;
 }
 
 static void next_phase(struct model *m)
 {
+    const struct model_phase *phase;
+
     m->phase = (m->phase + 1) % m->guest.phases;
-    m->phase_end_s += m->guest.phase[m->phase].seconds;
+    phase = &m->guest.phase[m->phase];
+    m->phase_end_s +=
+        phase->seconds *
+        (1 + phase->jitter * link_draw(m->seed, STREAM_PHASE, (uint64_t)(m->phase_end_s * 1e3)));
 }
 
 void model_start(struct model *m, const struct model_guest *guest, const struct model_link *link,
@@ -124,6 +112,29 @@ void model_start(struct model *m, const struct model_guest *guest, const struct 
     }
     look_at_link(m);
     m->link_was_bps = m->link_bps;
+}
+
+void model_start_pages(struct model *m, struct pages *pages, const struct model_guest *guest,
+                       const struct model_link *link, uint64_t seed)
+{
+    model_start(m, guest, link, seed);
+    m->pages = pages;
+    m->window_bps = m->link_bps;
+    pages_start(pages, guest->ram_bytes, guest->zero_bytes, seed);
+    for (unsigned i = 0; i < guest->regions; i++) {
+        const struct model_region *r = &guest->region[i];
+
+        pages_add(pages, r->bytes, r->rate_bps, r->sequential, &r->habit);
+    }
+}
+
+void model_copy(struct model *to, struct pages *pages, const struct model *from)
+{
+    *to = *from;
+    if (!from->pages)
+        return;
+    *pages = *from->pages;
+    to->pages = pages;
 }
 
 static double demand(const struct model *m, unsigned vcpu)
@@ -197,11 +208,15 @@ static double queued_s(const struct model *m, const double *queue)
 
 static double pending(const struct model *m)
 {
+    if (m->pages)
+        return pages_marked_bytes(m->pages);
     return queued_bytes(m->queue[MODEL_LEFT]) + queued_bytes(m->queue[MODEL_FOUND]);
 }
 
 static double pending_s(const struct model *m)
 {
+    if (m->pages)
+        return pages_marked_s(m->pages, m->link_bps);
     return queued_s(m, m->queue[MODEL_LEFT]) + queued_s(m, m->queue[MODEL_FOUND]);
 }
 
@@ -223,6 +238,10 @@ static double drain_s(const struct model *m, double bytes)
 
 static void send(struct model *m, double dt)
 {
+    if (m->pages) {
+        m->sent_bytes += pages_send(m->pages, m->tau_s, m->link_bps, dt);
+        return;
+    }
     for (unsigned q = 0; q < MODEL_QUEUES; q++) {
         double *queue = m->queue[q];
         double all = queued_s(m, queue);
@@ -261,8 +280,9 @@ static void live(struct model *m, double dt)
     for (unsigned i = 0; i < m->guest.regions; i++) {
         const struct model_region *r = &m->guest.region[i];
         double s = (unsigned)r->vcpu < m->guest.vcpus ? speed[r->vcpu] : all;
+        double pace = m->pages ? pages_pace(&r->habit, m->seed, i, m->time_s) : 1;
 
-        m->tau_s[i] += dt * rate * (1 - r->cpu_bound * (1 - s));
+        m->tau_s[i] += dt * rate * pace * (1 - r->cpu_bound * (1 - s));
     }
 }
 
@@ -303,7 +323,8 @@ static void auto_converge(struct model *m)
     m->throttle_dirty_bytes = 0;
 }
 
-static void sync_bitmap(struct model *m)
+/* Queues what the sync finds, without pages. */
+static void queue_found(struct model *m)
 {
     double found[MODEL_CLASSES] = {0};
 
@@ -316,6 +337,14 @@ static void sync_bitmap(struct model *m)
         m->queue[MODEL_LEFT][i] += m->queue[MODEL_FOUND][i];
         m->queue[MODEL_FOUND][i] = found[i];
     }
+}
+
+static void sync_bitmap(struct model *m)
+{
+    if (m->pages)
+        m->throttle_dirty_bytes += pages_sync(m->pages, m->tau_s);
+    else
+        queue_found(m);
     m->iteration++;
     m->synced = true;
     m->sync_s = m->time_s;
@@ -391,8 +420,10 @@ static double next_look_s(const struct model *m)
 {
     double enough = fmax(m->link_bps, m->link_was_bps) * m->downtime_limit_s * (1 + WINDOW_JITTER);
     double since = m->time_s - m->sync_s;
-    double bursts = fmax(floor(since / BURST_S + 1e-6) + 1,
-                         ceil((since + drain_s(m, enough)) / BURST_S - 1e-6));
+    double bursts = floor(since / BURST_S + 1e-6) + 1;
+
+    if (!m->pages)
+        bursts = fmax(bursts, ceil((since + drain_s(m, enough)) / BURST_S - 1e-6));
 
     return m->sync_s + bursts * BURST_S;
 }
@@ -402,7 +433,7 @@ static double next_chunk_s(const struct model *m)
 {
     double left = m->first_bytes * (1 - (m->chunks + 0.5) / MODEL_CHUNKS);
 
-    if (m->iteration > 1 || m->chunks >= MODEL_CHUNKS)
+    if (m->pages || m->iteration > 1 || m->chunks >= MODEL_CHUNKS)
         return INFINITY;
     return drain_s(m, left);
 }
@@ -427,8 +458,10 @@ static bool forces_syncs(const struct model *m)
 /* True when it synced without completing. */
 static bool look_at_pending(struct model *m)
 {
-    double enough = measured_bps(m) * m->downtime_limit_s;
+    double enough;
 
+    measure(m);
+    enough = measured_bps(m) * m->downtime_limit_s;
     if (pending(m) >= enough && pending(m) > PAGE_BYTES)
         return false;
     sync_bitmap(m);
@@ -483,7 +516,8 @@ void model_sample(struct model *m, struct sample *ret)
         .downtime_limit_ns = (int64_t)(m->downtime_limit_s * 1e9),
         .flush_ns = (int64_t)(m->guest.flush_s * 1e9),
         .speed_limit_bps = (int64_t)m->speed_limit_bps,
-        .expected_downtime_ns = (int64_t)(m->sync_bytes / m->link_bps * 1e9),
+        .expected_downtime_ns =
+            (int64_t)(m->sync_bytes / (m->pages ? m->window_bps : m->link_bps) * 1e9),
         .auto_converge_percent = m->throttle_percent,
         .cpu_share = m->cpu_share,
         .vcpus = m->guest.vcpus,

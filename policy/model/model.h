@@ -13,8 +13,7 @@
  * seconds of full-speed writing since its log was clean. Throttles, phases and the part of the
  * writer that waits for something else than the CPU stretch tau; U(tau) is what a sync finds.
  *
- * Link. A bandwidth with changes at given times, and noise: a factor drawn anew every half second.
- * Draws depend on the seed and the time only, so two policies meet the same link.
+ * Link. See link.h.
  *
  * QEMU. Every 50 ms it looks whether what is pending is below (bandwidth of the last 100 ms) x
  * (downtime limit). If so it syncs, and completes when that still holds. It walks the memory round
@@ -23,7 +22,12 @@
  * chunk by chunk as it goes, so it leaves only what was dirtied after a chunk was cleared.
  * Auto-converge, if on, judges at syncs and may force one every 5 s.
  *
- * Left out: the period of a quota, the cost of a sync, memory placement.
+ * Pages. A model that was given pages (pages.h) has its memory there: regions are written page by
+ * page, with habits, memory has an order, every sync clears the log chunk by chunk, tau never goes
+ * back, and bandwidth is what went over the link in the last 100 ms, as QEMU counts it. It is run
+ * from look to look and costs milliseconds.
+ *
+ * Left out: the period of a quota, the cost of a sync; without pages, memory placement.
  *
  * Pure and deterministic. One thread per model.
  */
@@ -33,13 +37,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "policy/model/link.h"
+#include "policy/model/pages.h"
 #include "policy/sample.h"
 
 enum {
-    MODEL_REGIONS_MAX = 8,
+    MODEL_REGIONS_MAX = PAGES_REGIONS_MAX,
     MODEL_VCPUS_MAX = 32,
     MODEL_PHASES_MAX = 4,
-    MODEL_CHANGES_MAX = 4,
     MODEL_CHUNKS = 32, /* steps in which the first pass clears the dirty log */
     MODEL_ALL_VCPUS = -1,
 };
@@ -62,13 +67,15 @@ struct model_region {
     int vcpu;                        /* the writer, or MODEL_ALL_VCPUS */
     const struct model_point *curve; /* rising, without the origin; borrowed; NULL: none */
     unsigned curve_points;
+    struct pages_habit habit; /* only with pages, which in turn know no curve */
 };
 
 /* A part of the guest's life: its appetite, relative to what the guest states. */
 struct model_phase {
     double seconds;
-    double rate; /* factor on the rates of writing */
-    double busy; /* factor on the vCPUs' use of CPU */
+    double rate;   /* factor on the rates of writing */
+    double busy;   /* factor on the vCPUs' use of CPU */
+    double jitter; /* how much longer or shorter it may be: 0..1 of it */
 };
 
 struct model_guest {
@@ -82,19 +89,6 @@ struct model_guest {
     unsigned phases; /* 0: always the same; else one after another, over and over */
     struct model_phase phase[MODEL_PHASES_MAX];
     double phase_offset_s; /* how far into its phases the guest is at the start */
-};
-
-/* From `at_s` on the link carries `factor` of its nominal bandwidth. */
-struct model_change {
-    double at_s;
-    double factor;
-};
-
-struct model_link {
-    double bps;   /* nominal, bytes per second */
-    double noise; /* relative standard deviation; 0: steady */
-    unsigned changes;
-    struct model_change change[MODEL_CHANGES_MAX]; /* by time */
 };
 
 enum model_state { MODEL_RUNNING, MODEL_COMPLETED, MODEL_CANCELLED };
@@ -120,6 +114,7 @@ struct model {
     uint64_t iteration;
 
     /* Inside. */
+    struct pages *pages; /* borrowed; NULL: closed forms */
     struct model_link link;
     uint64_t seed;
     double speed_limit_bps; /* of the migration; 0: none */
@@ -130,6 +125,9 @@ struct model {
     double link_next_s;
     unsigned phase;
     double phase_end_s;
+    double window_s; /* with pages: when QEMU began to measure bandwidth, and with what result */
+    double window_bytes;
+    double window_bps;
     bool synced; /* since the last model_sample() */
     double sync_s;
     double sync_bytes;                         /* pending right after the last sync */
@@ -154,6 +152,13 @@ struct model {
  */
 void model_start(struct model *m, const struct model_guest *guest, const struct model_link *link,
                  uint64_t seed);
+
+/* The same for a guest whose memory is in `pages`, which has to outlive the model. */
+void model_start_pages(struct model *m, struct pages *pages, const struct model_guest *guest,
+                       const struct model_link *link, uint64_t seed);
+
+/* Makes `to` what `from` is; `pages` is to hold the memory of one that has pages. */
+void model_copy(struct model *to, struct pages *pages, const struct model *from);
 
 /* Lets `seconds` go by, or less when a sync happens or the migration ends. */
 void model_run(struct model *m, double seconds);
