@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Usage: scoreboard [--seeds N] [--json] [--svg FILE] [--markdown FILE]
- *        scoreboard --row N [--policy NAME] [--seed N] [-v]
- *        scoreboard --rows
+ *        scoreboard --hard [--seeds N] [--fresh[=SEED]] [--all-peers] [--json]
+ *        scoreboard [--hard] --row N [--policy NAME] [--seed N] [-v]
+ *        scoreboard [--hard] --rows
  *
  * Runs every contender on the whole matrix and prints the board; --row runs one row, -v with a
  * trace. Seeds from 1000 on are held out: guests and links of other sizes, on which migpolicy is
  * run after the board. See scoreboard.h for what the columns mean.
+ *
+ * --hard takes the matrix of scoreboard_hard.c, whose guests are modelled page by page, and the
+ * peers that come closest, or all of them. --fresh draws the first seed, and prints it as always:
+ * what no constant was chosen on.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -14,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/cleanup.h"
 #include "tests/bench/scoreboard.h"
@@ -24,6 +30,26 @@
 /* An earliest end is kept when the true one comes at most this much before it. */
 #define FLOOR_SLACK 0.05
 
+/* Peers beside `nothing` are not run on what is held out; on the hard matrix, unless all are asked
+   for, those that come closest are. */
+bool board_plays(const struct board *b, unsigned contender)
+{
+    const struct contender *list;
+    const struct contender *c;
+
+    contenders(&list);
+    c = &list[contender];
+    if (contender == 0 || c->kind == CONTENDER_ORACLE)
+        return true;
+    if (!b->matrix->hard)
+        return c->kind == CONTENDER_MIGPOLICY || b->first_seed < HELD_OUT_SEED;
+    if (b->all_peers)
+        return true;
+    if (c->kind == CONTENDER_MIGPOLICY)
+        return c->objective == OBJECTIVE_LEAST_LOSS;
+    return strcmp(c->name, "auto-converge") == 0 || strcmp(c->name, "fixed-throttle") == 0;
+}
+
 const struct outcome *board_outcome(const struct board *b, unsigned contender, unsigned row,
                                     unsigned seed)
 {
@@ -33,6 +59,17 @@ const struct outcome *board_outcome(const struct board *b, unsigned contender, u
 const struct row *board_row(const struct board *b, unsigned row, unsigned seed)
 {
     return &b->row[row * b->seeds + seed];
+}
+
+double row_downtime_limit_s(const struct row *row)
+{
+    double noise = row->link.noise + row->link.scatter;
+    double slowest = row->link.shared_s > 0 ? row->link.shared_factor : 1;
+
+    for (unsigned i = 0; i < row->link.changes; i++)
+        slowest = fmin(slowest, row->link.change[i].factor);
+    return fmax(row->ceiling_s, DEFAULT_LIMIT_S * (1.05 + 3 * noise) / slowest + row->overhead_s +
+                                    row->guest.flush_s);
 }
 
 bool outcome_finished(const struct outcome *o, const struct row *row)
@@ -61,8 +98,9 @@ void least_possible(const struct outcome *unaided, const struct row *row, double
 {
     double used = row->guest.ram_bytes - row->guest.zero_bytes;
 
-    *ret_lost_s = outcome_kept(unaided, row) ? unaided->downtime_s
-                                             : unaided->best_stop_s + 0.05 + row->guest.flush_s;
+    *ret_lost_s = outcome_kept(unaided, row)
+                      ? unaided->downtime_s
+                      : unaided->best_stop_s + row->overhead_s + row->guest.flush_s;
     *ret_time_s = used / row->link.bps + *ret_lost_s;
     *ret_bytes = used + (isfinite(unaided->best_stop_s) ? unaided->best_stop_bytes : 0);
 }
@@ -135,12 +173,14 @@ void board_summary(const struct board *b, unsigned contender, struct summary *re
     const struct contender *list;
     unsigned oracle = 0;
     unsigned runs = b->rows * b->seeds;
-    AUTO_FREE double *value = calloc((size_t)runs * 4, sizeof(*value));
+    AUTO_FREE double *value = calloc((size_t)runs * 5, sizeof(*value));
     double *time = value;
     double *bytes = time + runs;
     double *lost = bytes + runs;
     double *peak = lost + runs;
+    double *over = peak + runs;
     struct summary s = {.runs = runs};
+    unsigned both = 0;
 
     if (!value)
         abort();
@@ -152,6 +192,7 @@ void board_summary(const struct board *b, unsigned contender, struct summary *re
             const struct row *row = board_row(b, r, k);
             const struct outcome *o = board_outcome(b, contender, r, k);
             const struct outcome *unaided = board_outcome(b, 0, r, k);
+            const struct outcome *best = board_outcome(b, oracle, r, k);
             double least_lost;
             double least_time;
             double least_bytes;
@@ -162,7 +203,9 @@ void board_summary(const struct board *b, unsigned contender, struct summary *re
             s.harmed += outcome_harmed(o, row);
             s.kept += outcome_kept(o, row);
             s.false_throttles += slowed(o) && outcome_kept(unaided, row);
-            s.could += !outcome_kept(o, row) && outcome_kept(board_outcome(b, oracle, r, k), row);
+            s.could += !outcome_kept(o, row) && outcome_kept(best, row);
+            if (outcome_kept(o, row) && outcome_kept(best, row))
+                over[both++] = o->work_lost_s / best->work_lost_s;
             if (!outcome_finished(o, row))
                 continue;
             time[s.finished] = o->time_s / least_time;
@@ -176,6 +219,7 @@ void board_summary(const struct board *b, unsigned contender, struct summary *re
     two_quantiles(bytes, s.finished, 0.9, s.bytes);
     two_quantiles(lost, s.finished, 0.9, s.lost);
     two_quantiles(peak, runs, 1, s.peak);
+    two_quantiles(over, both, 0.9, s.oracle);
     *ret = s;
 }
 
@@ -218,9 +262,8 @@ static int run_board(struct board *b)
 {
     const struct contender *list;
     unsigned n = contenders(&list);
-    bool held_out = b->first_seed >= HELD_OUT_SEED;
 
-    b->rows = rows_count();
+    b->rows = b->matrix->count();
     b->row = calloc((size_t)b->rows * b->seeds, sizeof(*b->row));
     b->outcome = calloc((size_t)n * b->rows * b->seeds, sizeof(*b->outcome));
     if (!b->row || !b->outcome)
@@ -229,9 +272,9 @@ static int run_board(struct board *b)
         for (unsigned k = 0; k < b->seeds; k++) {
             struct row *row = &b->row[r * b->seeds + k];
 
-            rows_get(r, b->first_seed + k, row);
+            b->matrix->get(r, b->first_seed + k, row);
             for (unsigned c = 0; c < n; c++) {
-                if (!held_out || c == 0 || list[c].kind != CONTENDER_PEER)
+                if (board_plays(b, c))
                     run_one(&list[c], row, b->first_seed + k, false,
                             &b->outcome[(c * b->rows + r) * b->seeds + k]);
             }
@@ -240,7 +283,8 @@ static int run_board(struct board *b)
     return 0;
 }
 
-static void show_row(unsigned r, uint64_t seed, const char *policy, bool trace)
+static void show_row(const struct matrix *matrix, unsigned r, uint64_t seed, const char *policy,
+                     bool trace)
 {
     const struct contender *list;
     unsigned n = contenders(&list);
@@ -250,7 +294,7 @@ static void show_row(unsigned r, uint64_t seed, const char *policy, bool trace)
     double time_s;
     double bytes;
 
-    rows_get(r, seed, &row);
+    matrix->get(r, seed, &row);
     run_one(&list[0], &row, seed, false, &unaided);
     least_possible(&unaided, &row, &lost_s, &time_s, &bytes);
     printf("row %u: %s, seed %lu: deadline %.0f s, downtime limit %.2f s; least time %.1f s, least "
@@ -275,32 +319,73 @@ static void show_row(unsigned r, uint64_t seed, const char *policy, bool trace)
     }
 }
 
-static void list_rows(void)
+static void list_rows(const struct matrix *matrix)
 {
-    for (unsigned r = 0; r < rows_count(); r++) {
+    for (unsigned r = 0; r < matrix->count(); r++) {
         struct row row;
 
-        rows_get(r, 0, &row);
+        matrix->get(r, 0, &row);
         printf("%3u  %s\n", r, row.name);
     }
+}
+
+/* Runs and prints the hard board. 0 or -errno. */
+static int hard_board(struct board *b, bool json)
+{
+    int r = run_board(b);
+
+    if (r == 0 && json)
+        print_json(b);
+    else if (r == 0)
+        print_hard(b, stdout);
+    return r;
+}
+
+static int plain_board(struct board *b, const char *svg, const char *markdown, bool json)
+{
+    /* The ones before were looked at while the forecast was worked on. */
+    struct board held_out = {
+        .matrix = b->matrix, .first_seed = HELD_OUT_SEED + 1000, .seeds = b->seeds};
+    int r = run_board(b);
+
+    if (r == 0 && !json)
+        r = run_board(&held_out);
+    if (r == 0 && svg)
+        r = write_svg(b, svg);
+    if (r == 0 && markdown)
+        r = write_markdown(b, &held_out, markdown);
+    if (r == 0 && json)
+        print_json(b);
+    else if (r == 0)
+        print_text(b, &held_out, stdout);
+    free(held_out.row);
+    free(held_out.outcome);
+    return r;
+}
+
+/* The seed asked for, or one nobody has seen. */
+static uint64_t fresh_seed(const char *asked)
+{
+    uint32_t seed = 0;
+
+    if (asked)
+        return strtoull(asked, NULL, 10);
+    if (getentropy(&seed, sizeof(seed)) < 0)
+        abort();
+    return seed;
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seeds", required_argument, NULL, 'n'},
-        {"json", no_argument, NULL, 'j'},
-        {"svg", required_argument, NULL, 's'},
-        {"markdown", required_argument, NULL, 'm'},
-        {"row", required_argument, NULL, 'r'},
-        {"seed", required_argument, NULL, 'e'},
-        {"policy", required_argument, NULL, 'p'},
-        {"rows", no_argument, NULL, 'l'},
-        {NULL, 0, NULL, 0},
+        {"seeds", required_argument, NULL, 'n'},  {"json", no_argument, NULL, 'j'},
+        {"svg", required_argument, NULL, 's'},    {"markdown", required_argument, NULL, 'm'},
+        {"row", required_argument, NULL, 'r'},    {"seed", required_argument, NULL, 'e'},
+        {"policy", required_argument, NULL, 'p'}, {"rows", no_argument, NULL, 'l'},
+        {"hard", no_argument, NULL, 'h'},         {"fresh", optional_argument, NULL, 'f'},
+        {"all-peers", no_argument, NULL, 'a'},    {NULL, 0, NULL, 0},
     };
-    struct board board = {.seeds = 3};
-    /* The ones before were looked at while the forecast was worked on. */
-    struct board held_out = {.first_seed = HELD_OUT_SEED + 1000};
+    struct board board = {.matrix = &matrix_plain, .seeds = 3};
     const char *policy = NULL;
     const char *svg = NULL;
     const char *markdown = NULL;
@@ -308,6 +393,7 @@ int main(int argc, char **argv)
     uint64_t seed = 0;
     bool json = false;
     bool trace = false;
+    bool list = false;
     int option;
     int r;
 
@@ -335,8 +421,17 @@ int main(int argc, char **argv)
             policy = optarg;
             break;
         case 'l':
-            list_rows();
-            return 0;
+            list = true;
+            break;
+        case 'h':
+            board.matrix = &matrix_hard;
+            break;
+        case 'f':
+            board.first_seed = fresh_seed(optarg);
+            break;
+        case 'a':
+            board.all_peers = true;
+            break;
         case 'v':
             trace = true;
             break;
@@ -344,31 +439,22 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    if (board.seeds < 1 || board.seeds > SEEDS_MAX || row >= (long)rows_count()) {
+    if (board.seeds < 1 || board.seeds > SEEDS_MAX || row >= (long)board.matrix->count()) {
         fprintf(stderr, "scoreboard: --seeds is 1 to %d, --row is 0 to %u\n", SEEDS_MAX,
-                rows_count() - 1);
+                board.matrix->count() - 1);
         return 2;
     }
-    if (row >= 0) {
-        show_row((unsigned)row, seed, policy, trace);
+    if (list) {
+        list_rows(board.matrix);
         return 0;
     }
-    held_out.seeds = board.seeds;
-    r = run_board(&board);
-    if (r == 0 && !json)
-        r = run_board(&held_out);
-    if (r == 0 && svg)
-        r = write_svg(&board, svg);
-    if (r == 0 && markdown)
-        r = write_markdown(&board, &held_out, markdown);
-    if (r == 0 && json)
-        print_json(&board);
-    else if (r == 0)
-        print_text(&board, &held_out, stdout);
+    if (row >= 0) {
+        show_row(board.matrix, (unsigned)row, seed, policy, trace);
+        return 0;
+    }
+    r = board.matrix->hard ? hard_board(&board, json) : plain_board(&board, svg, markdown, json);
     free(board.row);
     free(board.outcome);
-    free(held_out.row);
-    free(held_out.outcome);
     if (r < 0)
         fprintf(stderr, "scoreboard: %s\n", strerror(-r));
     return r < 0;

@@ -76,18 +76,26 @@ struct row {
     char name[ROW_NAME_MAX];
     struct model_guest guest;
     struct model_link link;
-    double ceiling_s; /* max_downtime; 0: not to be raised */
-    bool throttle;    /* allowed */
+    bool pages;        /* the guest's memory is modelled page by page */
+    uint64_t salt;     /* added to the seed of the run */
+    double overhead_s; /* of the switchover: pause, device state, resume */
+    double ceiling_s;  /* max_downtime; 0: not to be raised */
+    bool throttle;     /* allowed */
     double min_cpu;
     double deadline_s;
     double patience_s;
 };
 
-/* Everything of the matrix, in order; its size. */
-unsigned rows_count(void);
+/* A matrix: how many rows it has, and row number `i` as the seed makes it. */
+struct matrix {
+    unsigned (*count)(void);
+    void (*get)(unsigned i, uint64_t seed, struct row *ret);
+    bool hard;
+};
 
-/* Row number `i` as the seed makes it. */
-void rows_get(unsigned i, uint64_t seed, struct row *ret);
+/* Guests in closed form; and guests page by page, see scoreboard_hard.c. */
+extern const struct matrix matrix_plain;
+extern const struct matrix matrix_hard;
 
 /* The longest blackout that does not break the row's limit. */
 double row_downtime_limit_s(const struct row *row);
@@ -142,7 +150,9 @@ void run_one(const struct contender *c, const struct row *row, uint64_t seed, bo
 void run_cost(double *ret_seconds, uint64_t *ret_steps);
 
 struct board {
+    const struct matrix *matrix;
     uint64_t first_seed;
+    bool all_peers; /* else only those that a maintainer at work looks at */
     unsigned rows;
     unsigned seeds;
     struct row *row;         /* rows * seeds */
@@ -163,8 +173,12 @@ struct summary {
     double time[2]; /* median, 90th percentile */
     double bytes[2];
     double lost[2];
-    double peak[2]; /* slowdown; over all runs; the second is the greatest */
+    double peak[2];   /* slowdown; over all runs; the second is the greatest */
+    double oracle[2]; /* work lost over the oracle's, where both keep the limits */
 };
+
+/* Is contender number `contender` run on the board? */
+bool board_plays(const struct board *b, unsigned contender);
 
 const struct outcome *board_outcome(const struct board *b, unsigned contender, unsigned row,
                                     unsigned seed);
@@ -212,6 +226,7 @@ enum better board_better(const struct board *b, unsigned peer, unsigned contende
 
 /* `held_out` has no peers in it. */
 void print_text(const struct board *b, const struct board *held_out, FILE *f);
+void print_hard(const struct board *b, FILE *f);
 void print_json(const struct board *b);
 
 /* The board as a page of the documentation, and as a plot. 0 or -errno. */

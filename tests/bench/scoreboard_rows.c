@@ -210,7 +210,7 @@ static unsigned find_cell(unsigned i, struct cell *ret)
     return n;
 }
 
-unsigned rows_count(void)
+static unsigned rows_count(void)
 {
     struct cell cell;
 
@@ -226,7 +226,7 @@ static double vary(uint64_t *seed, double part)
     return 1 + part * ((double)(*seed >> 11) / (double)(UINT64_C(1) << 52) - 1);
 }
 
-void rows_get(unsigned i, uint64_t seed, struct row *ret)
+static void rows_get(unsigned i, uint64_t seed, struct row *ret)
 {
     uint64_t random = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15) + i;
     struct cell cell = {&patterns[0], &sizes[0], &limit_sets[0]};
@@ -244,6 +244,7 @@ void rows_get(unsigned i, uint64_t seed, struct row *ret)
     *ret = (struct row){.link.bps = cell.size->link_bps,
                         .ceiling_s = cell.limits->ceiling_s,
                         .throttle = cell.limits->throttle,
+                        .overhead_s = 0.05,
                         .min_cpu = 0.2};
     snprintf(ret->name, sizeof(ret->name), "%s %s %s", p->name, cell.size->name, cell.limits->name);
     vary(&random, 0);
@@ -276,12 +277,4 @@ void rows_get(unsigned i, uint64_t seed, struct row *ret)
     ret->deadline_s = 60 + (p->rate >= 0.6 && p->rate < 1 ? 12 : 4) * pass_s + 3 * p->phase_s;
 }
 
-double row_downtime_limit_s(const struct row *row)
-{
-    double slowest = 1;
-
-    for (unsigned i = 0; i < row->link.changes; i++)
-        slowest = fmin(slowest, row->link.change[i].factor);
-    return fmax(row->ceiling_s, DEFAULT_LIMIT_S * (1.05 + 3 * row->link.noise) / slowest + 0.05 +
-                                    row->guest.flush_s);
-}
+const struct matrix matrix_plain = {rows_count, rows_get, false};

@@ -40,7 +40,7 @@ void run_cost(double *ret_seconds, uint64_t *ret_steps)
 static void note_sync(struct outcome *o, const struct model *m)
 {
     /* The noise of the link is not what the guest's size in seconds is about. */
-    double bps = m->link.noise > 0 ? m->link.bps : m->link_bps;
+    double bps = m->link.noise > 0 || m->link.scatter > 0 ? m->link.bps : m->link_bps;
 
     if (m->iteration < 2 || m->sync_bytes / bps >= o->best_stop_s)
         return;
@@ -132,8 +132,9 @@ static void probe(const struct model *m, const struct decision *d, double deadli
                   struct probe *ret)
 {
     static struct model on;
+    static struct pages pages;
 
-    on = *m;
+    model_copy(&on, &pages, m);
     while (on.state == MODEL_RUNNING && on.time_s < deadline_s)
         model_run(&on, deadline_s - on.time_s);
     *ret = (struct probe){
@@ -219,10 +220,12 @@ static void run_migpolicy(enum policy_objective objective, const struct row *row
 {
     static struct model start;
     static struct model again;
+    static struct pages start_pages;
+    static struct pages again_pages;
     struct policy policy;
 
     make_policy(row, objective, &policy);
-    start = again = *m;
+    model_copy(&start, &start_pages, m);
     run_controller(&policy, row, m, 0, trace, o);
     /* Each once more: now it is known when a quarter of it is over. */
     for (unsigned watch = 0;
@@ -233,11 +236,11 @@ static void run_migpolicy(enum policy_objective objective, const struct row *row
 
         if (watch == COURSE_WATCHING) {
             policy.values.v[POLICY_MODE] = MODE_OBSERVE;
-            again = start;
+            model_copy(&again, &again_pages, &start);
             run_controller(&policy, row, &again, 0, false, &first);
             time_s = again.time_s;
         }
-        again = start;
+        model_copy(&again, &again_pages, &start);
         run_controller(&policy, row, &again, time_s, false, &probed);
         memcpy(o->probe[watch], probed.probe[0], sizeof(o->probe[watch]));
     }
@@ -249,9 +252,14 @@ void run_one(const struct contender *c, const struct row *row, uint64_t seed, bo
              struct outcome *ret)
 {
     static struct model m;
+    static struct pages pages;
 
     *ret = (struct outcome){.best_stop_s = INFINITY};
-    model_start(&m, &row->guest, &row->link, seed);
+    if (row->pages)
+        model_start_pages(&m, &pages, &row->guest, &row->link, seed + row->salt);
+    else
+        model_start(&m, &row->guest, &row->link, seed + row->salt);
+    m.overhead_s = row->overhead_s;
     switch (c->kind) {
     case CONTENDER_PEER:
         run_peer(c->peer, row, &m, trace, ret);
@@ -303,6 +311,7 @@ static void try_plans(const struct model *from, const struct row *row, bool thro
     static const double parts[] = {1, 0.6, 0.4, 0.25, 0.15, 0.08, 0.04, 0};
     double high = fmax(row->ceiling_s - from->overhead_s - from->guest.flush_s, DEFAULT_LIMIT_S);
     static struct model m;
+    static struct pages pages;
 
     for (unsigned i = 0; i < (throttle ? sizeof(shares) / sizeof(shares[0]) : 1); i++) {
         for (unsigned k = 0; k < sizeof(parts) / sizeof(parts[0]); k++) {
@@ -314,11 +323,14 @@ static void try_plans(const struct model *from, const struct row *row, bool thro
 
             if (high <= 0.31 && k > 0)
                 break;
-            m = *from;
+            model_copy(&m, &pages, from);
             carry_out(&m, &plan, row->deadline_s, best->work_lost_s);
+            /* A lower limit does not end it either. */
+            if (m.state == MODEL_RUNNING)
+                break;
             if (!in_limits(&m, row) || m.work_lost_s >= best->work_lost_s)
                 continue;
-            *best = m;
+            model_copy(best, best->pages, &m);
             if (trace)
                 printf("%8.2f pass %-3lu share %.2f limit %.2f s: ends at %.2f s, loses %.3f s\n",
                        from->time_s, (unsigned long)from->iteration, plan.share, plan.downtime_s,
@@ -331,18 +343,20 @@ static void run_oracle(const struct row *row, struct model *m, bool trace)
 {
     static struct model best;
     static struct model now;
+    static struct pages best_pages;
+    static struct pages now_pages;
     double next_s = 0;
 
-    best = *m;
+    model_copy(&best, &best_pages, m);
     best.work_lost_s = INFINITY;
-    now = *m;
+    model_copy(&now, &now_pages, m);
     carry_out(&now, &(struct plan){1, DEFAULT_LIMIT_S}, row->deadline_s, INFINITY);
     if (in_limits(&now, row)) {
-        *m = now;
+        model_copy(m, m->pages, &now);
         return;
     }
     try_plans(m, row, false, &best, trace);
-    now = *m;
+    model_copy(&now, &now_pages, m);
     while (row->throttle && now.state == MODEL_RUNNING && now.time_s < row->deadline_s) {
         model_run(&now, row->deadline_s - now.time_s);
         if (now.state != MODEL_RUNNING || now.time_s < next_s)
@@ -352,6 +366,6 @@ static void run_oracle(const struct row *row, struct model *m, bool trace)
         next_s = now.iteration < 5 ? 0 : now.time_s * 1.3;
     }
     if (isinf(best.work_lost_s))
-        best = now;
-    *m = best;
+        model_copy(&best, &best_pages, &now);
+    model_copy(m, m->pages, &best);
 }

@@ -2,8 +2,10 @@
 /* The board as text. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "common/cleanup.h"
 #include "tests/bench/scoreboard.h"
 
 static const char *const course_names[COURSES] = {"acting", "watching"};
@@ -27,6 +29,8 @@ static void print_table(FILE *f, const struct board *b, const struct contender *
     for (unsigned c = 0; c < n; c++) {
         struct summary s;
 
+        if (!board_plays(b, c))
+            continue;
         board_summary(b, c, &s);
         fprintf(f,
                 "%-21s %8.1f %8.1f %6.1f  %5.2f / %5.2f  %5.2f / %5.2f  %5.2f / %5.2f  "
@@ -387,4 +391,136 @@ void print_text(const struct board *b, const struct board *held_out, FILE *f)
     for (unsigned k = 0; k < COURSES; k++)
         print_patterns(f, b, oracle + 1, (enum course)k);
     print_worst(f, b, oracle + 1);
+}
+
+/* ---- the hard board ---- */
+
+/* What one contender made of some of the runs. */
+struct tally {
+    unsigned runs;
+    unsigned kept;
+    unsigned could;    /* kept by the oracle, not by this one */
+    unsigned ceilings; /* broken, of runs completed */
+    unsigned needless; /* throttles */
+    unsigned both;     /* kept by the oracle too */
+    double lost[2];    /* work, over the oracle's: median, 90th percentile */
+    double extra_s;    /* beyond the oracle's, all of them together */
+};
+
+/* Word number `word` of a row's name. */
+static const char *row_word(const struct row *row, unsigned word, int *ret_length)
+{
+    const char *s = row->name;
+
+    for (; word > 0; word--)
+        s += strcspn(s, " ") + 1;
+    *ret_length = (int)strcspn(s, " ");
+    return s;
+}
+
+static bool same_word(const struct row *a, const struct row *b, unsigned word)
+{
+    int n;
+    int m;
+    const char *s = row_word(a, word, &n);
+    const char *t = row_word(b, word, &m);
+
+    return n == m && strncmp(s, t, (size_t)n) == 0;
+}
+
+static void count_run(struct tally *t, const struct row *row, const struct outcome *own,
+                      const struct outcome *unaided, const struct outcome *oracle, double *ratio)
+{
+    bool kept = outcome_kept(own, row);
+
+    t->runs++;
+    t->kept += kept;
+    t->could += !kept && outcome_kept(oracle, row);
+    t->ceilings += own->completed && own->downtime_s > row_downtime_limit_s(row);
+    t->needless += own->least_share < 1 && outcome_kept(unaided, row);
+    if (!kept || !outcome_kept(oracle, row))
+        return;
+    ratio[t->both++] = own->work_lost_s / oracle->work_lost_s;
+    t->extra_s += own->work_lost_s - oracle->work_lost_s;
+}
+
+/* Of the rows whose word number `word` is that of row number `like`. */
+static struct tally tally(const struct board *b, unsigned own, unsigned oracle, unsigned word,
+                          unsigned like)
+{
+    AUTO_FREE double *ratio = calloc((size_t)b->rows * b->seeds, sizeof(*ratio));
+    struct tally t = {0};
+
+    if (!ratio)
+        abort();
+    for (unsigned r = 0; r < b->rows; r++) {
+        if (!same_word(board_row(b, r, 0), board_row(b, like, 0), word))
+            continue;
+        for (unsigned k = 0; k < b->seeds; k++)
+            count_run(&t, board_row(b, r, k), board_outcome(b, own, r, k),
+                      board_outcome(b, 0, r, k), board_outcome(b, oracle, r, k), ratio);
+    }
+    t.lost[0] = quantile(ratio, t.both, 0.5);
+    t.lost[1] = quantile(ratio, t.both, 0.9);
+    return t;
+}
+
+/* One line for each of the different words number `word`. */
+static void print_groups(FILE *f, const struct board *b, unsigned own, unsigned oracle,
+                         unsigned word)
+{
+    for (unsigned first = 0; first < b->rows; first++) {
+        const struct row *row = board_row(b, first, 0);
+        bool seen = false;
+        struct tally t;
+        struct tally best;
+        int n;
+        const char *name = row_word(row, word, &n);
+
+        for (unsigned r = 0; r < first; r++)
+            seen = seen || same_word(board_row(b, r, 0), row, word);
+        if (seen)
+            continue;
+        t = tally(b, own, oracle, word, first);
+        best = tally(b, oracle, oracle, word, first);
+        fprintf(f, "  %-14.*s %5u %7u %6u %7u %9u %9u   %6.2f / %6.2f %9.1f\n", n, name, t.runs,
+                best.kept, t.kept, t.could, t.ceilings, t.needless, t.lost[0], t.lost[1],
+                t.extra_s);
+    }
+}
+
+static void print_hard_contender(FILE *f, const struct board *b, const char *name, unsigned own,
+                                 unsigned oracle)
+{
+    fprintf(f, "\n%s\n  %-14s %5s %7s %6s %7s %9s %9s   %15s %9s\n", name, "", "runs", "oracle",
+            "kept", "missed", "ceilings", "needless", "work lost /", "beyond");
+    fprintf(f, "  %-14s %5s %7s %6s %7s %9s %9s   %15s %9s\n", "", "", "keeps", "", "", "broken",
+            "throttles", "oracle 50%/90%", "it, s");
+    for (unsigned word = 0; word < 4; word++)
+        print_groups(f, b, own, oracle, word);
+}
+
+void print_hard(const struct board *b, FILE *f)
+{
+    const struct contender *list;
+    unsigned n = contenders(&list);
+    unsigned oracle = 0;
+
+    while (list[oracle].kind != CONTENDER_ORACLE)
+        oracle++;
+    fprintf(f, "hard matrix, seed %lu: ", (unsigned long)b->first_seed);
+    print_table(f, b, list, n);
+    for (unsigned c = 0; c < n; c++) {
+        if (c == oracle || list[c].kind != CONTENDER_MIGPOLICY || !board_plays(b, c))
+            continue;
+        print_hard_contender(f, b, list[c].name, c, oracle);
+        fputc('\n', f);
+        print_forecasts(f, b, list, c);
+        for (unsigned k = 0; k < COURSES && list[c].objective == OBJECTIVE_LEAST_LOSS; k++)
+            print_patterns(f, b, c, (enum course)k);
+        fprintf(f, "\n%s: limits broken that the oracle keeps\n", list[c].name);
+        print_broken(f, b, oracle, c);
+        fprintf(f, "\n%s: throttled without need\n", list[c].name);
+        print_false_throttles(f, b, c);
+    }
 }
