@@ -68,7 +68,7 @@ static void writing_at_random_dirties_as_the_closed_form_says(void **state)
     (void)state;
     start(0);
     add(GIB / 2, 200 * MB, false, (struct pages_habit){0});
-    for (double s = 1; s < 10; s *= 2)
+    for (int s = 1; s < 10; s *= 2)
         assert_near(unique_bytes(s), GIB / 2 * -expm1(-200 * MB * s / (GIB / 2)), 0.05);
 }
 
@@ -77,8 +77,8 @@ static void writing_in_order_dirties_each_page_once_a_round(void **state)
     (void)state;
     start(0);
     add(GIB / 2, 200 * MB, true, (struct pages_habit){0});
-    for (double s = 0.3; s < 2.6; s *= 2)
-        assert_near(unique_bytes(s), 200 * MB * s, 0.01);
+    for (int tenths = 3; tenths < 26; tenths *= 2)
+        assert_near(unique_bytes(tenths / 10.0), 200 * MB * tenths / 10, 0.01);
     assert_near(unique_bytes(4), GIB / 2, 1e-3);
 }
 
