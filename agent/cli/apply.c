@@ -10,6 +10,13 @@
 /* What the daemon takes in one call, and a little more: the daemon says so itself. */
 #define APPLY_BYTES_MAX ((size_t)1024 * 1024)
 
+enum { FROM, DRY_RUN };
+static const struct cli_option apply_options[] = {
+    [FROM] = {"file", "FILE", "the policies; - for standard input", .letter = 'f'},
+    [DRY_RUN] = {"dry-run", NULL, "only show what would change"},
+    {NULL},
+};
+
 static int read_stdin(char **ret_text, size_t *ret_len)
 {
     char *text = cli_need(malloc(APPLY_BYTES_MAX + 1));
@@ -41,7 +48,7 @@ static int read_vms(const char *path, struct json_object **ret_vms)
     return CLI_OK;
 }
 
-int cli_apply(const struct cli *cli)
+static int apply(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
     AUTO_JSON struct json_object *parameters = cli_need(json_object_new_object());
@@ -49,13 +56,13 @@ int cli_apply(const struct cli *cli)
     struct json_object *changes;
     int code;
 
-    if (!cli->file || cli->n_args > 0)
+    if (!cli->option[FROM] || cli->n_args > 0)
         return cli_fail(CLI_USAGE, "apply takes -f FILE, or -f - for standard input");
-    code = read_vms(cli->file, &vms);
+    code = read_vms(cli->option[FROM], &vms);
     if (code != CLI_OK)
         return code;
     cli_add(parameters, "vms", vms);
-    cli_add(parameters, "dry_run", json_object_new_boolean(cli->dry_run));
+    cli_add(parameters, "dry_run", json_object_new_boolean(cli->option[DRY_RUN] != NULL));
     code = cli_call(cli, "io.migpolicy.Apply", STEAL(parameters), &reply);
     if (code != CLI_OK)
         return code;
@@ -73,19 +80,23 @@ int cli_apply(const struct cli *cli)
                  until ? until : "");
     }
     if (cli_array_length(changes) == 0 && !cli->quiet)
-        cli_line("Nothing %s in effect.", cli->dry_run ? "would change" : "has changed");
+        cli_line("Nothing %s in effect.", cli->option[DRY_RUN] ? "would change" : "has changed");
     return CLI_OK;
 }
 
-int cli_reload(const struct cli *cli)
+static int reload(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
-    int code;
+    int code = cli_no_arguments(cli);
 
-    if (cli->n_args > 0)
-        return cli_fail(CLI_USAGE, "reload takes no argument, \"%s\" is too much", cli->args[0]);
-    code = cli_call(cli, "io.migpolicy.Reload", NULL, &reply);
+    if (code == CLI_OK)
+        code = cli_call(cli, "io.migpolicy.Reload", NULL, &reply);
     if (code != CLI_OK || !cli_string(reply, "not_in_force"))
         return code;
     return cli_fail(CLI_OK, "%s", cli_string(reply, "not_in_force"));
 }
+
+const struct cli_verb cli_apply = {"apply", apply, "-f FILE|-",
+                                   "policies of several VMs at once, all or none", apply_options};
+const struct cli_verb cli_reload = {"reload", reload, "",
+                                    "have the daemon read its configuration anew"};

@@ -23,7 +23,7 @@ static void add_row(struct cli_table *table, struct json_object *p)
                              cli_string(p, "detail")});
 }
 
-int cli_pending(const struct cli *cli)
+static int pending(const struct cli *cli)
 {
     static const struct cli_column columns[] = {
         {"ID", CLI_RIGHT},        {"VM", CLI_LEFT},       {"VERDICT", CLI_LEFT},
@@ -32,11 +32,10 @@ int cli_pending(const struct cli *cli)
     };
     AUTO_JSON struct json_object *reply = NULL;
     struct json_object *list;
-    int code;
+    int code = cli_no_arguments(cli);
 
-    if (cli->n_args > 0)
-        return cli_fail(CLI_USAGE, "pending takes no arguments; see migpolicy --help");
-    code = cli_call(cli, "io.migpolicy.Pending", NULL, &reply);
+    if (code == CLI_OK)
+        code = cli_call(cli, "io.migpolicy.Pending", NULL, &reply);
     if (code != CLI_OK)
         return code;
     list = cli_array(reply, "proposals");
@@ -54,13 +53,14 @@ int cli_pending(const struct cli *cli)
     return CLI_OK;
 }
 
-static int answer(const struct cli *cli, const char *verb, const char *method, const char *done)
+static int answer(const struct cli *cli, const char *method, const char *done)
 {
     struct json_object *parameters;
     struct json_object *proposal = NULL;
     AUTO_JSON struct json_object *reply = NULL;
     const char *word = cli->n_args == 1 ? cli->args[0] : "";
     size_t digits = strspn(word, "0123456789");
+    const char *verb = cli->verb->name;
     int code;
 
     if (cli->n_args != 1)
@@ -86,12 +86,18 @@ static int answer(const struct cli *cli, const char *verb, const char *method, c
     return CLI_OK;
 }
 
-int cli_approve(const struct cli *cli)
+static int approve(const struct cli *cli)
 {
-    return answer(cli, "approve", "io.migpolicy.Approve", "approved");
+    return answer(cli, "io.migpolicy.Approve", "approved");
 }
 
-int cli_deny(const struct cli *cli)
+static int deny(const struct cli *cli)
 {
-    return answer(cli, "deny", "io.migpolicy.Deny", "denied");
+    return answer(cli, "io.migpolicy.Deny", "denied");
 }
+
+const struct cli_verb cli_pending = {"pending", pending, "",
+                                     "questions that wait for an administrator's answer"};
+const struct cli_verb cli_approve = {"approve", approve, "ID",
+                                     "say yes to a question, for this migration"};
+const struct cli_verb cli_deny = {"deny", deny, "ID", "say no to a question, for this migration"};

@@ -138,15 +138,25 @@ int cli_call(const struct cli *cli, const char *method, struct json_object *para
     return CLI_OK;
 }
 
-int cli_one_vm(const struct cli *cli, const char *verb, const char **ret_vm)
+int cli_one_vm(const struct cli *cli, const char **ret_vm)
 {
+    const char *verb = cli->verb->name;
+
     if (cli->n_args == 0)
-        return cli_fail(CLI_USAGE, "%s needs a VM; see migpolicy --help", verb);
+        return cli_fail(CLI_USAGE, "%s needs a VM; see migpolicy help %s", verb, verb);
     if (cli->n_args > 1)
         return cli_fail(CLI_USAGE,
-                        "%s takes one VM, \"%s\" is too much; a flag's value is written "
+                        "%s takes one VM; what is \"%s\"? The value of a flag is written "
                         "--flag=value",
                         verb, cli->args[1]);
     *ret_vm = cli->args[0];
     return CLI_OK;
+}
+
+int cli_no_arguments(const struct cli *cli)
+{
+    if (cli->n_args == 0)
+        return CLI_OK;
+    return cli_fail(CLI_USAGE, "%s takes only options; what is \"%s\"?", cli->verb->name,
+                    cli->args[0]);
 }

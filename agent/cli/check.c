@@ -47,14 +47,14 @@ static int check(const char *path, struct config_error *error)
     return r;
 }
 
-int cli_check(const struct cli *cli)
+static int check_path(const struct cli *cli)
 {
     const char *path = cli->n_args > 0 ? cli->args[0] : CONFIG_DEFAULT_PATH;
     struct config_error error = {0};
     int r;
 
     if (cli->n_args > 1)
-        return cli_fail(CLI_USAGE, "check takes one file or directory, \"%s\" is too much",
+        return cli_fail(CLI_USAGE, "check takes one file or directory; what is \"%s\"?",
                         cli->args[1]);
     r = check(path, &error);
     if (cli->json) {
@@ -72,15 +72,15 @@ int cli_check(const struct cli *cli)
     return CLI_OK;
 }
 
-int cli_version(const struct cli *cli)
+static int version(const struct cli *cli)
 {
     AUTO_FREE char *error = NULL;
     AUTO_JSON struct json_object *reply = NULL;
     const char *daemon_version;
     int r;
 
-    if (cli->n_args > 0)
-        return cli_fail(CLI_USAGE, "version takes no argument, \"%s\" is too much", cli->args[0]);
+    if (cli_no_arguments(cli) != CLI_OK)
+        return CLI_USAGE;
     r = cli_try_call(cli, "org.varlink.service.GetInfo", NULL, &error, &reply);
     daemon_version = r == 0 && !error ? cli_string(reply, "version") : NULL;
     if (cli->json) {
@@ -98,3 +98,8 @@ int cli_version(const struct cli *cli)
         cli_line("migpolicyd %s", daemon_version ? daemon_version : "of unknown version");
     return CLI_OK;
 }
+
+const struct cli_verb cli_check = {"check", check_path, "[FILE|DIR]",
+                                   "say what is wrong with a configuration or file for apply"};
+const struct cli_verb cli_version = {"version", version, "",
+                                     "versions of this command and of the daemon"};

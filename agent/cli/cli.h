@@ -32,72 +32,92 @@ enum cli_exit {
     CLI_MIGRATION_FAILED,
 };
 
-/* Options of simulate. */
-enum simulate_option {
-    SIMULATE_MEMORY,
-    SIMULATE_ZERO,
-    SIMULATE_DIRTY_RATE,
-    SIMULATE_HOT,
-    SIMULATE_PATTERN,
-    SIMULATE_CPU_BOUND,
-    SIMULATE_CURVE,
-    SIMULATE_VCPUS,
-    SIMULATE_BUSY,
-    SIMULATE_FLUSH,
-    SIMULATE_LINK,
-    SIMULATE_NOISE,
-    SIMULATE_SEED,
-    SIMULATE_LIMIT,
-    SIMULATE_FOR,
-    SIMULATE_PLOT,
-    SIMULATE_OPTIONS,
+#define CLI_DEFAULT_SOCKET "/run/migpolicy/io.migpolicy"
+
+/* An option of a command; a list of them ends with one that has no name. */
+struct cli_option {
+    const char *name;
+    const char *value; /* "DURATION"; NULL: it takes none */
+    const char *help;
+    char letter; /* 0: none */
+    bool one_of; /* `value` lists what it may be: "host|metadata" */
 };
-struct cli_simulate_option {
-    const char *name, *value, *help; /* value: NULL if it takes none */
+
+struct cli;
+
+/* A command. Its function prints its own output and errors and returns the exit code. */
+struct cli_verb {
+    const char *name;
+    int (*function)(const struct cli *cli);
+    const char *synopsis, *help;
+    const struct cli_option *options; /* its own; NULL: none */
+    bool fields;                      /* takes policy flags */
+    bool jsonl;                       /* can write -o jsonl */
 };
-extern const struct cli_simulate_option cli_simulate_options[SIMULATE_OPTIONS];
+
+/* All there are, in the order of help: X(name). Each is defined in the file that does it. */
+#define CLI_VERBS(X)                                                                               \
+    X(status)                                                                                      \
+    X(set)                                                                                         \
+    X(unset)                                                                                       \
+    X(apply)                                                                                       \
+    X(show)                                                                                        \
+    X(explain)                                                                                     \
+    X(history)                                                                                     \
+    X(watch)                                                                                       \
+    X(wait)                                                                                        \
+    X(predict)                                                                                     \
+    X(pending)                                                                                     \
+    X(approve)                                                                                     \
+    X(deny)                                                                                        \
+    X(release)                                                                                     \
+    X(pause)                                                                                       \
+    X(resume)                                                                                      \
+    X(check)                                                                                       \
+    X(reload)                                                                                      \
+    X(replay)                                                                                      \
+    X(simulate)                                                                                    \
+    X(help)                                                                                        \
+    X(version)
+
+#define X(verb) extern const struct cli_verb cli_##verb;
+CLI_VERBS(X)
+#undef X
+
+enum { CLI_OPTIONS_MAX = 24 };
 
 /* The command line, read. */
 struct cli {
-    enum { CLI_COLOR_AUTO, CLI_COLOR_ALWAYS, CLI_COLOR_NEVER } color;
+    const struct cli_verb *verb;
     const char *socket;
-    const char *policy;  /* --policy; NULL if it was not given */
-    const char *timeout; /* --timeout; NULL if it was not given */
-    const char *expires; /* --expires; NULL if it was not given */
-    const char *scope;   /* --scope, likewise */
-    const char *file;    /* --file, likewise */
-    const char *label;   /* --label, likewise */
-    const char *meant;   /* a verb like the word that was taken for a VM; NULL: none */
-    int answer_ms;       /* how long the daemon may take to answer; 0: as it should */
-    bool json, jsonl /* with json */, quiet, no_legend, all, runtime, dry_run;
-    const char *field_text[POLICY_FIELDS]; /* value of a policy flag, NULL if it was not given */
-    const char *simulate_text[SIMULATE_OPTIONS]; /* likewise; "" for an option without a value */
-    char **args;                                 /* what follows the verb, NULL-terminated */
+    const char *meant; /* a verb like the word that was taken for a VM; NULL: none */
+    int answer_ms;     /* how long the daemon may take to answer; 0: as it should */
+    bool json, jsonl /* with json */, quiet, no_legend, help, version;
+    /* The verb's own options in their order: NULL if not given, "" if without a value. */
+    const char *option[CLI_OPTIONS_MAX];
+    const char *field_text[POLICY_FIELDS]; /* value of a policy flag; NULL if it was not given */
+    char **args;                           /* the words that are left, NULL-terminated */
     int n_args;
 };
 
-/* The verbs. Each prints its own output and errors and returns the exit code. */
-int cli_status(const struct cli *cli);
-int cli_set(const struct cli *cli);
-int cli_unset(const struct cli *cli);
-int cli_show(const struct cli *cli);
-int cli_apply(const struct cli *cli);
-int cli_reload(const struct cli *cli);
-int cli_explain(const struct cli *cli);
-int cli_history(const struct cli *cli);
-int cli_watch(const struct cli *cli);
-int cli_wait(const struct cli *cli);
-int cli_predict(const struct cli *cli);
-int cli_pending(const struct cli *cli);
-int cli_approve(const struct cli *cli);
-int cli_deny(const struct cli *cli);
-int cli_release(const struct cli *cli);
-int cli_pause(const struct cli *cli);
-int cli_resume(const struct cli *cli);
-int cli_check(const struct cli *cli);
-int cli_replay(const struct cli *cli);
-int cli_simulate(const struct cli *cli);
-int cli_version(const struct cli *cli);
+/* options.c */
+
+/* Reads options, the verb's and those all have, or reports what is wrong and returns CLI_USAGE. */
+int cli_read_options(struct cli *cli, int argc, char **argv);
+
+/* The index of the first word that is no option nor the value of one that all have; 0: none. */
+int cli_first_word(int argc, char **argv);
+
+/* Prints the options of a verb; NULL: those that all have. */
+void cli_print_options(const struct cli_verb *verb);
+
+/* The nearest to a word among those considered; name is NULL while none is near. */
+struct cli_nearest {
+    const char *word;
+    const char *name;
+    unsigned distance;
+};
+void cli_consider(struct cli_nearest *nearest, const char *name);
 
 /* text.c */
 
@@ -215,9 +235,6 @@ int cli_read_policy(const char *path, struct policy_layer *ret);
 
 /* policy.c */
 
-/* Is a policy to be changed in the VM's metadata? */
-bool cli_in_metadata(const struct cli *cli);
-
 /* The policy flags given, each checked, or reports what is wrong and returns CLI_USAGE. */
 int cli_read_fields(const struct cli *cli, struct policy_layer *ret);
 
@@ -235,7 +252,8 @@ int cli_try_call(const struct cli *cli, const char *method, struct json_object *
 int cli_call(const struct cli *cli, const char *method, struct json_object *parameters,
              struct json_object **ret_reply);
 
-/* Takes exactly one VM from the arguments, or reports what is wrong and returns CLI_USAGE. */
-int cli_one_vm(const struct cli *cli, const char *verb, const char **ret_vm);
+/* Takes exactly one VM from the arguments, or none; else reports what is wrong, CLI_USAGE. */
+int cli_one_vm(const struct cli *cli, const char **ret_vm);
+int cli_no_arguments(const struct cli *cli);
 
 #endif

@@ -213,12 +213,12 @@ static void print_events(const struct cli *cli, struct json_object *events)
     cli_table_print(table);
 }
 
-int cli_explain(const struct cli *cli)
+static int explain(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
     struct json_object *parameters;
     const char *vm;
-    int code = cli_one_vm(cli, "explain", &vm);
+    int code = cli_one_vm(cli, &vm);
 
     if (code != CLI_OK)
         return code;
@@ -237,3 +237,6 @@ int cli_explain(const struct cli *cli)
     print_events(cli, cli_array(reply, "events"));
     return CLI_OK;
 }
+
+const struct cli_verb cli_explain = {"explain", explain, "VM",
+                                     "evidence, verdict, alternatives and what was done"};

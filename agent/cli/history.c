@@ -5,6 +5,12 @@
 
 #include "agent/cli/cli.h"
 
+enum { ALL };
+static const struct cli_option history_options[] = {
+    [ALL] = {"all", NULL, "not only the last 20", .letter = 'a'},
+    {NULL},
+};
+
 /* What the daemon answers at most, and without --all. */
 enum { LIMIT_MAX = 1000, LIMIT_DEFAULT = 20 };
 
@@ -66,7 +72,7 @@ static void add_row(struct cli_table *table, struct json_object *m)
                              cli_bytes(cli_number(m, "memory_processed_bytes"), text[4]), actions});
 }
 
-int cli_history(const struct cli *cli)
+static int history(const struct cli *cli)
 {
     static const struct cli_column columns[] = {
         {"ENDED (UTC)", CLI_LEFT}, {"VM", CLI_LEFT},        {"RESULT", CLI_LEFT},
@@ -74,12 +80,12 @@ int cli_history(const struct cli *cli)
         {"LOST", CLI_RIGHT},       {"PASSES", CLI_RIGHT},   {"SENT", CLI_RIGHT},
         {"ACTIONS", CLI_LEFT},
     };
-    const size_t limit = cli->all ? LIMIT_MAX : LIMIT_DEFAULT;
+    const size_t limit = cli->option[ALL] ? LIMIT_MAX : LIMIT_DEFAULT;
     AUTO_JSON struct json_object *reply = NULL;
     struct json_object *list;
     const char *vm = NULL;
     bool is_pattern;
-    int code = cli->n_args > 0 ? cli_one_vm(cli, "history", &vm) : CLI_OK;
+    int code = cli->n_args > 0 ? cli_one_vm(cli, &vm) : CLI_OK;
 
     if (code != CLI_OK)
         return code;
@@ -115,3 +121,6 @@ int cli_history(const struct cli *cli)
     }
     return CLI_OK;
 }
+
+const struct cli_verb cli_history = {
+    "history", history, "[VM]", "migrations that have ended", history_options, .jsonl = true};

@@ -5,12 +5,12 @@
 #include "agent/cli/cli.h"
 
 /* With a VM or, if that may be left out, for the whole host. */
-static int call_for(const struct cli *cli, const char *verb, const char *method, bool needs_vm,
+static int call_for(const struct cli *cli, const char *method, bool needs_vm,
                     struct json_object **ret_reply)
 {
     struct json_object *parameters;
     const char *vm = NULL;
-    int code = needs_vm || cli->n_args > 0 ? cli_one_vm(cli, verb, &vm) : CLI_OK;
+    int code = needs_vm || cli->n_args > 0 ? cli_one_vm(cli, &vm) : CLI_OK;
 
     if (code != CLI_OK)
         return code;
@@ -23,10 +23,10 @@ static int call_for(const struct cli *cli, const char *verb, const char *method,
     return code;
 }
 
-int cli_pause(const struct cli *cli)
+static int pause_actions(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
-    int code = call_for(cli, "pause", "io.migpolicy.Pause", false, &reply);
+    int code = call_for(cli, "io.migpolicy.Pause", false, &reply);
     const char *vm = cli_string(reply, "vm");
 
     if (code == CLI_OK && !cli->json && !cli->quiet)
@@ -34,10 +34,10 @@ int cli_pause(const struct cli *cli)
     return code;
 }
 
-int cli_resume(const struct cli *cli)
+static int resume(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
-    int code = call_for(cli, "resume", "io.migpolicy.Resume", false, &reply);
+    int code = call_for(cli, "io.migpolicy.Resume", false, &reply);
     const char *vm = cli_string(reply, "vm");
     const char *by = cli_string(reply, "host_paused_by");
     double paused = cli_number(reply, "paused_vms");
@@ -54,13 +54,19 @@ int cli_resume(const struct cli *cli)
     return code;
 }
 
-int cli_release(const struct cli *cli)
+static int release(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
-    int code = call_for(cli, "release", "io.migpolicy.Release", true, &reply);
+    int code = call_for(cli, "io.migpolicy.Release", true, &reply);
     const char *vm = cli_string(reply, "vm");
 
     if (code == CLI_OK && !cli->json && !cli->quiet)
         cli_line("%s has its CPU back and is not throttled again in this migration", vm ? vm : "?");
     return code;
 }
+
+const struct cli_verb cli_pause = {"pause", pause_actions, "[VM]",
+                                   "take no more actions, for a VM or on the whole host"};
+const struct cli_verb cli_resume = {"resume", resume, "[VM]", "end a pause"};
+const struct cli_verb cli_release = {"release", release, "VM",
+                                     "give a throttled guest its CPU back, for this migration"};

@@ -4,6 +4,27 @@
 
 #include <string.h>
 
+/* clang-format off */
+#define SCOPE_OPTION \
+    {"scope", "host|metadata", "metadata travels with the VM, and only narrows", .one_of = true}
+/* clang-format on */
+
+enum { EXPIRES, RUNTIME, SCOPE, LABEL };
+static const struct cli_option set_options[] = {
+    [EXPIRES] = {"expires", "DURATION", "for so long only"},
+    [RUNTIME] = {"runtime", NULL, "until the daemon is restarted"},
+    [SCOPE] = SCOPE_OPTION,
+    [LABEL] = {"label", "LABELS", "labels in the metadata, for rules to ask for"},
+    {NULL},
+};
+
+enum { UNSET_ALL, UNSET_SCOPE };
+static const struct cli_option unset_options[] = {
+    [UNSET_ALL] = {"all", NULL, "every field", .letter = 'a'},
+    [UNSET_SCOPE] = SCOPE_OPTION,
+    {NULL},
+};
+
 /* The reply of all three: the effective policy of one VM. */
 static int print_policy(const struct cli *cli, struct json_object *reply)
 {
@@ -33,39 +54,36 @@ static int print_policy(const struct cli *cli, struct json_object *reply)
     return CLI_OK;
 }
 
+static struct json_object *parameters_for(const char *vm)
+{
+    struct json_object *parameters = cli_need(json_object_new_object());
+
+    cli_add(parameters, "vm", json_object_new_string(vm));
+    return parameters;
+}
+
 /* After a change the policy is printed too: one field may change others (mode, deadline). */
-static int call_and_print(const struct cli *cli, const char *method, const char *vm,
-                          struct json_object *fields)
+static int call_and_print(const struct cli *cli, const char *method, struct json_object *parameters)
 {
     AUTO_JSON struct json_object *reply = NULL;
-    struct json_object *parameters = cli_need(json_object_new_object());
-    int code;
+    int code = cli_call(cli, method, parameters, &reply);
 
-    json_object_object_add(parameters, "vm", cli_need(json_object_new_string(vm)));
-    if (cli->expires)
-        json_object_object_add(parameters, "expires",
-                               cli_need(json_object_new_string(cli->expires)));
-    if (cli->runtime)
-        json_object_object_add(parameters, "runtime", cli_need(json_object_new_boolean(true)));
-    if (fields)
-        json_object_object_add(parameters, "fields", fields);
-    code = cli_call(cli, method, parameters, &reply);
-    if (code != CLI_OK || (fields && cli->quiet))
+    if (code != CLI_OK || (cli->quiet && cli->verb != &cli_show))
         return code;
     return print_policy(cli, reply);
 }
 
-bool cli_in_metadata(const struct cli *cli)
+static bool is_metadata(const char *scope)
 {
-    return cli->scope && strcmp(cli->scope, "metadata") == 0;
+    return scope && strcmp(scope, "metadata") == 0;
 }
 
-int cli_show(const struct cli *cli)
+static int show(const struct cli *cli)
 {
     const char *vm;
-    int code = cli_one_vm(cli, "show", &vm);
+    int code = cli_one_vm(cli, &vm);
 
-    return code == CLI_OK ? call_and_print(cli, "io.migpolicy.Show", vm, NULL) : code;
+    return code == CLI_OK ? call_and_print(cli, "io.migpolicy.Show", parameters_for(vm)) : code;
 }
 
 int cli_read_fields(const struct cli *cli, struct policy_layer *ret)
@@ -94,7 +112,7 @@ static int fields_to_json(const struct cli *cli, struct json_object *fields)
 
     if (code != CLI_OK)
         return code;
-    if (layer.set == 0 && !cli->label)
+    if (layer.set == 0 && !cli->option[LABEL])
         return cli_fail(CLI_USAGE, "nothing to set; name a field, such as --max-downtime 2s");
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         if (cli->field_text[i])
@@ -104,32 +122,54 @@ static int fields_to_json(const struct cli *cli, struct json_object *fields)
     return CLI_OK;
 }
 
-int cli_set(const struct cli *cli)
+static int check_scope(const struct cli *cli)
 {
-    AUTO_JSON struct json_object *fields = cli_need(json_object_new_object());
-    const char *vm;
-    int code = cli_one_vm(cli, "set", &vm);
+    bool in_metadata = is_metadata(cli->option[SCOPE]);
 
-    if (code == CLI_OK)
-        code = fields_to_json(cli, fields);
-    if (code == CLI_OK && cli->label)
-        json_object_object_add(fields, "label", cli_need(json_object_new_string(cli->label)));
-    if (code != CLI_OK)
-        return code;
-    return call_and_print(cli,
-                          cli_in_metadata(cli) ? "io.migpolicy.ChangeMetadata" : "io.migpolicy.Set",
-                          vm, STEAL(fields));
+    if (cli->option[LABEL] && !in_metadata)
+        return cli_fail(CLI_USAGE, "--label goes with set --scope metadata");
+    if ((cli->option[EXPIRES] || cli->option[RUNTIME]) && in_metadata)
+        return cli_fail(CLI_USAGE, "--%s goes with overrides of this host, not with metadata",
+                        cli->option[EXPIRES] ? "expires" : "runtime");
+    return CLI_OK;
 }
 
-int cli_unset(const struct cli *cli)
+static int set(const struct cli *cli)
+{
+    AUTO_JSON struct json_object *fields = cli_need(json_object_new_object());
+    struct json_object *parameters;
+    const char *vm;
+    int code = cli_one_vm(cli, &vm);
+
+    if (code == CLI_OK)
+        code = check_scope(cli);
+    if (code == CLI_OK)
+        code = fields_to_json(cli, fields);
+    if (code != CLI_OK)
+        return code;
+    parameters = parameters_for(vm);
+    if (cli->option[LABEL])
+        cli_add(fields, "label", json_object_new_string(cli->option[LABEL]));
+    if (cli->option[EXPIRES])
+        cli_add(parameters, "expires", json_object_new_string(cli->option[EXPIRES]));
+    if (cli->option[RUNTIME])
+        cli_add(parameters, "runtime", json_object_new_boolean(true));
+    cli_add(parameters, "fields", STEAL(fields));
+    return call_and_print(
+        cli, is_metadata(cli->option[SCOPE]) ? "io.migpolicy.ChangeMetadata" : "io.migpolicy.Set",
+        parameters);
+}
+
+static int unset(const struct cli *cli)
 {
     AUTO_JSON struct json_object *names = cli_need(json_object_new_array());
     AUTO_JSON struct json_object *nulls = cli_need(json_object_new_object());
-    bool in_metadata = cli_in_metadata(cli);
+    bool in_metadata = is_metadata(cli->option[UNSET_SCOPE]);
+    struct json_object *parameters;
 
     if (cli->n_args == 0)
-        return cli_fail(CLI_USAGE, "unset needs a VM; see migpolicy --help");
-    if ((cli->n_args > 1) == cli->all)
+        return cli_fail(CLI_USAGE, "unset needs a VM; see migpolicy help unset");
+    if ((cli->n_args > 1) == (cli->option[UNSET_ALL] != NULL))
         return cli_fail(CLI_USAGE, "unset needs either fields to forget or --all");
     for (int i = 1; i < cli->n_args; i++) {
         const char *name = cli->args[i];
@@ -143,7 +183,15 @@ int cli_unset(const struct cli *cli)
         json_object_array_add(names, cli_need(json_object_new_string(name)));
         json_object_object_add(nulls, name, NULL);
     }
-    if (in_metadata)
-        return call_and_print(cli, "io.migpolicy.ChangeMetadata", cli->args[0], STEAL(nulls));
-    return call_and_print(cli, "io.migpolicy.Unset", cli->args[0], STEAL(names));
+    parameters = parameters_for(cli->args[0]);
+    cli_add(parameters, "fields", in_metadata ? STEAL(nulls) : STEAL(names));
+    return call_and_print(cli, in_metadata ? "io.migpolicy.ChangeMetadata" : "io.migpolicy.Unset",
+                          parameters);
 }
+
+const struct cli_verb cli_set = {
+    "set", set, "VM POLICY-FLAG...", "override policy fields of a VM", set_options, .fields = true};
+const struct cli_verb cli_unset = {"unset", unset, "VM FIELD...|--all", "forget overrides of a VM",
+                                   unset_options};
+const struct cli_verb cli_show = {"show", show, "VM",
+                                  "the policy in effect, and where each field comes from"};

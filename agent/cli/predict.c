@@ -10,6 +10,13 @@
  * another. */
 #define ANSWER_MS 180000
 
+enum { LINK, POLICY_FILE };
+static const struct cli_option predict_options[] = {
+    [LINK] = {"link", "RATE", "what the network carries"},
+    [POLICY_FILE] = {"policy", "FILE", "under this policy, a JSON object"},
+    {NULL},
+};
+
 /* ---- asking ---- */
 
 /* The policy given by a file or by flags, as {name: value}. */
@@ -17,13 +24,13 @@ static int read_fields(const struct cli *cli, struct json_object *fields)
 {
     struct policy_layer file = {0};
     struct policy_layer flags = {0};
-    const struct policy_layer *layer = cli->policy ? &file : &flags;
+    const struct policy_layer *layer = cli->option[POLICY_FILE] ? &file : &flags;
     int code = cli_read_fields(cli, &flags);
 
-    if (code == CLI_OK && cli->policy && flags.set)
+    if (code == CLI_OK && cli->option[POLICY_FILE] && flags.set)
         return cli_fail(CLI_USAGE, "--policy and policy flags: leave out one of them");
-    if (code == CLI_OK && cli->policy)
-        code = cli_read_policy(cli->policy, &file);
+    if (code == CLI_OK && cli->option[POLICY_FILE])
+        code = cli_read_policy(cli->option[POLICY_FILE], &file);
     for (unsigned i = 0; code == CLI_OK && i < POLICY_FIELDS; i++) {
         char value[64];
 
@@ -47,11 +54,11 @@ static int ask(const struct cli *cli, const char *vm, struct json_object **ret_r
         return code;
     parameters = cli_need(json_object_new_object());
     cli_add(parameters, "vm", json_object_new_string(vm));
-    if (cli->simulate_text[SIMULATE_LINK])
-        cli_add(parameters, "link", json_object_new_string(cli->simulate_text[SIMULATE_LINK]));
+    if (cli->option[LINK])
+        cli_add(parameters, "link", json_object_new_string(cli->option[LINK]));
     if (json_object_object_length(fields) > 0)
         cli_add(parameters, "fields", STEAL(fields));
-    cli_add(parameters, "instead", json_object_new_boolean(cli->policy != NULL));
+    cli_add(parameters, "instead", json_object_new_boolean(cli->option[POLICY_FILE] != NULL));
     patient.answer_ms = ANSWER_MS;
     return cli_call(&patient, "io.migpolicy.Predict", parameters, ret_reply);
 }
@@ -207,11 +214,11 @@ static void print_actions(const struct cli *cli, struct json_object *actions)
     cli_table_print(table);
 }
 
-int cli_predict(const struct cli *cli)
+static int predict(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
     const char *vm;
-    int code = cli_one_vm(cli, "predict", &vm);
+    int code = cli_one_vm(cli, &vm);
 
     if (code == CLI_OK)
         code = ask(cli, vm, &reply);
@@ -227,3 +234,8 @@ int cli_predict(const struct cli *cli)
     print_actions(cli, cli_array(find_course(reply, "policy"), "actions"));
     return CLI_OK;
 }
+
+const struct cli_verb cli_predict = {
+    "predict",       predict,
+    "VM [FLAG...]",  "what migrating it would be like; measures it first",
+    predict_options, .fields = true};

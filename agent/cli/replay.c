@@ -20,6 +20,13 @@
 /* A trace's times are relative, the engine's are not: 0 means "never" there. */
 #define CLOCK_START_NS (3600 * NS_PER_S)
 
+enum { ALL, POLICY_FILE };
+static const struct cli_option replay_options[] = {
+    [ALL] = {"all", NULL, "every sample", .letter = 'a'},
+    [POLICY_FILE] = {"policy", "FILE", "under this policy, a JSON object"},
+    {NULL},
+};
+
 struct replay {
     const struct cli *cli;
     const char *path;
@@ -114,7 +121,7 @@ static void add_row(struct replay *r, const struct trace_step *step, const struc
         repeated &= strncmp(r->shown[i], row[i], sizeof(r->shown[i]) - 1) == 0;
         snprintf(r->shown[i], sizeof(r->shown[i]), "%s", row[i]);
     }
-    if (repeated && !r->cli->all)
+    if (repeated && !r->cli->option[ALL])
         return;
     snprintf(pass, sizeof(pass), "%" PRIu64, step->sample.iteration);
     cli_table_row(r->table, (const char *const[]){
@@ -262,7 +269,7 @@ static unsigned replay(struct replay *r, const char *text, size_t len, char *ret
     return !r->started;
 }
 
-int cli_replay(const struct cli *cli)
+static int run_replay(const struct cli *cli)
 {
     static const struct cli_column columns[] = {
         {"TIME", CLI_RIGHT},  {"PASS", CLI_RIGHT},  {"REMAINING", CLI_RIGHT}, {"VERDICT", CLI_LEFT},
@@ -277,15 +284,15 @@ int cli_replay(const struct cli *cli)
     int code;
 
     if (cli->n_args != 1)
-        return cli_fail(CLI_USAGE, "replay needs one trace; see migpolicy --help");
-    if (cli->policy) {
+        return cli_fail(CLI_USAGE, "replay needs one trace; see migpolicy help replay");
+    if (cli->option[POLICY_FILE]) {
         struct policy_layer layer;
 
-        code = cli_read_policy(cli->policy, &layer);
+        code = cli_read_policy(cli->option[POLICY_FILE], &layer);
         if (code != CLI_OK)
             return code;
         policy_init(&other);
-        policy_merge(&other, &layer, cli->policy);
+        policy_merge(&other, &layer, cli->option[POLICY_FILE]);
         policy_finish(&other);
         r->other = &other;
     }
@@ -313,3 +320,6 @@ int cli_replay(const struct cli *cli)
         return cli_fail(CLI_ERROR, "%s:%u: %s", r->path, bad_line, why);
     return CLI_OK;
 }
+
+const struct cli_verb cli_replay = {"replay", run_replay, "TRACE",
+                                    "decide again on a recorded migration", replay_options};

@@ -22,13 +22,37 @@
 
 #define CURVE_BYTES_MAX ((size_t)1024 * 1024)
 
+enum simulate_option {
+    SIMULATE_ALL,
+    SIMULATE_POLICY,
+    SIMULATE_MEMORY,
+    SIMULATE_ZERO,
+    SIMULATE_DIRTY_RATE,
+    SIMULATE_HOT,
+    SIMULATE_PATTERN,
+    SIMULATE_CPU_BOUND,
+    SIMULATE_CURVE,
+    SIMULATE_VCPUS,
+    SIMULATE_BUSY,
+    SIMULATE_FLUSH,
+    SIMULATE_LINK,
+    SIMULATE_NOISE,
+    SIMULATE_SEED,
+    SIMULATE_LIMIT,
+    SIMULATE_FOR,
+    SIMULATE_PLOT,
+};
+
 /* clang-format off */
-const struct cli_simulate_option cli_simulate_options[SIMULATE_OPTIONS] = {
+static const struct cli_option simulate_options[] = {
+    [SIMULATE_ALL] = {"all", NULL, "every sample", .letter = 'a'},
+    [SIMULATE_POLICY] = {"policy", "FILE", "under this policy, a JSON object"},
     [SIMULATE_MEMORY] = {"memory", "SIZE", "memory of the guest (4GiB)"},
     [SIMULATE_ZERO] = {"zero", "SIZE", "of it never written to (none)"},
     [SIMULATE_DIRTY_RATE] = {"dirty-rate", "RATE", "how fast it writes (not at all)"},
     [SIMULATE_HOT] = {"hot", "SIZE", "how much memory it writes to (all but --zero)"},
-    [SIMULATE_PATTERN] = {"pattern", "sequential|random", "how it walks through that (random)"},
+    [SIMULATE_PATTERN] = {"pattern", "sequential|random", "how it walks through that (random)",
+                          .one_of = true},
     [SIMULATE_CPU_BOUND] = {"cpu-bound", "SHARE", "writing that slows with the vCPUs (100%)"},
     [SIMULATE_CURVE] = {"curve", "FILE|memcached", "a measured dirty-page curve instead"},
     [SIMULATE_VCPUS] = {"vcpus", "N", "number of vCPUs (1)"},
@@ -40,6 +64,7 @@ const struct cli_simulate_option cli_simulate_options[SIMULATE_OPTIONS] = {
     [SIMULATE_LIMIT] = {"limit", "DURATION", "downtime limit to begin with (300ms)"},
     [SIMULATE_FOR] = {"for", "DURATION", "virtual time to give up after (10m)"},
     [SIMULATE_PLOT] = {"plot", NULL, "plot what is left to send"},
+    {NULL},
 };
 /* clang-format on */
 
@@ -72,7 +97,7 @@ struct run {
 
 static int bad_value(enum simulate_option option, const char *text, const char *expected)
 {
-    return cli_fail(CLI_USAGE, "--%s: \"%s\" is not %s", cli_simulate_options[option].name, text,
+    return cli_fail(CLI_USAGE, "--%s: \"%s\" is not %s", simulate_options[option].name, text,
                     expected);
 }
 
@@ -80,7 +105,7 @@ static int bad_value(enum simulate_option option, const char *text, const char *
 static int quantity(const struct cli *cli, enum simulate_option option, enum unit unit, double min,
                     double max, const char *accepts, double *ret)
 {
-    const char *text = cli->simulate_text[option];
+    const char *text = cli->option[option];
     double one = unit == UNIT_DURATION ? (double)NS_PER_S : unit == UNIT_SHARE ? PPM_ONE : 1;
     int64_t n;
 
@@ -97,7 +122,7 @@ static int quantity(const struct cli *cli, enum simulate_option option, enum uni
 static int whole_number(const struct cli *cli, enum simulate_option option, uint64_t min,
                         uint64_t max, const char *accepts, uint64_t *ret)
 {
-    const char *text = cli->simulate_text[option];
+    const char *text = cli->option[option];
     unsigned long long n;
 
     if (!text)
@@ -114,16 +139,16 @@ static int read_curve(const struct cli *cli, struct setting *s)
 {
     static const enum simulate_option instead[] = {SIMULATE_MEMORY, SIMULATE_DIRTY_RATE,
                                                    SIMULATE_HOT, SIMULATE_PATTERN};
-    const char *path = cli->simulate_text[SIMULATE_CURVE];
+    const char *path = cli->option[SIMULATE_CURVE];
     struct simulate_curve_error error;
     AUTO_FREE char *text = NULL;
     size_t len;
     int code;
 
     for (unsigned i = 0; i < sizeof(instead) / sizeof(instead[0]); i++) {
-        if (cli->simulate_text[instead[i]])
+        if (cli->option[instead[i]])
             return cli_fail(CLI_USAGE, "--%s: a curve says that already; leave out one of them",
-                            cli_simulate_options[instead[i]].name);
+                            simulate_options[instead[i]].name);
     }
     if (strcmp(path, "memcached") == 0) {
         simulate_memcached(&s->guest);
@@ -137,16 +162,6 @@ static int read_curve(const struct cli *cli, struct setting *s)
     s->guest.ram_bytes = s->curve.guest_bytes;
     s->guest.region[0].curve = s->curve.point;
     s->guest.region[0].curve_points = s->curve.n;
-    return CLI_OK;
-}
-
-static int read_pattern(const struct cli *cli, struct model_region *ret)
-{
-    const char *text = cli->simulate_text[SIMULATE_PATTERN];
-
-    ret->sequential = text && strcmp(text, "sequential") == 0;
-    if (text && !ret->sequential && strcmp(text, "random") != 0)
-        return bad_value(SIMULATE_PATTERN, text, "sequential or random");
     return CLI_OK;
 }
 
@@ -164,11 +179,11 @@ static int read_region(const struct cli *cli, struct model_guest *g)
     if (code == CLI_OK && !r->curve) {
         code = quantity(cli, SIMULATE_HOT, UNIT_SIZE, 4096, INFINITY, "a size of at least 4KiB",
                         &r->bytes);
-        used = cli->simulate_text[SIMULATE_HOT] ? r->bytes : 0;
+        used = cli->option[SIMULATE_HOT] ? r->bytes : 0;
     }
     if (code != CLI_OK)
         return code;
-    if (cli->simulate_text[SIMULATE_HOT] && r->rate_bps == 0)
+    if (cli->option[SIMULATE_HOT] && r->rate_bps == 0)
         return cli_fail(CLI_USAGE, "--hot says where the guest writes; say how fast: --dirty-rate");
     if (!r->curve && r->rate_bps == 0) {
         g->regions = 0;
@@ -190,7 +205,7 @@ static int read_guest(const struct cli *cli, struct setting *s)
     *g = (struct model_guest){
         .ram_bytes = 4096 * (double)MIB_BYTES, .vcpus = 1, .vcpu_busy = {1}, .regions = 1};
     *r = (struct model_region){.cpu_bound = 1, .vcpu = MODEL_ALL_VCPUS};
-    if (cli->simulate_text[SIMULATE_CURVE])
+    if (cli->option[SIMULATE_CURVE])
         code = read_curve(cli, s);
     vcpus = g->vcpus;
     busy = g->vcpu_busy[0];
@@ -211,8 +226,8 @@ static int read_guest(const struct cli *cli, struct setting *s)
             whole_number(cli, SIMULATE_VCPUS, 1, MODEL_VCPUS_MAX, "a number from 1 to 32", &vcpus);
     if (code == CLI_OK)
         code = quantity(cli, SIMULATE_BUSY, UNIT_SHARE, 0.01, 1, "a share from 1% to 100%", &busy);
-    if (code == CLI_OK)
-        code = read_pattern(cli, r);
+    r->sequential =
+        cli->option[SIMULATE_PATTERN] && strcmp(cli->option[SIMULATE_PATTERN], "sequential") == 0;
     if (code == CLI_OK)
         code = read_region(cli, g);
     g->vcpus = (unsigned)vcpus;
@@ -227,8 +242,8 @@ static int read_policy(const struct cli *cli, struct policy *ret)
     struct policy_layer flags = {0};
     int code = CLI_OK;
 
-    if (cli->policy)
-        code = cli_read_policy(cli->policy, &file);
+    if (cli->option[SIMULATE_POLICY])
+        code = cli_read_policy(cli->option[SIMULATE_POLICY], &file);
     if (code == CLI_OK)
         code = cli_read_fields(cli, &flags);
     if (code != CLI_OK)
@@ -344,7 +359,7 @@ static void look(void *context, const struct sample *s, const struct decision *d
     keep_point(run, s);
     for (unsigned i = 0; i < d->n_actions; i++)
         keep_mark(run, &d->action[i], decision_applies(d, i));
-    if (!changed && !run->cli->all)
+    if (!changed && !run->cli->option[SIMULATE_ALL])
         return;
     if (run->table)
         keep_row(run, s, d);
@@ -424,11 +439,11 @@ static void print_text(struct run *run, const struct run *without)
     print_outcome(&without->model, "Without the policy");
     puts("");
     cli_table_print(STEAL(run->table));
-    if (run->cli->simulate_text[SIMULATE_PLOT])
+    if (run->cli->option[SIMULATE_PLOT])
         print_plot(run);
 }
 
-int cli_simulate(const struct cli *cli)
+static int simulate_policy(const struct cli *cli)
 {
     static const struct cli_column columns[] = {
         {"TIME", CLI_RIGHT},  {"PASS", CLI_RIGHT},     {"REMAINING", CLI_RIGHT},
@@ -439,11 +454,11 @@ int cli_simulate(const struct cli *cli)
     struct run run = {.cli = cli};
     struct run without = {.cli = cli};
     struct policy nothing;
-    int code;
+    int code = cli_no_arguments(cli);
 
-    if (cli->n_args > 0)
-        return cli_fail(CLI_USAGE, "simulate takes options only, \"%s\" is too much", cli->args[0]);
-    if (cli->json && cli->simulate_text[SIMULATE_PLOT])
+    if (code != CLI_OK)
+        return code;
+    if (cli->json && cli->option[SIMULATE_PLOT])
         return cli_fail(CLI_USAGE, "--plot: there is no plot in JSON; leave out one of them");
     code = read_setting(cli, &setting);
     if (code == CLI_OK) {
@@ -467,3 +482,7 @@ int cli_simulate(const struct cli *cli)
     simulate_curve_clear(&setting.curve);
     return code;
 }
+
+const struct cli_verb cli_simulate = {
+    "simulate",       simulate_policy, "[FLAG...]", "try a policy on a described guest and network",
+    simulate_options, .fields = true};

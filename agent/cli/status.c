@@ -7,6 +7,12 @@
 
 #include "agent/cli/cli.h"
 
+enum { ALL };
+static const struct cli_option status_options[] = {
+    [ALL] = {"all", NULL, "those that have ended as well", .letter = 'a'},
+    {NULL},
+};
+
 bool cli_is_pattern(const char *vm)
 {
     return strpbrk(vm, "*?[") != NULL;
@@ -35,7 +41,8 @@ struct json_object *cli_status_parameters(const char *vm, bool include_ended)
 /* Asks for one VM, or for all of which a pattern then picks some. NULL: for all. */
 static int ask(const struct cli *cli, const char *vm, struct json_object **ret_reply)
 {
-    int code = cli_call(cli, "io.migpolicy.Status", cli_status_parameters(vm, cli->all), ret_reply);
+    int code = cli_call(cli, "io.migpolicy.Status", cli_status_parameters(vm, cli->option[ALL]),
+                        ret_reply);
 
     if (code == CLI_OK && vm && cli_is_pattern(vm))
         cli_keep_matching(cli_array(*ret_reply, "migrations"), vm);
@@ -111,7 +118,7 @@ struct cli_table *cli_status_table(const struct cli *cli, struct json_object *mi
     return table;
 }
 
-int cli_status(const struct cli *cli)
+static int status(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
     struct json_object *migrations;
@@ -127,7 +134,8 @@ int cli_status(const struct cli *cli)
     if (cli_array_length(migrations) > 0)
         cli_table_print(cli_status_table(cli, migrations));
     else if (!cli->quiet)
-        cli_line(cli->all ? "no migrations" : "no migrations (-a lists those that have ended)");
+        cli_line(cli->option[ALL] ? "no migrations"
+                                  : "no migrations (-a lists those that have ended)");
     if (cli_string(reply, "host_paused_by") && !cli->quiet)
         cli_fail(CLI_OK, "the host is paused by %s, so nothing is done; migpolicy resume ends it",
                  cli_string(reply, "host_paused_by"));
@@ -136,3 +144,6 @@ int cli_status(const struct cli *cli)
                          "libvirtd running?");
     return CLI_OK;
 }
+
+const struct cli_verb cli_status = {"status", status, "[VM...]", "migrations under way",
+                                    status_options};

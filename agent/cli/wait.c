@@ -14,6 +14,12 @@
 #define AWAY_NS (30 * NS_PER_S)
 #define LOST_NS (5 * NS_PER_S)
 
+enum { TIMEOUT };
+static const struct cli_option wait_options[] = {
+    [TIMEOUT] = {"timeout", "DURATION", "for so long at most"},
+    {NULL},
+};
+
 /* The migration waited for. */
 struct waiting {
     const struct cli *cli;
@@ -139,20 +145,21 @@ static bool has_ended(struct waiting *w, int64_t away_ns, bool *ret_heard, int *
     return ended;
 }
 
-int cli_wait(const struct cli *cli)
+static int wait_for_end(const struct cli *cli)
 {
     struct waiting w = {.cli = cli};
     int64_t timeout_ns = 0;
     int64_t start_ns = now_ns();
     int64_t heard_ns = start_ns;
     const char *vm;
-    int code = cli_one_vm(cli, "wait", &vm);
+    int code = cli_one_vm(cli, &vm);
 
     if (code != CLI_OK)
         return code;
-    if (cli->timeout && (units_parse(UNIT_DURATION, cli->timeout, &timeout_ns) < 0 ||
-                         timeout_ns < 1 || timeout_ns > TIMEOUT_MAX_NS))
-        return cli_fail(CLI_USAGE, "--timeout: \"%s\" is not %s, up to 365d", cli->timeout,
+    if (cli->option[TIMEOUT] &&
+        (units_parse(UNIT_DURATION, cli->option[TIMEOUT], &timeout_ns) < 0 || timeout_ns < 1 ||
+         timeout_ns > TIMEOUT_MAX_NS))
+        return cli_fail(CLI_USAGE, "--timeout: \"%s\" is not %s, up to 365d", cli->option[TIMEOUT],
                         units_expected(UNIT_DURATION));
     code = begin(&w, vm);
     if (code != CLI_OK)
@@ -166,9 +173,12 @@ int cli_wait(const struct cli *cli)
             return code;
         if (heard)
             heard_ns = now;
-        if (cli->timeout && now - start_ns >= timeout_ns)
+        if (cli->option[TIMEOUT] && now - start_ns >= timeout_ns)
             return cli_fail(CLI_TIMEOUT, "the migration of \"%s\" is still under way after %s", vm,
-                            cli->timeout);
+                            cli->option[TIMEOUT]);
         nanosleep(&pause, NULL);
     }
 }
+
+const struct cli_verb cli_wait = {"wait", wait_for_end, "VM", "wait until its migration has ended",
+                                  wait_options};

@@ -18,6 +18,12 @@
 
 #include "agent/cli/cli.h"
 
+enum { COLOR };
+static const struct cli_option watch_options[] = {
+    [COLOR] = {"color", "auto|always|never", "whether to use colours", .one_of = true},
+    {NULL},
+};
+
 enum { INTERVAL_MS = 1000, ANSWER_MS = 2000, POINTS = 240, LABEL = 10, VALUE = 14 };
 
 /* Another screen, no cursor, no wrapping of long lines; and back. */
@@ -369,19 +375,20 @@ static int watch_lines(struct watch *w)
     }
 }
 
-int cli_watch(const struct cli *cli)
+static int watch(const struct cli *cli)
 {
     const char *no_color = getenv("NO_COLOR");
+    const char *when = cli->option[COLOR] ? cli->option[COLOR] : "auto";
     const char *terminal = getenv("TERM");
     CLEANUP(cleanup_watch)
     struct watch w = {
         .cli = cli,
-        .color = cli->color == CLI_COLOR_ALWAYS ||
-                 (cli->color == CLI_COLOR_AUTO && !(no_color && *no_color)),
+        .color =
+            strcmp(when, "always") == 0 || (strcmp(when, "auto") == 0 && !(no_color && *no_color)),
         .utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0,
     };
     struct json_object *reply;
-    int code = cli->n_args > 0 ? cli_one_vm(cli, "watch", &w.vm) : CLI_OK;
+    int code = cli->n_args > 0 ? cli_one_vm(cli, &w.vm) : CLI_OK;
 
     if (code == CLI_OK)
         code = cli_call(cli, "io.migpolicy.Status", cli_status_parameters(w.vm, true), &reply);
@@ -392,3 +399,6 @@ int cli_watch(const struct cli *cli)
         return watch_screen(&w);
     return watch_lines(&w);
 }
+
+const struct cli_verb cli_watch = {
+    "watch", watch, "[VM]", "migrations under way, live", watch_options, .jsonl = true};

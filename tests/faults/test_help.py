@@ -38,12 +38,24 @@ def test_help_all_has_everything():
     assert all(f"Usage: migpolicy {verb} " in everything for verb in verbs())
 
 
+@pytest.mark.parametrize("args", [
+    ["--socket", "/nonexistent", "wait", "vm"], ["wait", "--socket=/nonexistent", "vm"],
+    ["-qo", "json", "--socket", "/nonexistent", "wait", "vm"], ["--socket", "/nonexistent", "vm"]])
+def test_what_all_commands_take_may_stand_before_the_command_and_behind_it(args):
+    done = run(*args)
+    assert (done.returncode, "at /nonexistent" in done.stderr) == (3, True)
+
+
 @pytest.mark.parametrize("args,status,said", [
     (["help", "staus"], 2, "did you mean status?"),
     (["help", "xyzzy"], 2, "see migpolicy help"),
     (["set", "vm", "--max-downtme=2s"], 2, "did you mean --max-downtime?"),
-    (["set", "vm", "--xyzzy"], 2, "see migpolicy --help"),
+    (["set", "vm", "--xyzzy"], 2, "set has no option --xyzzy; see migpolicy help set"),
     (["show", "vm", "--dry-run"], 2, "show has no option --dry-run; see migpolicy help show"),
+    (["show", "vm", "--max-downtime=2s"], 2, "migpolicy set has"),
+    (["wait", "vm", "--timeout"], 2, "--timeout needs a value; see migpolicy help wait"),
+    (["watch", "--color=blue"], 2, "\"blue\" is not auto, always or never"),
+    (["reload", "now"], 2, "reload takes only options; what is \"now\"?"),
 ])
 def test_a_mistyped_word_is_one_line_with_the_next_step(args, status, said):
     done = run(*args)

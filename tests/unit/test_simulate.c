@@ -268,7 +268,7 @@ static void what_makes_no_sense_is_refused_in_one_line(void **state)
     assert_refused("--curve memcached --hot 1GiB", 2,
                    "--hot: a curve says that already; leave out one of them");
     assert_refused("--json --plot", 2, "--plot: there is no plot in JSON; leave out one of them");
-    assert_refused("vm1", 2, "simulate takes options only, \"vm1\" is too much");
+    assert_refused("vm1", 2, "simulate takes only options; what is \"vm1\"?");
     assert_refused("--curve /nonexistent", 4, "/nonexistent: there is no such file");
     assert_int_equal(simulate_command("--seed 18446744073709551615 --for 1s"), 0);
 }
