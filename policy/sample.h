@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* vCPUs above this number are not told apart: their time is counted with vCPU (n mod this). */
-enum { SAMPLE_VCPUS_MAX = 256 };
+enum { SAMPLE_VCPUS_MAX = 1024 };
 
 struct sample {
     int64_t now_ns;     /* monotonic clock when the statistics were read */

@@ -222,8 +222,8 @@ static int read_guest(const struct cli *cli, struct setting *s)
         code = quantity(cli, SIMULATE_FLUSH, UNIT_DURATION, 0, 3600, "a duration of at most 1h",
                         &g->flush_s);
     if (code == CLI_OK)
-        code =
-            whole_number(cli, SIMULATE_VCPUS, 1, MODEL_VCPUS_MAX, "a number from 1 to 32", &vcpus);
+        code = whole_number(cli, SIMULATE_VCPUS, 1, MODEL_VCPUS_MAX, "a number from 1 to 1024",
+                            &vcpus);
     if (code == CLI_OK)
         code = quantity(cli, SIMULATE_BUSY, UNIT_SHARE, 0.01, 1, "a share from 1% to 100%", &busy);
     r->sequential =

@@ -88,34 +88,82 @@ static void end_migration(struct sim_domain *d)
     sim_note(d, "work_lost", m->work_lost_s);
 }
 
-void sim_advance(struct sim_domain *d)
+void sim_cancel(struct sim_domain *d)
 {
-    double t = sim_now_s() - d->script->start_s;
+    if (d->state == SWITCHOVER || d->model.paused)
+        sim_push(d, HV_RESUMED);
+    model_cancel(&d->model);
+    d->state = CANCELLED;
+    sim_note(d, "cancelled", d->model.time_s);
+    d->began_s = d->tries <= d->script->retries ? sim_now_s() + d->script->retry_s : INFINITY;
+}
+
+void sim_set_share(struct sim_domain *d, double share)
+{
+    if (d->model.cpu_share != share)
+        sim_note(d, "cpu_share", share);
+    d->model.cpu_share = share;
+}
+
+/* The speed limit outlives a migration, and so does a quota; the downtime limit does not. */
+static void begin_migration(struct sim_domain *d)
+{
+    double speed_bps = d->tries > 0 ? d->model.speed_limit_bps : d->script->speed_limit_bps;
+    double share = d->model.cpu_share;
+
+    model_start(&d->model, &d->script->guest, &d->script->link, d->seed + d->tries);
+    model_limit_speed(&d->model, speed_bps);
+    d->model.cpu_share = share;
+    d->model.auto_converge = d->model.forced_syncs = d->script->auto_converge;
+    d->cache_bytes = d->script->compression_cache_bytes;
+    d->state = MIGRATING;
+    if (d->tries++ > 0)
+        sim_note(d, "retried", d->tries);
+    if (d->model.iteration > 0)
+        sim_push(d, HV_SYNC);
+}
+
+/* Lets the model run until then; false if there is too much to tell first. */
+static bool run_until(struct sim_domain *d, double until_s)
+{
+    double t = until_s - d->began_s;
     struct model *m = &d->model;
 
-    if (d->state == IDLE && t >= 0) {
-        d->cache_bytes = d->script->compression_cache_bytes;
-        d->state = MIGRATING;
-        sim_push(d, HV_SYNC);
-    }
-    while (d->state == MIGRATING && m->time_s < t && d->n_pending < PENDING_MAX - 3) {
+    if ((d->state == IDLE || d->state == CANCELLED) && t >= 0)
+        begin_migration(d);
+    while (d->state == MIGRATING && m->time_s < t) {
         double before_s = m->time_s;
         uint64_t iteration = m->iteration;
 
+        if (d->n_pending >= PENDING_MAX - 3)
+            return false;
         model_run(m, t - m->time_s);
         if (m->iteration != iteration)
             sim_push(d, HV_SYNC);
         if (m->state == MODEL_COMPLETED) {
-            d->state = PAUSED;
-            sim_push(d, HV_SWITCHOVER);
+            d->state = SWITCHOVER;
+            if (!m->paused)
+                sim_push(d, HV_SWITCHOVER);
             sim_note(d, "switchover", m->cpu_share);
         }
         if (m->time_s <= before_s)
             break;
     }
+    return d->n_pending < PENDING_MAX - 3;
+}
+
+void sim_advance(struct sim_domain *d)
+{
+    double now = sim_now_s();
+
+    while (sim_next_other_s(d) <= now) {
+        if (!run_until(d, sim_next_other_s(d)))
+            return;
+        sim_do_other(d);
+    }
     /* The model runs through the blackout at once; the world has to wait for it. */
-    if ((d->state == PAUSED || d->state == POST_COPY) && t >= m->time_s + d->script->switchover_s &&
-        d->n_pending < PENDING_MAX - 1)
+    if (run_until(d, now) && (d->state == SWITCHOVER || d->state == POST_COPY) &&
+        now >= d->began_s + d->model.time_s + d->script->switchover_s)
         end_migration(d);
 }
 
@@ -199,6 +247,7 @@ int hypervisor_init(const char *uri)
         snprintf(d->id.uuid, sizeof(d->id.uuid), "51310000-0000-4000-8000-%012x", (unsigned)i + 1);
         d->id.id = (int)i + 1;
         pthread_mutex_init(&d->lock, NULL);
+        d->began_s = d->script->start_s;
         model_start(&d->model, &d->script->guest, &d->script->link, d->seed);
         model_limit_speed(&d->model, d->script->speed_limit_bps);
     }
@@ -229,9 +278,10 @@ struct sim_domain *sim_find(const char *uuid)
     return NULL;
 }
 
-int sim_enter(struct sim_domain *d, double opened_s)
+int sim_enter(struct sim_domain *d, double opened_s, enum sim_call call)
 {
     double t = sim_now_s() - d->script->start_s;
+    int r;
 
     if (sim_is_cut(opened_s))
         return sim_failure(-ENOTCONN, "the scenario has cut the connection");
@@ -242,6 +292,9 @@ int sim_enter(struct sim_domain *d, double opened_s)
     if (t >= d->script->fail_s)
         return sim_failure(-EIO, "the scenario has this call fail");
     pthread_mutex_lock(&d->lock);
+    r = sim_call_fails(d, call);
+    if (r < 0)
+        return sim_leave(d, r);
     sim_advance(d);
     return 0;
 }

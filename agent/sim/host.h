@@ -11,7 +11,12 @@
  * moment first; what that causes waits for the thread.
  *
  * Faults: a domain may hang or fail, which is to say the calls about it do, while its migration
- * goes on; and the connection may be lost, which ends it for all who were connected.
+ * goes on; single calls may fail for a while; and the connection may be lost, which ends it for all
+ * who were connected.
+ *
+ * Others act on a migration at times the scenario tells (others.c). Events are those of libvirt: it
+ * tells every stop of the vCPUs during a migration as if it were the switchover, and nothing when a
+ * migration ends while the guest runs.
  *
  * Locks: that of a domain, under which nothing is called; that of the host, under which events are
  * sent, so that none comes after hv_link_close().
@@ -27,7 +32,7 @@
 
 enum { PENDING_MAX = 8 };
 
-enum domain_state { IDLE, MIGRATING, PAUSED, POST_COPY, GONE, CANCELLED };
+enum domain_state { IDLE, MIGRATING, SWITCHOVER, POST_COPY, GONE, CANCELLED };
 
 struct sim_domain {
     struct hv_domain id;
@@ -35,8 +40,13 @@ struct sim_domain {
     uint64_t seed;
     pthread_mutex_t lock; /* guards the rest */
     enum domain_state state;
-    char *metadata; /* NULL: none */
-    int measure_s;  /* how long the dirty rate is measured, and from when; 0: not yet */
+    double began_s; /* when this migration does, or did: it may be tried again */
+    unsigned tries; /* begun so far */
+    unsigned others_done;
+    unsigned failed[SCENARIO_FAILURES_MAX]; /* times each failure has been met */
+    bool drifted;                           /* its quotas are somebody else's */
+    char *metadata;                         /* NULL: none */
+    int measure_s; /* how long the dirty rate is measured, and from when; 0: not yet */
     double measured_from_s;
     struct model model;
     double cache_bytes;
@@ -84,11 +94,27 @@ void sim_advance(struct sim_domain *d);
 /* NULL: there is none. */
 struct sim_domain *sim_find(const char *uuid);
 
+/* Ends its migration: the guest runs on here. It is locked. */
+void sim_cancel(struct sim_domain *d);
+
+/* Stops its vCPUs, whoever wants it. It is locked, and migrates. */
+void sim_pause(struct sim_domain *d);
+
+void sim_set_share(struct sim_domain *d, double share);
+
+/* When others act on it next, in virtual seconds; INFINITY: no more. And lets them, once it has
+   lived until then. It is locked. */
+double sim_next_other_s(const struct sim_domain *d);
+void sim_do_other(struct sim_domain *d);
+
+/* The error that such a call is to meet now, set as by sim_failure(), or 0. It is locked. */
+int sim_call_fails(struct sim_domain *d, enum sim_call call);
+
 /*
  * Locks the domain, moved on to now; or does what the scenario has in store for such calls. Returns
  * 0 or -errno. sim_leave() unlocks it and returns `r`.
  */
-int sim_enter(struct sim_domain *d, double opened_s);
+int sim_enter(struct sim_domain *d, double opened_s, enum sim_call call);
 int sim_leave(struct sim_domain *d, int r);
 
 #endif

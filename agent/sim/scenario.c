@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -155,6 +156,20 @@ static bool boolean(struct reader *r, struct json_object *object, const char *ke
     return json_object_get_boolean(value);
 }
 
+/* Which of `names` a text is; 0 and a complaint if none. */
+static unsigned one_of(struct reader *r, struct json_object *object, const char *key,
+                       const char *const names[], unsigned n)
+{
+    const char *text = string(r, object, key);
+
+    for (unsigned i = 0; text && i < n; i++) {
+        if (strcmp(text, names[i]) == 0)
+            return i;
+    }
+    complain(r, text ? key : "", "needs \"%s\", such as \"%s\"", key, names[0]);
+    return 0;
+}
+
 static void read_region(struct reader *r, struct json_object *object, unsigned vcpus,
                         struct model_region *ret)
 {
@@ -188,11 +203,14 @@ static void read_guest(struct reader *r, struct json_object *object, struct mode
     size_t n;
     size_t at;
 
-    if (!is_object(r, object, " ram zero flush vcpus busy regions phases "))
+    if (!is_object(r, object, " ram zero disk flush device vcpus busy shared_cpus regions phases "))
         return;
     ret->ram_bytes = quantity(r, object, "ram", UNIT_SIZE, NAN);
     ret->zero_bytes = quantity(r, object, "zero", UNIT_SIZE, 0);
+    ret->disk_bytes = quantity(r, object, "disk", UNIT_SIZE, 0);
     ret->flush_s = quantity(r, object, "flush", UNIT_DURATION, 0);
+    ret->device_bytes = quantity(r, object, "device", UNIT_SIZE, 0);
+    ret->shared_cpus = number(r, object, "shared_cpus", 0.01, MODEL_VCPUS_MAX, 0);
     ret->vcpus = (unsigned)number(r, object, "vcpus", 1, MODEL_VCPUS_MAX, 1);
     busy = quantity(r, object, "busy", UNIT_SHARE, 1);
     for (unsigned i = 0; i < ret->vcpus; i++)
@@ -247,6 +265,71 @@ static void read_link(struct reader *r, struct json_object *object, struct model
         complain(r, "rate", "must be at least 1KB/s");
 }
 
+#define SIM_NAME(constant, name, ...) name,
+static const char *const call_names[] = {SIM_CALLS(SIM_NAME)};
+static const char *const error_names[] = {SIM_ERRORS(SIM_NAME)};
+static const char *const deed_names[] = {SIM_DEEDS(SIM_NAME)};
+#undef SIM_NAME
+
+enum { NO_VALUE = -1 };
+#define SIM_UNIT(constant, name, unit) unit,
+static const int deed_units[] = {SIM_DEEDS(SIM_UNIT)};
+#undef SIM_UNIT
+
+#define COUNT(array) ((unsigned)(sizeof(array) / sizeof((array)[0])))
+
+static void read_failure(struct reader *r, struct json_object *object, struct scenario_failure *ret)
+{
+    if (!is_object(r, object, " call error after lasts times "))
+        return;
+    ret->call = (enum sim_call)one_of(r, object, "call", call_names, COUNT(call_names));
+    ret->error = (enum sim_error)one_of(r, object, "error", error_names, COUNT(error_names));
+    ret->from_s = quantity(r, object, "after", UNIT_DURATION, 0);
+    ret->until_s = ret->from_s + quantity(r, object, "lasts", UNIT_DURATION, INFINITY);
+    ret->times = (unsigned)number(r, object, "times", 1, 1e6, UINT_MAX);
+}
+
+static void read_other(struct reader *r, struct json_object *object, double after_s,
+                       struct scenario_other *ret)
+{
+    if (!is_object(r, object, " at do value "))
+        return;
+    ret->at_s = quantity(r, object, "at", UNIT_DURATION, NAN);
+    ret->deed = (enum sim_deed)one_of(r, object, "do", deed_names, COUNT(deed_names));
+    if (deed_units[ret->deed] != NO_VALUE)
+        ret->value = quantity(r, object, "value", (enum unit)deed_units[ret->deed], NAN);
+    else if (json_object_object_get(object, "value"))
+        complain(r, "value", "is not for \"%s\"", deed_names[ret->deed]);
+    if (ret->at_s < after_s)
+        complain(r, "at", "must not be before what is done before it");
+    if (ret->deed == SIM_DO_QUOTA && !(ret->value > 0 && ret->value <= 1))
+        complain(r, "value", "must be a share of up to 100%%");
+}
+
+static void read_events(struct reader *r, struct json_object *object, struct scenario_domain *ret)
+{
+    struct json_object *list;
+    double after_s = 0;
+    size_t at;
+    size_t n;
+
+    list = array(r, object, "failures", SCENARIO_FAILURES_MAX, &n);
+    ret->n_failures = (unsigned)n;
+    for (size_t i = 0; i < n; i++) {
+        at = step_in(r, "failures", (int)i);
+        read_failure(r, json_object_array_get_idx(list, i), &ret->failure[i]);
+        step_out(r, at);
+    }
+    list = array(r, object, "others", SCENARIO_OTHERS_MAX, &n);
+    ret->n_others = (unsigned)n;
+    for (size_t i = 0; i < n; i++) {
+        at = step_in(r, "others", (int)i);
+        read_other(r, json_object_array_get_idx(list, i), after_s, &ret->other[i]);
+        step_out(r, at);
+        after_s = ret->other[i].at_s;
+    }
+}
+
 static void read_domain(struct reader *r, struct json_object *object, struct scenario_domain *ret)
 {
     const char *name;
@@ -256,7 +339,7 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
     if (!is_object(
             r, object,
             " name start metadata link guest speed_limit compression_cache post_copy switchover"
-            " hang_after fail_after "))
+            " auto_converge hang_after fail_after failures others retry_after retries "))
         return;
     name = string(r, object, "name");
     if (!name || (size_t)snprintf(ret->name, sizeof(ret->name), "%s", name) >= sizeof(ret->name))
@@ -270,6 +353,10 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
     ret->speed_limit_bps = quantity(r, object, "speed_limit", UNIT_RATE, 0);
     ret->compression_cache_bytes = quantity(r, object, "compression_cache", UNIT_SIZE, 0);
     ret->post_copy = boolean(r, object, "post_copy");
+    ret->auto_converge = boolean(r, object, "auto_converge");
+    ret->retry_s = quantity(r, object, "retry_after", UNIT_DURATION, INFINITY);
+    ret->retries = (unsigned)number(r, object, "retries", 0, 1e6, 1);
+    read_events(r, object, ret);
     at = step_in(r, "guest", -1);
     read_guest(r, json_object_object_get(object, "guest"), &ret->guest);
     step_out(r, at);

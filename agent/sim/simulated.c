@@ -84,7 +84,7 @@ int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *r
 
 static bool is_migrating(const struct sim_domain *d)
 {
-    return d->state == MIGRATING || d->state == PAUSED || d->state == POST_COPY;
+    return d->state == MIGRATING || d->state == SWITCHOVER || d->state == POST_COPY;
 }
 
 int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *ret_migrating)
@@ -94,7 +94,7 @@ int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *re
 
     if (!d)
         return sim_failure(-ENOENT, "no such domain");
-    r = sim_enter(d, link->opened_s);
+    r = sim_enter(d, link->opened_s, SIM_CALL_OTHER);
     if (r < 0)
         return r;
     *ret_migrating = is_migrating(d);
@@ -126,11 +126,11 @@ int hv_watch_metadata(struct hv_watch *watch, char **ret_xml)
 int hv_watch_set_metadata(struct hv_watch *watch, const char *xml)
 {
     struct sim_domain *d = watch->domain;
-    int r = sim_enter(d, watch->opened_s);
+    int r = sim_enter(d, watch->opened_s, SIM_CALL_OTHER);
 
     if (r < 0)
         return r;
-    if (d->state == MIGRATING || d->state == PAUSED)
+    if (d->state == MIGRATING || d->state == SWITCHOVER)
         return sim_leave(d, sim_failure(-EBUSY, "the domain is migrating"));
     free(d->metadata);
     d->metadata = xml ? strdup(xml) : NULL;
@@ -164,7 +164,7 @@ int hv_watch_job(struct hv_watch *watch, struct hv_job *ret)
 {
     struct sim_domain *d = watch->domain;
     struct sample s;
-    int r = sim_enter(d, watch->opened_s);
+    int r = sim_enter(d, watch->opened_s, SIM_CALL_JOB);
 
     if (r < 0)
         return r;
@@ -181,6 +181,9 @@ int hv_watch_job(struct hv_watch *watch, struct hv_job *ret)
             .memory_total_bytes = s.total_bytes,
             .memory_processed_bytes = s.processed_bytes,
             .memory_remaining_bytes = s.remaining_bytes,
+            .disk_total_bytes = s.disk_total_bytes,
+            .disk_remaining_bytes = s.disk_remaining_bytes,
+            .auto_converge_percent = s.auto_converge_percent,
             .expected_downtime_ns = s.expected_downtime_ns,
             .compression_cache_bytes = (uint64_t)d->cache_bytes,
             .post_copy = d->state == POST_COPY,
@@ -191,7 +194,7 @@ int hv_watch_job(struct hv_watch *watch, struct hv_job *ret)
 
 int hv_watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
 {
-    int r = sim_enter(watch->domain, watch->opened_s);
+    int r = sim_enter(watch->domain, watch->opened_s, SIM_CALL_GET_DOWNTIME);
 
     if (r < 0)
         return r;
@@ -200,9 +203,9 @@ int hv_watch_get_downtime(struct hv_watch *watch, int64_t *ret_ns)
 }
 
 /* Only of a migration that can still be steered. */
-static int enter_migration(struct hv_watch *watch)
+static int enter_migration(struct hv_watch *watch, enum sim_call call)
 {
-    int r = sim_enter(watch->domain, watch->opened_s);
+    int r = sim_enter(watch->domain, watch->opened_s, call);
 
     if (r == 0 && watch->domain->state != MIGRATING)
         return sim_leave(watch->domain, sim_failure(-EINVAL, "the domain is not migrating"));
@@ -211,7 +214,7 @@ static int enter_migration(struct hv_watch *watch)
 
 int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns)
 {
-    int r = enter_migration(watch);
+    int r = enter_migration(watch, SIM_CALL_SET_DOWNTIME);
 
     if (r < 0)
         return r;
@@ -222,7 +225,7 @@ int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns)
 
 int hv_watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
 {
-    int r = sim_enter(watch->domain, watch->opened_s);
+    int r = sim_enter(watch->domain, watch->opened_s, SIM_CALL_GET_SPEED);
 
     if (r < 0)
         return r;
@@ -230,9 +233,10 @@ int hv_watch_get_speed(struct hv_watch *watch, int64_t *ret_bps)
     return sim_leave(watch->domain, 0);
 }
 
+/* Of a later migration, if there is none now. */
 int hv_watch_set_speed(struct hv_watch *watch, int64_t bps)
 {
-    int r = enter_migration(watch);
+    int r = sim_enter(watch->domain, watch->opened_s, SIM_CALL_SET_SPEED);
 
     if (r < 0)
         return r;
@@ -243,7 +247,7 @@ int hv_watch_set_speed(struct hv_watch *watch, int64_t bps)
 
 int hv_watch_set_compression_cache(struct hv_watch *watch, int64_t bytes)
 {
-    int r = enter_migration(watch);
+    int r = enter_migration(watch, SIM_CALL_COMPRESSION_CACHE);
 
     if (r < 0)
         return r;
@@ -255,11 +259,11 @@ int hv_watch_set_compression_cache(struct hv_watch *watch, int64_t bytes)
 int hv_watch_post_copy(struct hv_watch *watch)
 {
     struct sim_domain *d = watch->domain;
-    int r = enter_migration(watch);
+    int r = enter_migration(watch, SIM_CALL_POST_COPY);
 
     if (r < 0)
         return r;
-    if (!d->script->post_copy)
+    if (!d->script->post_copy || d->model.iteration == 0)
         return sim_leave(d, sim_failure(-EINVAL, "the migration was not started with post-copy"));
     model_post_copy(&d->model);
     d->state = POST_COPY;
@@ -271,36 +275,32 @@ int hv_watch_post_copy(struct hv_watch *watch)
 int hv_watch_suspend(struct hv_watch *watch)
 {
     struct sim_domain *d = watch->domain;
-    int r = enter_migration(watch);
+    int r = enter_migration(watch, SIM_CALL_SUSPEND);
 
     if (r < 0)
         return r;
     sim_note(d, "suspend", d->model.time_s);
-    model_suspend(&d->model);
-    d->state = PAUSED;
+    sim_pause(d);
     return sim_leave(d, 0);
 }
 
 /* In the switchover as well, from which the guest comes back. */
 int hv_watch_cancel(struct hv_watch *watch)
 {
-    int r = sim_enter(watch->domain, watch->opened_s);
+    struct sim_domain *d = watch->domain;
+    int r = sim_enter(d, watch->opened_s, SIM_CALL_CANCEL);
 
     if (r < 0)
         return r;
-    if (watch->domain->state == PAUSED)
-        sim_push(watch->domain, HV_RESUMED);
-    else if (watch->domain->state != MIGRATING)
-        return sim_leave(watch->domain, sim_failure(-EINVAL, "the domain is not migrating"));
-    model_cancel(&watch->domain->model);
-    watch->domain->state = CANCELLED;
-    sim_note(watch->domain, "cancelled", watch->domain->model.time_s);
-    return sim_leave(watch->domain, 0);
+    if (d->state != MIGRATING && d->state != SWITCHOVER)
+        return sim_leave(d, sim_failure(-EINVAL, "the domain is not migrating"));
+    sim_cancel(d);
+    return sim_leave(d, 0);
 }
 
 int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns)
 {
-    int r = sim_enter(watch->domain, watch->opened_s);
+    int r = sim_enter(watch->domain, watch->opened_s, SIM_CALL_FLUSH);
 
     if (r < 0)
         return r;
@@ -312,7 +312,7 @@ int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns)
 int hv_watch_facts(struct hv_watch *watch, struct hv_facts *ret)
 {
     const struct model_guest *g = &watch->domain->script->guest;
-    int r = sim_enter(watch->domain, watch->opened_s);
+    int r = sim_enter(watch->domain, watch->opened_s, SIM_CALL_OTHER);
 
     if (r < 0)
         return r;
@@ -329,7 +329,7 @@ int hv_watch_facts(struct hv_watch *watch, struct hv_facts *ret)
 int hv_watch_start_dirty_rate(struct hv_watch *watch, int seconds)
 {
     struct sim_domain *d = watch->domain;
-    int r = sim_enter(d, watch->opened_s);
+    int r = sim_enter(d, watch->opened_s, SIM_CALL_OTHER);
 
     if (r < 0)
         return r;
@@ -345,7 +345,7 @@ int hv_watch_dirty_rate(struct hv_watch *watch, bool *ret_measured, int64_t *ret
     struct sim_domain *d = watch->domain;
     const struct model_guest *g = &d->script->guest;
     double bytes = 0;
-    int r = sim_enter(d, watch->opened_s);
+    int r = sim_enter(d, watch->opened_s, SIM_CALL_OTHER);
 
     if (r < 0)
         return r;
@@ -364,7 +364,8 @@ int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
         return sim_failure(-ENOTCONN, "the scenario has cut the connection");
     pthread_mutex_lock(&d->lock);
     *ret_active = d->state != GONE;
-    *ret_running = d->state != GONE && d->state != PAUSED && d->state != POST_COPY;
+    *ret_running =
+        d->state != GONE && d->state != SWITCHOVER && d->state != POST_COPY && !d->model.paused;
     return sim_leave(d, 0);
 }
 
@@ -393,42 +394,49 @@ size_t throttle_vcpu_count(const struct throttle *t)
     return t->domain->script->guest.vcpus;
 }
 
-static void set_share(struct sim_domain *d, double share)
-{
-    if (d->model.cpu_share != share)
-        sim_note(d, "cpu_share", share);
-    d->model.cpu_share = share;
-}
-
 int throttle_set(struct throttle *t, double share, int64_t period_us)
 {
+    struct sim_domain *d = t->domain;
+    int r;
+
     (void)period_us;
-    pthread_mutex_lock(&t->domain->lock);
+    pthread_mutex_lock(&d->lock);
+    sim_advance(d);
     if (t->final)
-        return sim_leave(t->domain, -ESHUTDOWN);
-    if (t->domain->state == GONE)
-        return sim_leave(t->domain, -ENOENT);
-    sim_advance(t->domain);
-    set_share(t->domain, share);
-    return sim_leave(t->domain, 0);
+        return sim_leave(d, -ESHUTDOWN);
+    if (d->state == GONE)
+        return sim_leave(d, -ENOENT);
+    if (d->drifted)
+        return sim_leave(d, -EBUSY);
+    r = sim_call_fails(d, SIM_CALL_QUOTA);
+    if (r == 0)
+        sim_set_share(d, share);
+    return sim_leave(d, r);
 }
 
 int throttle_restore(struct throttle *t, bool final, struct throttle_result *ret_result)
 {
+    struct throttle_result result = {0};
+
     pthread_mutex_lock(&t->domain->lock);
     t->final |= final;
     sim_advance(t->domain);
-    set_share(t->domain, 1);
+    if (t->domain->drifted) {
+        result.drifted = throttle_vcpu_count(t);
+    } else {
+        result.restored = throttle_vcpu_count(t);
+        sim_set_share(t->domain, 1);
+    }
     if (ret_result)
-        *ret_result = (struct throttle_result){.restored = throttle_vcpu_count(t)};
+        *ret_result = result;
     return sim_leave(t->domain, 0);
 }
 
 int throttle_check(struct throttle *t, size_t *ret_drifted)
 {
-    (void)t;
-    *ret_drifted = 0;
-    return 0;
+    pthread_mutex_lock(&t->domain->lock);
+    *ret_drifted = t->domain->drifted ? throttle_vcpu_count(t) : 0;
+    return sim_leave(t->domain, 0);
 }
 
 int throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns)

@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HV_NAME_MAX = 256, HV_UUID_MAX = 37, HV_VCPUS_MAX = 256 };
+enum { HV_NAME_MAX = 256, HV_UUID_MAX = 37, HV_VCPUS_MAX = 1024 };
 
 struct hv_domain {
     char name[HV_NAME_MAX]; /* cut if longer; never trusted */

@@ -23,7 +23,7 @@
 
 #include "policy/controller.h"
 
-enum { TRACE_VERSION = 1, TRACE_LINE_MAX = 16384, TRACE_ACTIONS_MAX = 4 };
+enum { TRACE_VERSION = 1, TRACE_LINE_MAX = 32768, TRACE_ACTIONS_MAX = 4 };
 
 /* How it went with an action that was decided. */
 enum trace_result { TRACE_NOT_APPLIED, TRACE_APPLIED, TRACE_FAILED, TRACE_RESULTS };

@@ -93,8 +93,9 @@ void model_start(struct model *m, const struct model_guest *guest, const struct 
     m->cpu_share = 1;
     m->least_speed = 1;
     m->least_share = 1;
-    m->iteration = 1;
-    m->synced = true;
+    m->disk_left_bytes = guest->disk_bytes;
+    m->iteration = guest->disk_bytes > 0 ? 0 : 1;
+    m->synced = m->iteration > 0;
     found[MODEL_ZERO] = guest->zero_bytes;
     found[MODEL_COLD] = guest->ram_bytes - guest->zero_bytes;
     for (unsigned i = 0; i < guest->regions; i++) {
@@ -144,10 +145,22 @@ static double demand(const struct model *m, unsigned vcpu)
     return m->guest.vcpu_busy[vcpu] * factor;
 }
 
-double model_vcpu_speed(const struct model *m, unsigned vcpu)
+/* What a limit on all vCPUs together leaves of what each would get without it. */
+static double shared_part(const struct model *m)
+{
+    double want = 0;
+
+    if (m->guest.shared_cpus <= 0)
+        return 1;
+    for (unsigned i = 0; i < m->guest.vcpus; i++)
+        want += fmin(demand(m, i), m->cpu_share);
+    return fmin(m->guest.shared_cpus / want, 1);
+}
+
+static double vcpu_speed(const struct model *m, unsigned vcpu, double part)
 {
     double busy = demand(m, vcpu);
-    double speed = busy > m->cpu_share ? m->cpu_share / busy : 1;
+    double speed = part * (busy > m->cpu_share ? m->cpu_share / busy : 1);
     double sleep = m->vcpu_sleep[vcpu];
 
     /* Put to sleep whatever it does: work takes longer, waiting for other things does not. */
@@ -156,14 +169,20 @@ double model_vcpu_speed(const struct model *m, unsigned vcpu)
     return speed;
 }
 
+double model_vcpu_speed(const struct model *m, unsigned vcpu)
+{
+    return m->paused ? 0 : vcpu_speed(m, vcpu, shared_part(m));
+}
+
 double model_speed(const struct model *m)
 {
+    double part = m->paused ? 0 : shared_part(m);
     double want = 0;
     double get = 0;
 
     for (unsigned i = 0; i < m->guest.vcpus; i++) {
         want += demand(m, i);
-        get += demand(m, i) * model_vcpu_speed(m, i);
+        get += demand(m, i) * vcpu_speed(m, i, part);
     }
     return want > 0 ? get / want : 1;
 }
@@ -255,19 +274,30 @@ static void send(struct model *m, double dt)
     }
 }
 
+static void black_out(struct model *m, double seconds)
+{
+    m->downtime_s += seconds;
+    m->work_lost_s += seconds;
+}
+
 /* The guest runs, and slows, for `dt` seconds. */
 static void live(struct model *m, double dt)
 {
     double rate = m->guest.phases > 0 ? m->guest.phase[m->phase].rate : 1;
     double speed[MODEL_VCPUS_MAX] = {0};
+    double part = shared_part(m);
     double want = 0;
     double get = 0;
     double all;
 
+    if (m->paused) {
+        black_out(m, dt);
+        return;
+    }
     for (unsigned i = 0; i < m->guest.vcpus; i++) {
         double busy = demand(m, i);
 
-        speed[i] = model_vcpu_speed(m, i);
+        speed[i] = vcpu_speed(m, i, part);
         m->cpu_s[i] += busy * speed[i] * dt;
         want += busy;
         get += busy * speed[i];
@@ -368,18 +398,25 @@ static double send_rest(struct model *m)
     return m->time_s - start;
 }
 
-static void black_out(struct model *m, double seconds)
+/* Stops the guest for good and moves its devices; the time it takes. The last stage knows no limit
+   of speed. */
+static double stop_guest(struct model *m)
 {
-    m->downtime_s += seconds;
-    m->work_lost_s += seconds;
+    double stop = m->overhead_s + m->guest.flush_s;
+    double devices;
+
+    m->time_s += stop;
+    model_limit_speed(m, 0);
+    devices = m->guest.device_bytes / m->link_bps;
+    m->time_s += devices;
+    look_at_link(m);
+    return stop + devices;
 }
 
 static void complete(struct model *m)
 {
-    double stop = m->overhead_s + m->guest.flush_s;
+    double stop = stop_guest(m);
 
-    m->time_s += stop;
-    model_limit_speed(m, 0);
     black_out(m, stop + send_rest(m));
     m->state = MODEL_COMPLETED;
 }
@@ -398,12 +435,8 @@ void model_suspend(struct model *m)
 
 void model_post_copy(struct model *m)
 {
-    double stop = m->overhead_s + m->guest.flush_s;
-
     sync_bitmap(m);
-    m->time_s += stop;
-    model_limit_speed(m, 0);
-    black_out(m, stop);
+    black_out(m, stop_guest(m));
     m->post_copy_s = send_rest(m);
     m->work_lost_s += m->post_copy_s * (1 - POST_COPY_SPEED);
     m->least_speed = fmin(m->least_speed, POST_COPY_SPEED);
@@ -465,16 +498,47 @@ static bool look_at_pending(struct model *m)
     if (pending(m) >= enough && pending(m) > PAGE_BYTES)
         return false;
     sync_bitmap(m);
-    if (m->sync_bytes >= enough)
+    if (m->sync_bytes + m->guest.device_bytes >= enough)
         return true;
     complete(m);
     return false;
+}
+
+/* The storage goes over the link until `end`, or until it is done and the first pass begins: true
+   then. */
+static bool copy_storage(struct model *m, double end)
+{
+    double until = fmin(fmin(end, m->time_s + m->disk_left_bytes / m->link_bps),
+                        fmin(m->link_next_s, m->phase_end_s));
+    double dt = until - m->time_s;
+
+    m->disk_left_bytes -= dt * m->link_bps;
+    live(m, dt);
+    m->time_s = until;
+    if (until >= m->link_next_s)
+        look_at_link(m);
+    if (until >= m->phase_end_s)
+        next_phase(m);
+    if (m->disk_left_bytes > PAGE_BYTES)
+        return false;
+    m->disk_left_bytes = 0;
+    if (!m->pages)
+        memset(m->tau_s, 0, sizeof(m->tau_s));
+    m->iteration = 1;
+    m->synced = true;
+    m->sync_s = m->throttle_look_s = m->time_s;
+    m->forced_next_s = m->time_s + FORCED_SYNC_S;
+    return true;
 }
 
 void model_run(struct model *m, double seconds)
 {
     double end = m->time_s + seconds;
 
+    while (m->state == MODEL_RUNNING && m->iteration == 0 && m->time_s < end - EPSILON_S) {
+        if (copy_storage(m, end))
+            return;
+    }
     while (m->state == MODEL_RUNNING && m->time_s < end - EPSILON_S) {
         double look = next_look_s(m);
         double chunk = m->time_s + next_chunk_s(m);
@@ -510,14 +574,16 @@ void model_sample(struct model *m, struct sample *ret)
         .at_sync = m->synced,
         .elapsed_ns = (int64_t)(m->time_s * 1e9),
         .iteration = m->iteration,
-        .total_bytes = (uint64_t)m->guest.ram_bytes,
+        .total_bytes = m->iteration > 0 ? (uint64_t)m->guest.ram_bytes : 0,
         .processed_bytes = (uint64_t)m->sent_bytes,
-        .remaining_bytes = (uint64_t)pending(m),
+        .remaining_bytes = m->iteration > 0 ? (uint64_t)pending(m) : 0,
+        .disk_total_bytes = (uint64_t)m->guest.disk_bytes,
+        .disk_remaining_bytes = (uint64_t)m->disk_left_bytes,
         .downtime_limit_ns = (int64_t)(m->downtime_limit_s * 1e9),
         .flush_ns = (int64_t)(m->guest.flush_s * 1e9),
         .speed_limit_bps = (int64_t)m->speed_limit_bps,
-        .expected_downtime_ns =
-            (int64_t)(m->sync_bytes / (m->pages ? m->window_bps : m->link_bps) * 1e9),
+        .expected_downtime_ns = (int64_t)((m->sync_bytes + m->guest.device_bytes) /
+                                          (m->pages ? m->window_bps : m->link_bps) * 1e9),
         .auto_converge_percent = m->throttle_percent,
         .cpu_share = m->cpu_share,
         .vcpus = m->guest.vcpus,

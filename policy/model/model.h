@@ -20,7 +20,9 @@
  * and round: what a pass left goes out first in the next, then what the sync found, each with all
  * classes of pages in proportion. Zero pages cost a mark each. The first pass clears the dirty log
  * chunk by chunk as it goes, so it leaves only what was dirtied after a chunk was cleared.
- * Auto-converge, if on, judges at syncs and may force one every 5 s.
+ * Auto-converge, if on, judges at syncs and may force one every 5 s. State of devices counts after
+ * a sync only, and goes over the link in the blackout. Storage is copied before all this: until
+ * then there is no pass, and nothing is logged.
  *
  * Pages. A model that was given pages (pages.h) has its memory there: regions are written page by
  * page, with habits, memory has an order, every sync clears the log chunk by chunk, tau never goes
@@ -43,7 +45,7 @@
 
 enum {
     MODEL_REGIONS_MAX = PAGES_REGIONS_MAX,
-    MODEL_VCPUS_MAX = 32,
+    MODEL_VCPUS_MAX = 1024,
     MODEL_PHASES_MAX = 4,
     MODEL_CHUNKS = 32, /* steps in which the first pass clears the dirty log */
     MODEL_ALL_VCPUS = -1,
@@ -79,9 +81,12 @@ struct model_phase {
 };
 
 struct model_guest {
-    double ram_bytes;  /* all of it */
-    double zero_bytes; /* of that never written: sent as marks */
-    double flush_s;    /* block flush, inside the blackout */
+    double ram_bytes;    /* all of it */
+    double zero_bytes;   /* of that never written: sent as marks */
+    double disk_bytes;   /* storage that is copied before the memory */
+    double flush_s;      /* block flush, inside the blackout */
+    double device_bytes; /* state of devices, sent inside the blackout; QEMU knows of it */
+    double shared_cpus;  /* CPUs all vCPUs may use together; 0: no such limit */
     unsigned vcpus;
     double vcpu_busy[MODEL_VCPUS_MAX]; /* CPUs used by each at full speed: 0..1 */
     unsigned regions;
@@ -97,7 +102,8 @@ struct model {
     /* The guest may be changed while it runs, and so may these, by whoever steers. */
     struct model_guest guest;
     double downtime_limit_s;
-    double cpu_share;                   /* quota on each vCPU, 1: none */
+    double cpu_share; /* quota on each vCPU, 1: none */
+    bool paused;      /* the guest stands still; its memory is sent all the same */
     double vcpu_sleep[MODEL_VCPUS_MAX]; /* part of the time QEMU keeps a vCPU asleep */
     bool auto_converge;
     bool forced_syncs; /* auto-converge's, every 5 s */
@@ -105,19 +111,20 @@ struct model {
     /* The outcome so far. */
     enum model_state state;
     double time_s;
-    double downtime_s;  /* the blackout (completed) */
+    double downtime_s;  /* the blackout, other pauses included */
     double post_copy_s; /* time the guest ran on the destination without all of its memory */
     double work_lost_s; /* by slowing, blackout and post-copy faults */
     double least_speed; /* of the guest, outside the blackout */
     double least_share; /* least CPU any slowed vCPU got, 1: none was slowed */
     double sent_bytes;
-    uint64_t iteration;
+    uint64_t iteration; /* 0: storage is being copied */
 
     /* Inside. */
     struct pages *pages; /* borrowed; NULL: closed forms */
     struct model_link link;
     uint64_t seed;
     double speed_limit_bps; /* of the migration; 0: none */
+    double disk_left_bytes; /* of the storage */
     double overhead_s;   /* the blackout beside sending and flushing: pause, device state, resume */
     double link_bps;     /* now */
     double link_was_bps; /* before the last change */

@@ -319,6 +319,101 @@ static void suspending_sends_the_rest_in_the_blackout(void **state)
     assert_near(m.downtime_s, 2 + OVERHEAD_S, 0.001);
 }
 
+static void a_paused_guest_dirties_nothing_and_its_memory_is_sent_all_the_same(void **state)
+{
+    struct model_guest guest = one_region(200 * MB, 1000 * MB);
+    double paused_s;
+
+    (void)state;
+    start(&guest);
+    run_to_pass(3);
+    m.paused = true;
+    paused_s = m.time_s;
+    run_until(paused_s + 1);
+    assert_int_equal(m.state, MODEL_RUNNING);
+    assert_near(m.downtime_s, 1, 0.001);
+    run_until(100);
+    assert_int_equal(m.state, MODEL_COMPLETED);
+    assert_near(m.time_s, paused_s + 2 + OVERHEAD_S, 0.01);
+    assert_near(m.downtime_s, 2 + OVERHEAD_S, 0.01);
+    assert_near(m.work_lost_s, m.downtime_s, 1e-9);
+}
+
+static void resumed_it_goes_on_as_before(void **state)
+{
+    struct model_guest guest = one_region(200 * MB, 1000 * MB);
+
+    (void)state;
+    start(&guest);
+    run_to_pass(3);
+    m.paused = true;
+    run_until(m.time_s + 1);
+    m.paused = false;
+    run_until(100);
+    assert_int_equal(m.state, MODEL_RUNNING);
+    assert_near(m.downtime_s, 1, 0.001);
+}
+
+static void devices_hold_back_the_switchover_and_lengthen_the_blackout(void **state)
+{
+    struct model_guest guest = one_region(10 * MB, 1 * MB);
+    struct sample s;
+
+    (void)state;
+    guest.device_bytes = 200 * MB;
+    start(&guest);
+    run_until(60);
+    assert_int_equal(m.state, MODEL_RUNNING);
+    assert_true(m.iteration > 100);
+    model_sample(&m, &s);
+    assert_true(s.remaining_bytes < 10 * MB);
+    assert_near((double)s.expected_downtime_ns, 2e9, 0.1);
+    m.downtime_limit_s = 2.5;
+    run_until(100);
+    assert_int_equal(m.state, MODEL_COMPLETED);
+    assert_near(m.downtime_s, 2 + OVERHEAD_S, 0.01);
+}
+
+static void storage_is_copied_before_the_first_pass(void **state)
+{
+    struct model_guest guest = one_region(200 * MB, 1 * MB);
+    struct sample s;
+
+    (void)state;
+    guest.disk_bytes = 3000 * MB;
+    start(&guest);
+    model_run(&m, 10);
+    model_sample(&m, &s);
+    assert_true(!s.at_sync && s.iteration == 0 && s.total_bytes == 0 && s.processed_bytes == 0);
+    assert_near((double)s.disk_remaining_bytes, 2000 * MB, 0.001);
+    assert_near((double)s.elapsed_ns, 10e9, 0.001);
+    run_to_pass(1);
+    model_sample(&m, &s);
+    assert_true(s.at_sync && s.disk_remaining_bytes == 0);
+    assert_near((double)s.elapsed_ns, 30e9, 0.001);
+    assert_near((double)s.remaining_bytes, 1000 * MB, 0.001);
+    run_until(100);
+    assert_int_equal(m.state, MODEL_COMPLETED);
+    assert_near(m.time_s, 40 + OVERHEAD_S, 0.01);
+}
+
+static void a_limit_on_all_vcpus_together_is_shared(void **state)
+{
+    struct model_guest guest = one_region(200 * MB, 1000 * MB);
+
+    (void)state;
+    guest.vcpus = 8;
+    for (unsigned i = 0; i < guest.vcpus; i++)
+        guest.vcpu_busy[i] = 1;
+    guest.shared_cpus = 2;
+    start(&guest);
+    assert_near(model_speed(&m), 0.25, 1e-9);
+    m.cpu_share = 0.5;
+    assert_near(model_vcpu_speed(&m, 7), 0.25, 1e-9);
+    m.cpu_share = 0.05;
+    assert_near(model_vcpu_speed(&m, 7), 0.05, 1e-9);
+}
+
 static void post_copy_has_a_short_blackout_and_a_slow_time(void **state)
 {
     struct model_guest guest = one_region(200 * MB, 1000 * MB);
@@ -486,6 +581,11 @@ int main(void)
         cmocka_unit_test(auto_converge_throttles_in_steps_and_never_down),
         cmocka_unit_test(forced_syncs_come_every_five_seconds_after_the_first_pass),
         cmocka_unit_test(suspending_sends_the_rest_in_the_blackout),
+        cmocka_unit_test(a_paused_guest_dirties_nothing_and_its_memory_is_sent_all_the_same),
+        cmocka_unit_test(resumed_it_goes_on_as_before),
+        cmocka_unit_test(devices_hold_back_the_switchover_and_lengthen_the_blackout),
+        cmocka_unit_test(storage_is_copied_before_the_first_pass),
+        cmocka_unit_test(a_limit_on_all_vcpus_together_is_shared),
         cmocka_unit_test(post_copy_has_a_short_blackout_and_a_slow_time),
         cmocka_unit_test(samples_count_as_the_hypervisor_does),
         cmocka_unit_test(it_agrees_with_measured_migrations),

@@ -258,7 +258,7 @@ static void what_makes_no_sense_is_refused_in_one_line(void **state)
                    "--hot says where the guest writes; say how fast: --dirty-rate");
     assert_refused(BUSY_GUEST "--zero 4GiB", 2,
                    "what it writes to and --zero are more than the guest's memory");
-    assert_refused("--vcpus 33", 2, "--vcpus: \"33\" is not a number from 1 to 32");
+    assert_refused("--vcpus 1025", 2, "--vcpus: \"1025\" is not a number from 1 to 1024");
     assert_refused("--seed -1", 2, "--seed: \"-1\" is not a number from 0 to 2^64 - 1");
     assert_refused("--busy 0%", 2, "--busy: \"0%\" is not a share from 1% to 100%");
     assert_refused("--pattern up", 2, "--pattern: \"up\" is not sequential or random");

@@ -49,6 +49,37 @@ static void everything_that_can_be_said_is_read(void **state)
     scenario_clear(&s);
 }
 
+static void what_others_do_and_which_calls_fail_is_read(void **state)
+{
+    static const char text[] =
+        "{\"domains\":[{\"name\":\"a\",\"auto_converge\":true,\"retry_after\":\"500ms\","
+        "\"failures\":[{\"call\":\"post-copy\",\"error\":\"failed\",\"after\":\"5s\","
+        "\"lasts\":\"10s\",\"times\":3},{\"call\":\"job\",\"error\":\"timeout\"}],"
+        "\"others\":[{\"at\":\"9s\",\"do\":\"pause\"},{\"at\":\"9s\",\"do\":\"resume\"},"
+        "{\"at\":\"12s\",\"do\":\"downtime\",\"value\":\"500ms\"},"
+        "{\"at\":\"13s\",\"do\":\"quota\",\"value\":\"50%\"}],"
+        "\"guest\":{\"ram\":\"1GiB\",\"disk\":\"2GiB\",\"device\":\"1MiB\",\"vcpus\":1024,"
+        "\"shared_cpus\":1.5},\"link\":{\"rate\":\"1GB/s\"}}]}";
+    struct scenario_error err;
+    struct scenario s;
+    const struct scenario_domain *d;
+
+    (void)state;
+    assert_int_equal(scenario_parse(text, strlen(text), &s, &err), 0);
+    d = &s.domain[0];
+    assert_true(d->auto_converge && d->retry_s == 0.5 && d->retries == 1);
+    assert_true(d->n_failures == 2 && d->failure[0].call == SIM_CALL_POST_COPY);
+    assert_true(d->failure[0].error == SIM_ERROR_FAILED && d->failure[0].times == 3);
+    assert_true(d->failure[0].from_s == 5 && d->failure[0].until_s == 15);
+    assert_true(d->failure[1].from_s == 0 && isinf(d->failure[1].until_s));
+    assert_true(d->n_others == 4 && d->other[1].deed == SIM_DO_RESUME && d->other[1].at_s == 9);
+    assert_true(d->other[2].deed == SIM_DO_DOWNTIME && d->other[2].value == 0.5);
+    assert_true(d->other[3].deed == SIM_DO_QUOTA && d->other[3].value == 0.5);
+    assert_true(d->guest.disk_bytes == 2147483648.0 && d->guest.device_bytes == 1048576);
+    assert_true(d->guest.shared_cpus == 1.5 && d->guest.vcpus == 1024);
+    scenario_clear(&s);
+}
+
 static void what_is_left_out_is_healthy(void **state)
 {
     static const char text[] = "{\"domains\":[{\"name\":\"a\"," GUEST "}]}";
@@ -59,6 +90,7 @@ static void what_is_left_out_is_healthy(void **state)
     assert_int_equal(scenario_parse(text, strlen(text), &s, &err), 0);
     assert_true(s.time_factor == 1 && isinf(s.disconnect_s) && !s.log);
     assert_true(isinf(s.domain[0].hang_s) && isinf(s.domain[0].fail_s));
+    assert_true(isinf(s.domain[0].retry_s) && s.domain[0].n_others == 0);
     assert_true(s.domain[0].guest.vcpus == 1 && s.domain[0].guest.vcpu_busy[0] == 1);
     scenario_clear(&s);
 }
@@ -80,6 +112,16 @@ static void what_is_wrong_is_refused_with_line_and_place(void **state)
         {"{\"domains\":[{\"name\":\"a\",\"guest\":{\"ram\":\"1GiB\",\"zero\":\"2GiB\"},"
          "\"link\":{\"rate\":\"1GB/s\"}}]}",
          "line 1: /domains/0/guest/ram: is less than"},
+        {"{\"domains\":[{\"name\":\"a\",\n\"others\":[{\"at\":\"1s\",\"do\":\"dance\"}]," GUEST
+         "}]}",
+         "line 2: /domains/0/others/0/do: needs"},
+        {"{\"domains\":[{\"name\":\"a\",\"others\":[{\"at\":\"1s\",\"do\":\"speed\"}]," GUEST "}]}",
+         "line 1: /domains/0/others/0: \"value\" is missing"},
+        {"{\"domains\":[{\"name\":\"a\",\"others\":[{\"at\":\"2s\",\"do\":\"pause\"},"
+         "{\"at\":\"1s\",\"do\":\"cancel\"}]," GUEST "}]}",
+         "line 1: /domains/0/others/1/at: must not be before"},
+        {"{\"domains\":[{\"name\":\"a\",\"failures\":[{\"call\":\"job\"}]," GUEST "}]}",
+         "line 1: /domains/0/failures/0: needs \"error\""},
     };
 
     (void)state;
@@ -98,6 +140,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(everything_that_can_be_said_is_read),
+        cmocka_unit_test(what_others_do_and_which_calls_fail_is_read),
         cmocka_unit_test(what_is_left_out_is_healthy),
         cmocka_unit_test(what_is_wrong_is_refused_with_line_and_place),
     };

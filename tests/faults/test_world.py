@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a simulated host can tell of the world: what others do, what fails, and what a guest brings."""
+
+import re
+
+from simhost import Host, calm, domain
+
+
+def rules(**policy):
+    return [{"name": "*", "policy": policy}]
+
+
+def at(host, what):
+    return [e["seconds"] for e in host.events(what)]
+
+
+def test_a_guest_that_somebody_else_paused_ends_by_itself_and_is_seen_paused():
+    vm = domain("vm", others=[{"at": "20s", "do": "pause"}])
+    with Host([vm], [], time_factor=5) as host:
+        host.wait(host.completed)
+        assert len(at(host, "other_pause")) == 1
+        assert "switchover" in host.log()
+        paused = at(host, "completed")[0] - at(host, "other_pause")[0]
+        downtime = host.events("downtime")[0]["value"]
+        assert abs(downtime - paused) < 0.1 and downtime > 1
+
+
+def test_a_pause_that_is_taken_back_leaves_the_migration_going_on():
+    vm = domain("vm", others=[{"at": "20s", "do": "pause"}, {"at": "20.5s", "do": "resume"}])
+    with Host([vm], [], time_factor=5) as host:
+        host.wait(lambda: host.events("other_resume"))
+        host.wait(lambda: [m for m in host.status() if m["iteration"] > 12])
+        assert host.completed() == set()
+
+
+def test_a_cancel_by_somebody_else_is_seen_as_a_failure_and_the_retry_is_followed():
+    vm = domain("vm", others=[{"at": "10s", "do": "cancel"}, {"at": "40s", "do": "cancel"}],
+                retry_after="5s")
+    with Host([vm], [], time_factor=5) as host:
+        host.wait(lambda: "migration failed" in host.log())
+        host.wait(lambda: host.events("retried"))
+        host.wait(lambda: host.log().count("outgoing migration detected") == 2)
+        host.wait(lambda: host.log().count("migration failed") == 2)
+        assert len(host.events("retried")) == 1
+
+
+def test_another_writer_moves_the_limits_on_a_schedule():
+    vm = domain("vm", speed_limit="80MB/s", others=[
+        {"at": "2s", "do": "downtime", "value": "100ms"},
+        {"at": "4s", "do": "downtime", "value": "150ms"},
+        {"at": "6s", "do": "speed", "value": "60MB/s"}])
+    with Host([vm], [], time_factor=2) as host:
+        host.wait(lambda: host.events("other_speed"))
+        host.wait(lambda: "to 150 ms" in host.log())
+
+
+def test_another_writer_of_quotas_is_noticed_and_left_alone():
+    vm = domain("vm", zero="0B", others=[{"at": "14s", "do": "quota", "value": "70%"}])
+    with Host([vm], rules(allow_throttle="yes", min_cpu="50%", max_work_lost="10m"),
+              time_factor=5) as host:
+        host.wait(lambda: host.events("other_quota"))
+        host.wait(lambda: host.completed() or [m for m in host.status() if m["iteration"] > 20])
+        shares = [e["value"] for e in host.events("cpu_share")]
+        assert shares[-1] == 0.7
+
+
+def test_a_call_fails_as_often_as_the_scenario_says_and_no_more():
+    vm = domain("vm", failures=[{"call": "set-downtime", "error": "timeout", "times": 1}])
+    with Host([vm], rules(max_downtime="3s")) as host:
+        host.wait(host.completed)
+        assert len(host.events("call_failed")) == 1
+        assert "cannot acquire state change lock" in host.log()
+        assert len(host.events("set_downtime")) >= 1
+
+
+def test_storage_comes_first_and_is_no_pass():
+    vm = calm("vm", ram="512MiB")
+    vm["guest"]["disk"] = "2GB"
+    with Host([vm], [], time_factor=2) as host:
+        host.wait(host.completed)
+        detected_ms = int(re.search(r"detected, (\d+) ms after", host.log()).group(1))
+        assert detected_ms >= 20_000
+
+
+def test_devices_that_do_not_fit_hold_back_the_switchover():
+    vm = calm("vm")
+    vm["guest"]["device"] = "200MB"
+    with Host([vm], [], time_factor=10) as host:
+        host.wait(lambda: [m for m in host.status() if m["iteration"] > 100])
+        assert host.completed() == set()
+
+
+def test_qemus_own_throttle_ends_it_and_is_not_stacked_upon():
+    with Host([domain("vm", auto_converge=True)], rules(allow_throttle="yes")) as host:
+        host.wait(host.completed)
+        assert host.events("cpu_share") == []
+
+
+def test_hundreds_of_vcpus_are_told_apart():
+    vm = domain("vm")
+    vm["guest"]["vcpus"] = 448
+    with Host([vm], rules(allow_throttle="yes", min_cpu="20%"), time_factor=5) as host:
+        host.wait(lambda: host.events("cpu_share"))
+        host.wait(host.completed)
