@@ -8,13 +8,12 @@
 #include "cgroup-throttle/journal.h"
 
 #include "common/cleanup.h"
-#include "common/json_cleanup.h"
+#include "common/json.h"
 #include "common/textfile.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -225,7 +224,7 @@ static int groups_from_json(json_object *json, const char *uuid, struct vcpu_gro
 static int load(int dir, const char *uuid, struct vcpu_groups **ret_groups)
 {
     CLEANUP(free_groups) struct vcpu_groups *groups = calloc(1, sizeof(*groups));
-    CLEANUP(free_tokener) json_tokener *tokener = json_tokener_new();
+    CLEANUP(free_tokener) json_tokener *tokener = alloc_need(json_tokener_new());
     AUTO_JSON json_object *json = NULL;
     AUTO_FREE char *text = NULL;
     char name[NAME_MAX];

@@ -12,13 +12,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <limits.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "common/json.h"
 
 #define NO_KEY SIZE_MAX
 
@@ -396,21 +397,15 @@ static int open_container(struct scan *s)
     return 0;
 }
 
-static int push_key(struct scan *s, size_t key)
+static void push_key(struct scan *s, size_t key)
 {
     if (s->n_keys == s->size_keys) {
         size_t size = s->size_keys ? 2 * s->size_keys : 64;
-        size_t *keys = reallocarray(s->keys, size, sizeof(*keys));
 
-        if (!keys) {
-            s->reason = "out of memory";
-            return -ENOMEM;
-        }
-        s->keys = keys;
+        s->keys = alloc_need(reallocarray(s->keys, size, sizeof(*s->keys)));
         s->size_keys = size;
     }
     s->keys[s->n_keys++] = key;
-    return 0;
 }
 
 static int close_container(struct scan *s)
@@ -457,9 +452,7 @@ static int begin_member(struct scan *s)
     r = scan_string(s);
     if (r < 0)
         return r;
-    r = push_key(s, key);
-    if (r < 0)
-        return r;
+    push_key(s, key);
     top->key = key;
     s->match = top->match ? match_key(s, top->match, key) : NULL;
     skip_space(s);
@@ -627,15 +620,16 @@ static void describe_error(const struct scan *s, struct json_error *ret_err)
 
 /* Public functions */
 
-/* Text that passed the scan has one reading only, so json-c's own lenience no longer matters. */
-static int build(struct scan *s, struct json_object **ret)
+/*
+ * Text that passed the scan has one reading only, so json-c's own lenience no longer matters, and
+ * only lack of memory can make it fail.
+ */
+static struct json_object *build(const struct scan *s)
 {
-    struct json_tokener *tok = json_tokener_new_ex(JSON_STRICT_MAX_DEPTH + 2);
+    struct json_tokener *tok = alloc_need(json_tokener_new_ex(JSON_STRICT_MAX_DEPTH + 2));
     struct json_object *obj;
     enum json_tokener_error error;
 
-    if (!tok)
-        return -ENOMEM;
     obj = json_tokener_parse_ex(tok, s->text, (int)s->len);
     /* A bare number has no end of its own: only a terminator tells json-c that it is complete. */
     if (json_tokener_get_error(tok) == json_tokener_continue)
@@ -643,9 +637,8 @@ static int build(struct scan *s, struct json_object **ret)
     error = json_tokener_get_error(tok);
     json_tokener_free(tok);
     if (error != json_tokener_success)
-        return -ENOMEM;
-    *ret = obj;
-    return 0;
+        alloc_failed();
+    return obj;
 }
 
 int json_strict_parse(const char *text, size_t len, struct json_object **ret,
@@ -655,11 +648,9 @@ int json_strict_parse(const char *text, size_t len, struct json_object **ret,
     int r = scan_document(&s);
 
     free(s.keys);
-    if (r == 0) {
-        r = build(&s, ret);
-        s.reason = "out of memory";
-    }
-    if (r < 0 && ret_err)
+    if (r == 0)
+        *ret = build(&s);
+    else if (ret_err)
         describe_error(&s, ret_err);
     return r;
 }

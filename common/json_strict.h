@@ -39,7 +39,7 @@ struct json_error {
  *
  * *ret receives a reference the caller releases with json_object_put(); it is NULL for the document
  * "null". ret_err, which may be NULL, is written on failure only.
- * Returns 0; -EINVAL (refused), -E2BIG (too long or too deep), -ENOMEM.
+ * Returns 0; -EINVAL (refused), -E2BIG (too long or too deep).
  */
 int json_strict_parse(const char *text, size_t len, struct json_object **ret,
                       struct json_error *ret_err);

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/alloc.h"
+
 enum { BAD_NAMES_MAX = 100 };
 
 int textfile_read(int dirfd, const char *path, size_t max_bytes, char **ret_text, size_t *ret_len)
@@ -28,13 +30,8 @@ int textfile_read(int dirfd, const char *path, size_t max_bytes, char **ret_text
         ssize_t got;
 
         if (len + 1 >= size) {
-            char *larger;
-
             size = size ? size * 2 : 4096;
-            larger = realloc(text, size);
-            if (!larger)
-                return -ENOMEM;
-            text = larger;
+            text = alloc_need(realloc(text, size));
         }
         got = read(fd, text + len, size - len - 1);
         if (got < 0 && errno == EINTR)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "metrics/internal.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/alloc.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
@@ -16,30 +17,21 @@ void metrics_buf_free(struct metrics_buf *b)
 }
 
 /* Room for len more bytes and a NUL. */
-static bool buf_reserve(struct metrics_buf *b, size_t len)
+static void buf_reserve(struct metrics_buf *b, size_t len)
 {
-    if (b->error)
-        return false;
     if (b->size - b->len > len)
-        return true;
+        return;
 
     size_t size = b->size ? b->size : 4096;
     while (size - b->len <= len)
         size *= 2;
-    char *data = realloc(b->data, size);
-    if (!data) {
-        b->error = -ENOMEM;
-        return false;
-    }
-    b->data = data;
+    b->data = alloc_need(realloc(b->data, size));
     b->size = size;
-    return true;
 }
 
 void metrics_buf_add(struct metrics_buf *b, const char *text, size_t len)
 {
-    if (!buf_reserve(b, len))
-        return;
+    buf_reserve(b, len);
     memcpy(b->data + b->len, text, len);
     b->len += len;
     b->data[b->len] = '\0';
@@ -57,8 +49,9 @@ void metrics_buf_printf(struct metrics_buf *b, const char *format, ...)
     va_start(args, format);
     int len = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (len < 0 || !buf_reserve(b, (size_t)len))
+    if (len < 0)
         return;
+    buf_reserve(b, (size_t)len);
     va_start(args, format);
     vsnprintf(b->data + b->len, (size_t)len + 1, format, args);
     va_end(args);

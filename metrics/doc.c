@@ -100,7 +100,7 @@ static bool is_last(enum metrics_scope scope)
     return scope == METRICS_LAST;
 }
 
-int metrics_render_doc(struct metrics_buf *b)
+void metrics_render_doc(struct metrics_buf *b)
 {
     metrics_buf_str(b, introduction);
     section_write("Host and daemon", "Independent of any one VM.", is_host, b);
@@ -111,5 +111,4 @@ int metrics_render_doc(struct metrics_buf *b)
                        "migration is dropped first; then new VMs are left out and counted in "
                        "`migpolicy_vms_omitted`.\n",
                        METRICS_VMS_MAX);
-    return b->error;
 }

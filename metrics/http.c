@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/alloc.h"
+
 #define CONNECTIONS_MAX      32u
 #define CONNECTION_TIMEOUT_S 10u
 #define CONNECTION_BYTES     ((size_t)16 * 1024) /* holds the whole request header */
@@ -134,10 +136,7 @@ static enum MHD_Result reply_rendered(struct MHD_Connection *c, struct metrics *
     };
     struct metrics_buf body = {0};
 
-    if (metrics_render(m, format, &body) < 0) {
-        metrics_buf_free(&body);
-        return reply_plain(c, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
-    }
+    metrics_render(m, format, &body);
     return reply(c, MHD_HTTP_OK, content_types[format], &body);
 }
 
@@ -190,9 +189,7 @@ int metrics_http_start(struct metrics *m, const char *listen_address,
 
     if (!address_parse(listen_address, &a, &len))
         return -EINVAL;
-    AUTO_FREE struct metrics_http *http = calloc(1, sizeof(*http));
-    if (!http)
-        return -ENOMEM;
+    AUTO_FREE struct metrics_http *http = alloc_need(calloc(1, sizeof(*http)));
     int fd = listen_open(&a, len);
     if (fd < 0)
         return fd;

@@ -91,8 +91,8 @@ struct metrics_layout {
 };
 
 /*
- * A cell of a histogram takes one slot per bucket, holding what fell into that bucket alone, and
- * one for the sum; any other cell takes one slot.
+ * A consistent copy of everything. A cell of a histogram takes one slot per bucket, holding what
+ * fell into that bucket alone, and one for the sum; any other cell takes one slot.
  */
 struct metrics_snapshot {
     const struct metrics_layout *layout;
@@ -100,10 +100,6 @@ struct metrics_snapshot {
     struct metrics_entry *entries; /* the shown ones, by uuid */
     size_t entry_count;
 };
-
-/* A consistent copy of everything, with process values read now. Errors: -ENOMEM. */
-int metrics_snapshot_take(struct metrics *m, struct metrics_snapshot *ret_snapshot);
-void metrics_snapshot_release(struct metrics_snapshot *s);
 
 /* Fill the process_* slots (those that /proc does not tell become NAN). */
 void metrics_process_read(const struct metrics_layout *layout, double *values);

@@ -81,7 +81,7 @@ struct metrics_last {
 
 struct metrics;
 
-/* New registry; free it with metrics_free(). Errors: -EINVAL (a set is missing), -ENOMEM. */
+/* New registry; free it with metrics_free(). Errors: -EINVAL (a set is missing). */
 int metrics_new(const struct metrics_labels *labels, struct metrics **ret_metrics);
 void metrics_free(struct metrics *m);
 
@@ -102,7 +102,7 @@ void metrics_observe(struct metrics *m, enum metric id, struct metrics_at at, do
  * The uuid is the key. The name may hold any bytes: what is not UTF-8 becomes U+FFFD, and it is
  * cut after some 250 bytes. Past METRICS_VMS_MAX the summary of the longest ended migration makes
  * room; without any, the new VM is omitted until there is.
- * Errors: -EINVAL (a uuid longer than 36 bytes), -ENOMEM.
+ * Errors: -EINVAL (a uuid longer than 36 bytes).
  */
 int metrics_vm_update(struct metrics *m, const char *uuid, const char *name,
                       const struct metrics_vm *vm);
@@ -115,7 +115,6 @@ struct metrics_buf {
     char *data;
     size_t len;
     size_t size;
-    int error; /* 0 or -ENOMEM; once set, further writes do nothing */
 };
 void metrics_buf_free(struct metrics_buf *b);
 
@@ -125,14 +124,14 @@ enum metrics_format {
     METRICS_HTML,        /* the status page */
 };
 
-/* Append a whole page to b. Errors: -ENOMEM, and b then holds a part of it. */
-int metrics_render(struct metrics *m, enum metrics_format format, struct metrics_buf *b);
+/* Append a whole page to b. */
+void metrics_render(struct metrics *m, enum metrics_format format, struct metrics_buf *b);
 
 /* METRICS_OPENMETRICS if the Accept header (NULL: none) prefers it, or likes both the same. */
 enum metrics_format metrics_negotiate(const char *accept);
 
-/* Append docs/metrics.md. Errors: -ENOMEM. */
-int metrics_render_doc(struct metrics_buf *b);
+/* Append docs/metrics.md. */
+void metrics_render_doc(struct metrics_buf *b);
 
 struct metrics_http;
 

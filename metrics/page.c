@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/alloc.h"
+
 static const char head[] =
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
     "<meta http-equiv=\"refresh\" content=\"5\">\n"
@@ -245,13 +247,10 @@ static int compare_ends(const void *a, const void *b)
 
 static void last_table(const struct metrics_snapshot *s, struct metrics_buf *b)
 {
-    AUTO_FREE const struct metrics_entry **ended = calloc(s->entry_count + 1, sizeof(*ended));
+    AUTO_FREE const struct metrics_entry **ended =
+        alloc_need(calloc(s->entry_count + 1, sizeof(*ended)));
     size_t n = 0;
 
-    if (!ended) {
-        b->error = -ENOMEM;
-        return;
-    }
     for (size_t i = 0; i < s->entry_count; i++) {
         if (s->entries[i].ended)
             ended[n++] = &s->entries[i];

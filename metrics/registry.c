@@ -12,6 +12,8 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "common/alloc.h"
+
 struct metrics {
     pthread_mutex_t lock;
     struct metrics_layout layout;
@@ -78,15 +80,11 @@ static void values_init(const struct metrics_layout *l, double *values)
 
 int metrics_new(const struct metrics_labels *labels, struct metrics **ret_metrics)
 {
-    AUTO_FREE struct metrics *m = calloc(1, sizeof(*m));
+    AUTO_FREE struct metrics *m = alloc_need(calloc(1, sizeof(*m)));
 
-    if (!m)
-        return -ENOMEM;
     if (!layout_init(&m->layout, labels))
         return -EINVAL;
-    m->values = calloc(m->layout.value_count, sizeof(*m->values));
-    if (!m->values)
-        return -ENOMEM;
+    m->values = alloc_need(calloc(m->layout.value_count, sizeof(*m->values)));
     values_init(&m->layout, m->values);
     pthread_mutex_init(&m->lock, NULL);
     *ret_metrics = STEAL(m);
@@ -205,15 +203,12 @@ static void entry_evict(struct metrics *m)
         entry_delete(m, (size_t)(oldest - m->entries));
 }
 
-static int entry_insert(struct metrics *m, size_t i, const char *uuid)
+static void entry_insert(struct metrics *m, size_t i, const char *uuid)
 {
     if (m->entry_count == m->entry_size) {
         size_t size = m->entry_size ? 2 * m->entry_size : 16;
-        void *entries = reallocarray(m->entries, size, sizeof(*m->entries));
 
-        if (!entries)
-            return -ENOMEM;
-        m->entries = entries;
+        m->entries = alloc_need(reallocarray(m->entries, size, sizeof(*m->entries)));
         m->entry_size = size;
     }
 
@@ -222,12 +217,10 @@ static int entry_insert(struct metrics *m, size_t i, const char *uuid)
     *e = (struct metrics_entry){0};
     strcpy(e->uuid, uuid);
     m->entry_count++;
-    return 0;
 }
 
 /* The entry of a VM, made if need be, and shown if there is room. Call it with the lock held. */
-static int entry_get(struct metrics *m, const char *uuid, const char *name,
-                     struct metrics_entry **ret_entry)
+static struct metrics_entry *entry_get(struct metrics *m, const char *uuid, const char *name)
 {
     bool found;
     size_t i = entry_find(m, uuid, &found);
@@ -236,11 +229,8 @@ static int entry_get(struct metrics *m, const char *uuid, const char *name,
         entry_evict(m);
         i = entry_find(m, uuid, &found);
     }
-    if (!found) {
-        int r = entry_insert(m, i, uuid);
-        if (r < 0)
-            return r;
-    }
+    if (!found)
+        entry_insert(m, i, uuid);
 
     struct metrics_entry *e = &m->entries[i];
     if (!e->shown && m->shown_count < METRICS_VMS_MAX) {
@@ -248,8 +238,7 @@ static int entry_get(struct metrics *m, const char *uuid, const char *name,
         m->shown_count++;
     }
     metrics_utf8_copy(e->name, sizeof(e->name), name);
-    *ret_entry = e;
-    return 0;
+    return e;
 }
 
 /* The key as it is stored; false if it is too long to be a uuid. */
@@ -270,13 +259,11 @@ int metrics_vm_update(struct metrics *m, const char *uuid, const char *name,
     if (!uuid_key(uuid, key))
         return -EINVAL;
     pthread_mutex_lock(&m->lock);
-    int r = entry_get(m, key, name, &e);
-    if (r == 0) {
-        e->vm = *vm;
-        e->live = true;
-    }
+    e = entry_get(m, key, name);
+    e->vm = *vm;
+    e->live = true;
     pthread_mutex_unlock(&m->lock);
-    return r;
+    return 0;
 }
 
 int metrics_vm_last(struct metrics *m, const char *uuid, const char *name,
@@ -288,15 +275,13 @@ int metrics_vm_last(struct metrics *m, const char *uuid, const char *name,
     if (!uuid_key(uuid, key))
         return -EINVAL;
     pthread_mutex_lock(&m->lock);
-    int r = entry_get(m, key, name, &e);
-    if (r == 0) {
-        e->last = *last;
-        e->ended = true;
-        if (!e->live && !e->shown)
-            entry_delete(m, (size_t)(e - m->entries));
-    }
+    e = entry_get(m, key, name);
+    e->last = *last;
+    e->ended = true;
+    if (!e->live && !e->shown)
+        entry_delete(m, (size_t)(e - m->entries));
     pthread_mutex_unlock(&m->lock);
-    return r;
+    return 0;
 }
 
 void metrics_vm_remove(struct metrics *m, const char *uuid)
@@ -316,56 +301,37 @@ void metrics_vm_remove(struct metrics *m, const char *uuid)
 }
 
 /* The copying part of a snapshot, with the lock held. */
-static int snapshot_copy(const struct metrics *m, struct metrics_snapshot *s)
+static void snapshot_copy(const struct metrics *m, struct metrics_snapshot *s)
 {
     const struct metrics_layout *l = &m->layout;
 
     s->layout = l;
-    s->values = calloc(l->value_count, sizeof(*s->values));
-    s->entries = calloc(m->shown_count + 1, sizeof(*s->entries));
-    if (!s->values || !s->entries)
-        return -ENOMEM;
+    s->values = alloc_need(calloc(l->value_count, sizeof(*s->values)));
+    s->entries = alloc_need(calloc(m->shown_count + 1, sizeof(*s->entries)));
     memcpy(s->values, m->values, l->value_count * sizeof(*s->values));
     s->values[l->first[METRIC_VMS_OMITTED]] = (double)(m->entry_count - m->shown_count);
     for (size_t i = 0; i < m->entry_count; i++) {
         if (m->entries[i].shown)
             s->entries[s->entry_count++] = m->entries[i];
     }
-    return 0;
 }
 
-int metrics_snapshot_take(struct metrics *m, struct metrics_snapshot *ret_snapshot)
-{
-    struct metrics_snapshot s = {0};
-
-    pthread_mutex_lock(&m->lock);
-    int r = snapshot_copy(m, &s);
-    pthread_mutex_unlock(&m->lock);
-    if (r < 0) {
-        metrics_snapshot_release(&s);
-        return r;
-    }
-    metrics_process_read(s.layout, s.values);
-    *ret_snapshot = s;
-    return 0;
-}
-
-void metrics_snapshot_release(struct metrics_snapshot *s)
+static void snapshot_release(struct metrics_snapshot *s)
 {
     free(s->values);
     free(s->entries);
 }
 
-int metrics_render(struct metrics *m, enum metrics_format format, struct metrics_buf *b)
+void metrics_render(struct metrics *m, enum metrics_format format, struct metrics_buf *b)
 {
-    CLEANUP(metrics_snapshot_release) struct metrics_snapshot s = {0};
+    CLEANUP(snapshot_release) struct metrics_snapshot s = {0};
 
-    int r = metrics_snapshot_take(m, &s);
-    if (r < 0)
-        return r;
+    pthread_mutex_lock(&m->lock);
+    snapshot_copy(m, &s);
+    pthread_mutex_unlock(&m->lock);
+    metrics_process_read(s.layout, s.values);
     if (format == METRICS_HTML)
         metrics_page_render(&s, b);
     else
         metrics_text_render(&s, format == METRICS_OPENMETRICS, b);
-    return b->error;
 }

@@ -19,7 +19,7 @@ static const struct cli_option apply_options[] = {
 
 static int read_stdin(char **ret_text, size_t *ret_len)
 {
-    char *text = cli_need(malloc(APPLY_BYTES_MAX + 1));
+    char *text = alloc_need(malloc(APPLY_BYTES_MAX + 1));
     size_t len = fread(text, 1, APPLY_BYTES_MAX + 1, stdin);
 
     if (ferror(stdin) || len > APPLY_BYTES_MAX) {
@@ -51,7 +51,7 @@ static int read_vms(const char *path, struct json_object **ret_vms)
 static int apply(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
-    AUTO_JSON struct json_object *parameters = cli_need(json_object_new_object());
+    AUTO_JSON struct json_object *parameters = json_object_new_object();
     struct json_object *vms;
     struct json_object *changes;
     int code;
@@ -61,8 +61,9 @@ static int apply(const struct cli *cli)
     code = read_vms(cli->option[FROM], &vms);
     if (code != CLI_OK)
         return code;
-    cli_add(parameters, "vms", vms);
-    cli_add(parameters, "dry_run", json_object_new_boolean(cli->option[DRY_RUN] != NULL));
+    json_object_object_add(parameters, "vms", vms);
+    json_object_object_add(parameters, "dry_run",
+                           json_object_new_boolean(cli->option[DRY_RUN] != NULL));
     code = cli_call(cli, "io.migpolicy.Apply", STEAL(parameters), &reply);
     if (code != CLI_OK)
         return code;

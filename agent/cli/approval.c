@@ -70,8 +70,8 @@ static int answer(const struct cli *cli, const char *method, const char *done)
         return cli_fail(CLI_USAGE,
                         "%s: \"%s\" is not the ID of a proposal; migpolicy pending lists them",
                         verb, word);
-    parameters = cli_need(json_object_new_object());
-    cli_add(parameters, "id", json_object_new_int64(strtoll(word, NULL, 10)));
+    parameters = json_object_new_object();
+    json_object_object_add(parameters, "id", json_object_new_int64(strtoll(word, NULL, 10)));
     code = cli_call(cli, method, parameters, &reply);
     if (code != CLI_OK)
         return code;

@@ -63,8 +63,6 @@ static int report_failure(const struct cli *cli, int error)
                         cli->socket);
     case E2BIG:
         return cli_fail(CLI_USAGE, "the arguments are too long; shorten them");
-    case ENOMEM:
-        cli_out_of_memory();
     default:
         return cli_fail(CLI_UNREACHABLE, "cannot reach migpolicyd at %s: %s; is it running?",
                         cli->socket, strerror(error));

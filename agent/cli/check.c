@@ -11,7 +11,7 @@
 
 static void add_string(struct json_object *object, const char *key, const char *value)
 {
-    json_object_object_add(object, key, value ? cli_need(json_object_new_string(value)) : NULL);
+    json_object_object_add(object, key, value ? json_object_new_string(value) : NULL);
 }
 
 static enum cli_exit exit_code(int error)
@@ -58,10 +58,10 @@ static int check_path(const struct cli *cli)
                         cli->args[1]);
     r = check(path, &error);
     if (cli->json) {
-        AUTO_JSON struct json_object *report = cli_need(json_object_new_object());
+        AUTO_JSON struct json_object *report = json_object_new_object();
 
         add_string(report, "path", path);
-        json_object_object_add(report, "valid", cli_need(json_object_new_boolean(r == 0)));
+        json_object_object_add(report, "valid", json_object_new_boolean(r == 0));
         add_string(report, "error", r < 0 ? error.text : NULL);
         cli_print_json(report);
     }
@@ -84,7 +84,7 @@ static int version(const struct cli *cli)
     r = cli_try_call(cli, "org.varlink.service.GetInfo", NULL, &error, &reply);
     daemon_version = r == 0 && !error ? cli_string(reply, "version") : NULL;
     if (cli->json) {
-        AUTO_JSON struct json_object *report = cli_need(json_object_new_object());
+        AUTO_JSON struct json_object *report = json_object_new_object();
 
         add_string(report, "version", MIGPOLICY_VERSION);
         add_string(report, "daemon_version", daemon_version);

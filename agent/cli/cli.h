@@ -6,17 +6,16 @@
  * Text from the daemon and from the command line is hostile (a VM may be named anything), so it
  * reaches a terminal only through cli_fail(), cli_line() and the tables, which escape it.
  *
- * Out of memory ends the process. Nothing here is thread-safe.
+ * Nothing here is thread-safe.
  */
 #ifndef MIGPOLICY_CLI_H
 #define MIGPOLICY_CLI_H
 
-#include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "common/cleanup.h"
-#include "common/json_cleanup.h"
+#include "common/json.h"
 #include "policy/controller.h"
 #include "policy/policy.h"
 
@@ -123,11 +122,6 @@ void cli_consider(struct cli_nearest *nearest, const char *name);
 
 enum { CLI_TEXT_MAX = 32, CLI_FLAG_MAX = 32 };
 
-_Noreturn void cli_out_of_memory(void);
-
-/* Returns p, which is not NULL: else the process ends. */
-void *cli_need(void *p);
-
 /* Prints one escaped line on stderr, "migpolicy: cause; next step", and returns `code`. */
 int cli_fail(enum cli_exit code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -213,9 +207,6 @@ enum { CLI_DOING_MAX = 160 };
 
 /* One action in words, appended; what is not done in brackets. */
 void cli_describe(const struct action *a, bool done, char text[CLI_DOING_MAX]);
-
-/* Adds a member; takes over `value`, which is not NULL: else the process ends. */
-void cli_add(struct json_object *object, const char *key, struct json_object *value);
 
 /* Adds a number; null unless it is finite. */
 void cli_add_number(struct json_object *object, const char *key, double value);

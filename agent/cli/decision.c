@@ -22,23 +22,17 @@ void cli_describe(const struct action *a, bool done, char text[CLI_DOING_MAX])
              what, done ? "" : ")");
 }
 
-void cli_add(struct json_object *object, const char *key, struct json_object *value)
-{
-    json_object_object_add(object, key, cli_need(value));
-}
-
 void cli_add_number(struct json_object *object, const char *key, double value)
 {
-    json_object_object_add(object, key,
-                           isfinite(value) ? cli_need(json_object_new_double(value)) : NULL);
+    json_object_object_add(object, key, isfinite(value) ? json_object_new_double(value) : NULL);
 }
 
 struct json_object *cli_action_to_json(const struct action *a, const char *result)
 {
-    struct json_object *object = cli_need(json_object_new_object());
+    struct json_object *object = json_object_new_object();
 
-    cli_add(object, "action", json_object_new_string(action_name(a->kind)));
-    cli_add(object, "reason", json_object_new_string(reason_name(a->reason)));
+    json_object_object_add(object, "action", json_object_new_string(action_name(a->kind)));
+    json_object_object_add(object, "reason", json_object_new_string(reason_name(a->reason)));
     if (a->kind == ACTION_DOWNTIME)
         cli_add_number(object, "downtime_limit_seconds", (double)a->downtime_ns / 1e9);
     if (a->kind == ACTION_THROTTLE)
@@ -47,18 +41,18 @@ struct json_object *cli_action_to_json(const struct action *a, const char *resul
         cli_add_number(object, "speed_limit_bytes_per_second", (double)a->speed_limit_bps);
     if (a->kind == ACTION_COMPRESSION_CACHE)
         cli_add_number(object, "compression_cache_bytes", (double)a->cache_bytes);
-    cli_add(object, "result", json_object_new_string(result));
+    json_object_object_add(object, "result", json_object_new_string(result));
     return object;
 }
 
 struct json_object *cli_decision_to_json(enum verdict verdict, enum reason reason,
                                          struct json_object *actions)
 {
-    struct json_object *object = cli_need(json_object_new_object());
+    struct json_object *object = json_object_new_object();
 
-    cli_add(object, "verdict", json_object_new_string(verdict_name(verdict)));
-    cli_add(object, "reason", json_object_new_string(reason_name(reason)));
-    cli_add(object, "reason_text", json_object_new_string(reason_text(reason)));
-    cli_add(object, "actions", actions);
+    json_object_object_add(object, "verdict", json_object_new_string(verdict_name(verdict)));
+    json_object_object_add(object, "reason", json_object_new_string(reason_name(reason)));
+    json_object_object_add(object, "reason_text", json_object_new_string(reason_text(reason)));
+    json_object_object_add(object, "actions", actions);
     return object;
 }

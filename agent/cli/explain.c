@@ -222,8 +222,8 @@ static int explain(const struct cli *cli)
 
     if (code != CLI_OK)
         return code;
-    parameters = cli_need(json_object_new_object());
-    json_object_object_add(parameters, "vm", cli_need(json_object_new_string(vm)));
+    parameters = json_object_new_object();
+    json_object_object_add(parameters, "vm", json_object_new_string(vm));
     code = cli_call(cli, "io.migpolicy.Explain", parameters, &reply);
     if (code != CLI_OK)
         return code;

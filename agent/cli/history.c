@@ -17,11 +17,11 @@ enum { LIMIT_MAX = 1000, LIMIT_DEFAULT = 20 };
 int cli_ask_history(const struct cli *cli, const char *vm, int limit,
                     struct json_object **ret_reply)
 {
-    struct json_object *parameters = cli_need(json_object_new_object());
+    struct json_object *parameters = json_object_new_object();
 
     if (vm)
-        cli_add(parameters, "vm", json_object_new_string(vm));
-    cli_add(parameters, "limit", json_object_new_int(limit));
+        json_object_object_add(parameters, "vm", json_object_new_string(vm));
+    json_object_object_add(parameters, "limit", json_object_new_int(limit));
     return cli_call(cli, "io.migpolicy.History", parameters, ret_reply);
 }
 

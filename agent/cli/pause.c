@@ -14,9 +14,9 @@ static int call_for(const struct cli *cli, const char *method, bool needs_vm,
 
     if (code != CLI_OK)
         return code;
-    parameters = cli_need(json_object_new_object());
+    parameters = json_object_new_object();
     if (vm)
-        cli_add(parameters, "vm", json_object_new_string(vm));
+        json_object_object_add(parameters, "vm", json_object_new_string(vm));
     code = cli_call(cli, method, parameters, ret_reply);
     if (code == CLI_OK && cli->json)
         cli_print_json(*ret_reply);

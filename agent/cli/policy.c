@@ -56,9 +56,9 @@ static int print_policy(const struct cli *cli, struct json_object *reply)
 
 static struct json_object *parameters_for(const char *vm)
 {
-    struct json_object *parameters = cli_need(json_object_new_object());
+    struct json_object *parameters = json_object_new_object();
 
-    cli_add(parameters, "vm", json_object_new_string(vm));
+    json_object_object_add(parameters, "vm", json_object_new_string(vm));
     return parameters;
 }
 
@@ -117,7 +117,7 @@ static int fields_to_json(const struct cli *cli, struct json_object *fields)
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         if (cli->field_text[i])
             json_object_object_add(fields, policy_field_info((enum policy_field)i)->name,
-                                   cli_need(json_object_new_string(cli->field_text[i])));
+                                   json_object_new_string(cli->field_text[i]));
     }
     return CLI_OK;
 }
@@ -136,7 +136,7 @@ static int check_scope(const struct cli *cli)
 
 static int set(const struct cli *cli)
 {
-    AUTO_JSON struct json_object *fields = cli_need(json_object_new_object());
+    AUTO_JSON struct json_object *fields = json_object_new_object();
     struct json_object *parameters;
     const char *vm;
     int code = cli_one_vm(cli, &vm);
@@ -149,12 +149,12 @@ static int set(const struct cli *cli)
         return code;
     parameters = parameters_for(vm);
     if (cli->option[LABEL])
-        cli_add(fields, "label", json_object_new_string(cli->option[LABEL]));
+        json_object_object_add(fields, "label", json_object_new_string(cli->option[LABEL]));
     if (cli->option[EXPIRES])
-        cli_add(parameters, "expires", json_object_new_string(cli->option[EXPIRES]));
+        json_object_object_add(parameters, "expires", json_object_new_string(cli->option[EXPIRES]));
     if (cli->option[RUNTIME])
-        cli_add(parameters, "runtime", json_object_new_boolean(true));
-    cli_add(parameters, "fields", STEAL(fields));
+        json_object_object_add(parameters, "runtime", json_object_new_boolean(true));
+    json_object_object_add(parameters, "fields", STEAL(fields));
     return call_and_print(
         cli, is_metadata(cli->option[SCOPE]) ? "io.migpolicy.ChangeMetadata" : "io.migpolicy.Set",
         parameters);
@@ -162,8 +162,8 @@ static int set(const struct cli *cli)
 
 static int unset(const struct cli *cli)
 {
-    AUTO_JSON struct json_object *names = cli_need(json_object_new_array());
-    AUTO_JSON struct json_object *nulls = cli_need(json_object_new_object());
+    AUTO_JSON struct json_object *names = json_object_new_array();
+    AUTO_JSON struct json_object *nulls = json_object_new_object();
     bool in_metadata = is_metadata(cli->option[UNSET_SCOPE]);
     struct json_object *parameters;
 
@@ -180,11 +180,11 @@ static int unset(const struct cli *cli)
         else if (!in_metadata || strcmp(name, "label") != 0)
             return cli_fail(CLI_USAGE, "\"%s\" is not a policy field; migpolicy show lists them",
                             name);
-        json_object_array_add(names, cli_need(json_object_new_string(name)));
+        json_object_array_add(names, json_object_new_string(name));
         json_object_object_add(nulls, name, NULL);
     }
     parameters = parameters_for(cli->args[0]);
-    cli_add(parameters, "fields", in_metadata ? STEAL(nulls) : STEAL(names));
+    json_object_object_add(parameters, "fields", in_metadata ? STEAL(nulls) : STEAL(names));
     return call_and_print(cli, in_metadata ? "io.migpolicy.ChangeMetadata" : "io.migpolicy.Unset",
                           parameters);
 }

@@ -37,28 +37,29 @@ static int read_fields(const struct cli *cli, struct json_object *fields)
         if (!(layer->set & 1u << i))
             continue;
         policy_value_format((enum policy_field)i, layer->values.v[i], value, sizeof(value));
-        cli_add(fields, policy_field_info((enum policy_field)i)->name,
-                json_object_new_string(value));
+        json_object_object_add(fields, policy_field_info((enum policy_field)i)->name,
+                               json_object_new_string(value));
     }
     return code;
 }
 
 static int ask(const struct cli *cli, const char *vm, struct json_object **ret_reply)
 {
-    AUTO_JSON struct json_object *fields = cli_need(json_object_new_object());
+    AUTO_JSON struct json_object *fields = json_object_new_object();
     struct json_object *parameters;
     struct cli patient = *cli;
     int code = read_fields(cli, fields);
 
     if (code != CLI_OK)
         return code;
-    parameters = cli_need(json_object_new_object());
-    cli_add(parameters, "vm", json_object_new_string(vm));
+    parameters = json_object_new_object();
+    json_object_object_add(parameters, "vm", json_object_new_string(vm));
     if (cli->option[LINK])
-        cli_add(parameters, "link", json_object_new_string(cli->option[LINK]));
+        json_object_object_add(parameters, "link", json_object_new_string(cli->option[LINK]));
     if (json_object_object_length(fields) > 0)
-        cli_add(parameters, "fields", STEAL(fields));
-    cli_add(parameters, "instead", json_object_new_boolean(cli->option[POLICY_FILE] != NULL));
+        json_object_object_add(parameters, "fields", STEAL(fields));
+    json_object_object_add(parameters, "instead",
+                           json_object_new_boolean(cli->option[POLICY_FILE] != NULL));
     patient.answer_ms = ANSWER_MS;
     return cli_call(&patient, "io.migpolicy.Predict", parameters, ret_reply);
 }

@@ -81,9 +81,9 @@ static bool does_the_same(const struct decision *d, const struct trace_step *ste
 static void add_step(struct replay *r, const struct trace_step *step, const struct decision *d,
                      bool differs)
 {
-    struct json_object *object = cli_need(json_object_new_object());
-    struct json_object *now = cli_need(json_object_new_array());
-    struct json_object *then = cli_need(json_object_new_array());
+    struct json_object *object = json_object_new_object();
+    struct json_object *now = json_object_new_array();
+    struct json_object *then = json_object_new_array();
 
     for (unsigned i = 0; i < d->n_actions; i++)
         json_object_array_add(now, cli_action_to_json(&d->action[i], decision_applies(d, i)
@@ -93,16 +93,18 @@ static void add_step(struct replay *r, const struct trace_step *step, const stru
         json_object_array_add(
             then, cli_action_to_json(&step->action[i], trace_result_name(step->result[i])));
     cli_add_number(object, "elapsed_seconds", (double)step->sample.elapsed_ns / 1e9);
-    cli_add(object, "iteration", json_object_new_int64((int64_t)step->sample.iteration));
-    cli_add(object, "memory_remaining_bytes",
-            json_object_new_int64((int64_t)step->sample.remaining_bytes));
+    json_object_object_add(object, "iteration",
+                           json_object_new_int64((int64_t)step->sample.iteration));
+    json_object_object_add(object, "memory_remaining_bytes",
+                           json_object_new_int64((int64_t)step->sample.remaining_bytes));
     cli_add_number(object, "forecast_remaining_seconds", d->course.ends ? d->course.seconds : NAN);
     cli_add_number(object, "earliest_seconds", isfinite(d->earliest_s) ? d->earliest_s : NAN);
     cli_add_number(object, "latest_seconds", isfinite(d->latest_s) ? d->latest_s : NAN);
     json_object_object_add(object, "forecast_ends", decision_end_to_json(d));
-    cli_add(object, "decision", cli_decision_to_json(d->verdict, d->reason, now));
-    cli_add(object, "recorded", cli_decision_to_json(step->verdict, step->reason, then));
-    cli_add(object, "differs", json_object_new_boolean(differs));
+    json_object_object_add(object, "decision", cli_decision_to_json(d->verdict, d->reason, now));
+    json_object_object_add(object, "recorded",
+                           cli_decision_to_json(step->verdict, step->reason, then));
+    json_object_object_add(object, "differs", json_object_new_boolean(differs));
     json_object_array_add(r->steps, object);
 }
 
@@ -158,18 +160,18 @@ static void print_summary(const struct replay *r)
 
 static void print_json(struct replay *r)
 {
-    AUTO_JSON struct json_object *report = cli_need(json_object_new_object());
+    AUTO_JSON struct json_object *report = json_object_new_object();
 
-    cli_add(report, "trace", json_object_new_string(r->path));
-    cli_add(report, "vm", json_object_new_string(r->header.vm));
-    cli_add(report, "uuid", json_object_new_string(r->header.uuid));
-    cli_add(report, "started", json_object_new_string(r->header.started));
-    cli_add(report, "other_policy", json_object_new_boolean(r->other != NULL));
-    cli_add(report, "samples", json_object_new_int((int)r->samples));
-    cli_add(report, "differing", json_object_new_int((int)r->differing));
+    json_object_object_add(report, "trace", json_object_new_string(r->path));
+    json_object_object_add(report, "vm", json_object_new_string(r->header.vm));
+    json_object_object_add(report, "uuid", json_object_new_string(r->header.uuid));
+    json_object_object_add(report, "started", json_object_new_string(r->header.started));
+    json_object_object_add(report, "other_policy", json_object_new_boolean(r->other != NULL));
+    json_object_object_add(report, "samples", json_object_new_int((int)r->samples));
+    json_object_object_add(report, "differing", json_object_new_int((int)r->differing));
     cli_add_number(report, "diverged_seconds", r->diverged_s);
     json_object_object_add(report, "outcome",
-                           r->ended ? cli_need(json_object_new_string(r->end.outcome)) : NULL);
+                           r->ended ? json_object_new_string(r->end.outcome) : NULL);
     cli_add_number(report, "duration_seconds", r->ended ? r->end.duration_s : NAN);
     cli_add_number(report, "downtime_seconds", r->ended ? r->end.downtime_s : NAN);
     cli_add_number(report, "work_lost_seconds", r->ended ? r->end.work_lost_s : NAN);
@@ -276,7 +278,7 @@ static int run_replay(const struct cli *cli)
         {"ACTION", CLI_LEFT}, {"REASON", CLI_LEFT}, {"RECORDED", CLI_LEFT},
     };
     AUTO_FREE char *text = NULL;
-    AUTO_FREE struct replay *r = cli_need(calloc(1, sizeof(*r)));
+    AUTO_FREE struct replay *r = alloc_need(calloc(1, sizeof(*r)));
     struct policy other;
     char why[400];
     size_t len;
@@ -304,7 +306,7 @@ static int run_replay(const struct cli *cli)
     r->diverged_s = NAN;
     controller_init(&r->controller);
     if (cli->json)
-        r->steps = cli_need(json_object_new_array());
+        r->steps = json_object_new_array();
     else
         r->table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
     bad_line = replay(r, text, len, why, sizeof(why));

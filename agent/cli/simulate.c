@@ -288,8 +288,8 @@ static void keep_point(struct run *run, const struct sample *s)
 {
     /* Room doubles whenever the count is a power of two. */
     if ((run->n_points & (run->n_points - 1)) == 0)
-        run->point = cli_need(reallocarray(run->point, run->n_points > 0 ? run->n_points * 2 : 1,
-                                           sizeof(run->point[0])));
+        run->point = alloc_need(reallocarray(run->point, run->n_points > 0 ? run->n_points * 2 : 1,
+                                             sizeof(run->point[0])));
     run->point[run->n_points++] =
         (struct plot_point){run->model.time_s, (double)s->remaining_bytes};
 }
@@ -302,7 +302,7 @@ static void keep_mark(struct run *run, const struct action *a, bool done)
         [ACTION_RELEASE] = "Rr",   [ACTION_POST_COPY] = "Pp",
         [ACTION_SUSPEND] = "Ss",   [ACTION_CANCEL] = "Cc"};
 
-    run->mark = cli_need(reallocarray(run->mark, run->n_marks + 1, sizeof(run->mark[0])));
+    run->mark = alloc_need(reallocarray(run->mark, run->n_marks + 1, sizeof(run->mark[0])));
     run->mark[run->n_marks++] = (struct plot_mark){run->model.time_s, letters[a->kind][!done]};
 }
 
@@ -332,20 +332,21 @@ static void keep_row(struct run *run, const struct sample *s, const struct decis
 static void keep_step(struct run *run, const struct sample *s, const struct decision *d)
 {
     const struct estimate *e = &run->controller.estimator.now;
-    struct json_object *step = cli_need(json_object_new_object());
-    struct json_object *actions = cli_need(json_object_new_array());
+    struct json_object *step = json_object_new_object();
+    struct json_object *actions = json_object_new_array();
 
     for (unsigned i = 0; i < d->n_actions; i++)
         json_object_array_add(
             actions,
             cli_action_to_json(&d->action[i], decision_applies(d, i) ? "applied" : "not-applied"));
     cli_add_number(step, "elapsed_seconds", (double)s->elapsed_ns / 1e9);
-    cli_add(step, "iteration", json_object_new_int64((int64_t)s->iteration));
-    cli_add(step, "memory_remaining_bytes", json_object_new_int64((int64_t)s->remaining_bytes));
+    json_object_object_add(step, "iteration", json_object_new_int64((int64_t)s->iteration));
+    json_object_object_add(step, "memory_remaining_bytes",
+                           json_object_new_int64((int64_t)s->remaining_bytes));
     cli_add_number(step, "dirty_rate_bytes_per_second", known(e->dirty_bps));
     cli_add_number(step, "transfer_rate_bytes_per_second", known(e->transfer_bps));
     json_object_object_add(step, "forecast_ends", decision_end_to_json(d));
-    cli_add(step, "decision", cli_decision_to_json(d->verdict, d->reason, actions));
+    json_object_object_add(step, "decision", cli_decision_to_json(d->verdict, d->reason, actions));
     json_object_array_add(run->steps, step);
 }
 
@@ -403,17 +404,17 @@ static void add_outcome(struct json_object *object, const struct model *m)
                                          [MODEL_COMPLETED] = "completed",
                                          [MODEL_CANCELLED] = "cancelled"};
 
-    cli_add(object, "outcome", json_object_new_string(states[m->state]));
+    json_object_object_add(object, "outcome", json_object_new_string(states[m->state]));
     cli_add_number(object, "duration_seconds", m->time_s);
     cli_add_number(object, "downtime_seconds", m->state == MODEL_COMPLETED ? m->downtime_s : NAN);
     cli_add_number(object, "work_lost_seconds", m->work_lost_s);
-    cli_add(object, "sent_bytes", json_object_new_int64((int64_t)m->sent_bytes));
+    json_object_object_add(object, "sent_bytes", json_object_new_int64((int64_t)m->sent_bytes));
 }
 
 static void print_json(struct run *run, const struct run *without)
 {
-    AUTO_JSON struct json_object *report = cli_need(json_object_new_object());
-    struct json_object *other = cli_need(json_object_new_object());
+    AUTO_JSON struct json_object *report = json_object_new_object();
+    struct json_object *other = json_object_new_object();
 
     add_outcome(report, &run->model);
     add_outcome(other, &without->model);
@@ -463,7 +464,7 @@ static int simulate_policy(const struct cli *cli)
     code = read_setting(cli, &setting);
     if (code == CLI_OK) {
         if (cli->json)
-            run.steps = cli_need(json_object_new_array());
+            run.steps = json_object_new_array();
         else
             run.table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
         policy_init(&nothing);

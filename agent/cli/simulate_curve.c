@@ -2,13 +2,13 @@
 #include "agent/cli/simulate_curve.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "common/json_strict.h"
 
 enum { POINTS_MAX = 1000, POINTER_MAX = 64 };
@@ -101,9 +101,7 @@ static int read_curve(struct json_object *object, struct simulate_curve *ret, st
         complain(wrong, "/points", "must be an array of 1 to %d points", POINTS_MAX);
         return -EINVAL;
     }
-    ret->point = calloc(json_object_array_length(value[1]), sizeof(ret->point[0]));
-    if (!ret->point)
-        return -ENOMEM;
+    ret->point = alloc_need(calloc(json_object_array_length(value[1]), sizeof(ret->point[0])));
     return read_points(value[1], ret, wrong) ? 0 : -EINVAL;
 }
 
@@ -111,16 +109,15 @@ int simulate_curve_parse(const char *text, size_t len, struct simulate_curve *re
                          struct simulate_curve_error *ret_err)
 {
     struct simulate_curve curve = {0};
-    struct wrong wrong = {.reason = "out of memory"};
+    struct wrong wrong = {0};
     struct json_object *object;
     struct json_error err;
     int line;
     int r = json_strict_parse(text, len, &object, &err);
 
     if (r < 0) {
-        ret_err->line = r == -ENOMEM ? 1 : err.line;
-        snprintf(ret_err->reason, sizeof(ret_err->reason), "%s",
-                 r == -ENOMEM ? wrong.reason : err.reason);
+        ret_err->line = err.line;
+        snprintf(ret_err->reason, sizeof(ret_err->reason), "%s", err.reason);
         return r;
     }
     r = read_curve(object, &curve, &wrong);

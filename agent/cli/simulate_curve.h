@@ -29,8 +29,8 @@ struct simulate_curve_error {
 };
 
 /*
- * Returns 0, with *ret to be given to simulate_curve_clear(); or -EINVAL, -E2BIG or -ENOMEM with
- * *ret untouched and *ret_err set. Thread-safe.
+ * Returns 0, with *ret to be given to simulate_curve_clear(); or -EINVAL or -E2BIG with *ret
+ * untouched and *ret_err set. Thread-safe.
  */
 int simulate_curve_parse(const char *text, size_t len, struct simulate_curve *ret,
                          struct simulate_curve_error *ret_err);

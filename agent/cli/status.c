@@ -30,11 +30,11 @@ void cli_keep_matching(struct json_object *migrations, const char *pattern)
 
 struct json_object *cli_status_parameters(const char *vm, bool include_ended)
 {
-    struct json_object *parameters = cli_need(json_object_new_object());
+    struct json_object *parameters = json_object_new_object();
 
     if (vm && !cli_is_pattern(vm))
-        cli_add(parameters, "vm", json_object_new_string(vm));
-    cli_add(parameters, "include_ended", json_object_new_boolean(include_ended));
+        json_object_object_add(parameters, "vm", json_object_new_string(vm));
+    json_object_object_add(parameters, "include_ended", json_object_new_boolean(include_ended));
     return parameters;
 }
 

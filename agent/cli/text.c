@@ -9,19 +9,6 @@
 
 #include "agent/cli/cli.h"
 
-_Noreturn void cli_out_of_memory(void)
-{
-    fputs("migpolicy: out of memory\n", stderr);
-    exit(CLI_ERROR);
-}
-
-void *cli_need(void *p)
-{
-    if (!p)
-        cli_out_of_memory();
-    return p;
-}
-
 /* Invisible characters that reorder or hide the text around them. */
 static bool is_deceptive(wint_t c)
 {
@@ -32,7 +19,7 @@ static bool is_deceptive(wint_t c)
 char *cli_escape(const char *text)
 {
     size_t left = strlen(text);
-    char *out = cli_need(malloc(left * 4 + 1));
+    char *out = alloc_need(malloc(left * 4 + 1));
     char *p = out;
     mbstate_t state = {0};
 
@@ -63,7 +50,7 @@ __attribute__((format(printf, 1, 0))) static char *format_safely(const char *for
     AUTO_FREE char *text = NULL;
 
     if (vasprintf(&text, format, args) < 0)
-        cli_out_of_memory();
+        alloc_failed();
     return cli_escape(text);
 }
 
@@ -206,14 +193,14 @@ const char *cli_eta(double seconds, bool never, char buf[CLI_TEXT_MAX])
 
 void cli_print_json(struct json_object *object)
 {
-    json_object_object_add(object, "schema_version", cli_need(json_object_new_int(1)));
+    json_object_object_add(object, "schema_version", json_object_new_int(1));
     puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
                                                     JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 void cli_print_jsonl(struct json_object *object)
 {
-    json_object_object_add(object, "schema_version", cli_need(json_object_new_int(1)));
+    json_object_object_add(object, "schema_version", json_object_new_int(1));
     puts(json_object_to_json_string_ext(object,
                                         JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
     fflush(stdout);

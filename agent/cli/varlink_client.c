@@ -7,13 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
+
+#include "common/json.h"
 
 #define FIRST_BUFFER_BYTES ((size_t)4096)
 
@@ -96,9 +97,7 @@ int varlink_client_connect(const char *path, int timeout_ms, struct varlink_clie
         r = set_nonblocking(fd);
     if (r < 0)
         return r == -EAGAIN ? -ETIMEDOUT : r;
-    client = calloc(1, sizeof(*client));
-    if (!client)
-        return -ENOMEM;
+    client = alloc_need(calloc(1, sizeof(*client)));
     client->fd = fd;
     fd = -1;
     *ret = client;
@@ -144,19 +143,16 @@ static int send_call(const struct varlink_client *client, const char *method,
     struct json_object *call = json_object_new_object();
     const char *text;
     size_t len;
-    int r = -ENOMEM;
+    int r;
 
-    if (!call || json_object_object_add(call, "method", json_object_new_string(method)) < 0)
-        goto cleanup;
-    if (parameters && json_object_object_add(call, "parameters", json_object_get(parameters)) < 0)
-        goto cleanup;
-    if (more && json_object_object_add(call, "more", json_object_new_boolean(true)) < 0)
-        goto cleanup;
+    json_object_object_add(call, "method", json_object_new_string(method));
+    if (parameters)
+        json_object_object_add(call, "parameters", json_object_get(parameters));
+    if (more)
+        json_object_object_add(call, "more", json_object_new_boolean(true));
     text = json_object_to_json_string_length(
         call, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-    if (text)
-        r = len > VARLINK_MAX_CALL_BYTES ? -E2BIG : send_all(client, text, len + 1, deadline_ms);
-cleanup:
+    r = len > VARLINK_MAX_CALL_BYTES ? -E2BIG : send_all(client, text, len + 1, deadline_ms);
     json_object_put(call);
     return r;
 }
@@ -169,10 +165,7 @@ static int receive_some(struct varlink_client *client, int64_t deadline_ms)
         return -EPROTO;
     if (client->used == client->size) {
         size_t size = client->size ? 2 * client->size : FIRST_BUFFER_BYTES;
-        char *buf = realloc(client->buf, size);
-        if (!buf)
-            return -ENOMEM;
-        client->buf = buf;
+        client->buf = alloc_need(realloc(client->buf, size));
         client->size = size;
     }
     for (;;) {
@@ -210,16 +203,9 @@ static int read_reply(struct json_object *message, struct reply *ret)
     reply.continues = json_object_get_boolean(continues);
     if (error && reply.continues)
         return -EPROTO;
-    if (error) {
-        reply.error = strdup(json_object_get_string(error));
-        if (!reply.error)
-            return -ENOMEM;
-    }
+    if (error)
+        reply.error = alloc_need(strdup(json_object_get_string(error)));
     reply.parameters = parameters ? json_object_get(parameters) : json_object_new_object();
-    if (!reply.parameters) {
-        free(reply.error);
-        return -ENOMEM;
-    }
     *ret = reply;
     return 0;
 }
@@ -241,7 +227,7 @@ static int receive_reply(struct varlink_client *client, int64_t deadline_ms, str
     len = (size_t)(nul - client->buf);
     r = json_strict_parse(client->buf, len, &message, NULL);
     if (r < 0)
-        return r == -ENOMEM ? r : -EPROTO;
+        return -EPROTO;
     client->used -= len + 1;
     memmove(client->buf, nul + 1, client->used);
     r = read_reply(message, ret);

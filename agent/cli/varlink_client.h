@@ -17,7 +17,7 @@ struct varlink_client;
 /*
  * Connects to the Unix socket at path, waiting at most timeout_ms (negative: for ever) for a busy
  * server to take the connection. Returns 0; -ENOENT, -ECONNREFUSED (nobody listens), -EACCES,
- * -ETIMEDOUT, -ENAMETOOLONG, -ENOMEM or another -errno of the socket.
+ * -ETIMEDOUT, -ENAMETOOLONG or another -errno of the socket.
  */
 int varlink_client_connect(const char *path, int timeout_ms, struct varlink_client **ret);
 

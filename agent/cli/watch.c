@@ -70,7 +70,7 @@ static struct seen *find(struct watch *w, struct json_object *m)
     while (s && strcmp(s->uuid, uuid ? uuid : "") != 0)
         s = s->next;
     if (!s) {
-        s = cli_need(calloc(1, sizeof(*s)));
+        s = alloc_need(calloc(1, sizeof(*s)));
         snprintf(s->uuid, sizeof(s->uuid), "%s", uuid ? uuid : "");
         s->next = w->seen;
         w->seen = s;
@@ -183,7 +183,7 @@ static char *make_frame(struct watch *w, unsigned columns)
 {
     char *text = NULL;
     size_t size;
-    FILE *f = cli_need(open_memstream(&text, &size));
+    FILE *f = alloc_need(open_memstream(&text, &size));
     size_t n = cli_array_length(w->migrations);
 
     if (n > 0) {
@@ -198,7 +198,7 @@ static char *make_frame(struct watch *w, unsigned columns)
     for (size_t i = 0; i < n; i++)
         print_graph(f, w, json_object_array_get_idx(w->migrations, i), columns);
     if (fclose(f) != 0)
-        cli_out_of_memory();
+        alloc_failed();
     return text;
 }
 

@@ -4,13 +4,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "agent/record/migration_json.h"
 #include "common/cleanup.h"
+#include "common/json.h"
 #include "policy/json/policy_json.h"
 
 /* A VM by whatever names one, or by the bare UUID that stored overrides have. */

@@ -3,10 +3,10 @@
 #include "agent/control/internal.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 
 #include "agent/record/migration_json.h"
 #include "common/cleanup.h"
+#include "common/json.h"
 #include "common/wakeup.h"
 
 int control_pending(struct varlink_call *call, struct json_object *parameters, void *userdata)

@@ -2,7 +2,6 @@
 #include "agent/control/control.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "agent/record/migration_json.h"
 #include "agent/virt/loop.h"
 #include "common/cleanup.h"
+#include "common/json.h"
 #include "common/log.h"
 #include "common/units.h"
 #include "common/wakeup.h"

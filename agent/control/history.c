@@ -2,10 +2,10 @@
 /* The method History of the control socket. */
 #include "agent/control/internal.h"
 
-#include <json-c/json.h>
 #include <string.h>
 
 #include "agent/record/migration_json.h"
+#include "common/json.h"
 
 enum { LIMIT_DEFAULT = 20, LIMIT_MAX = 1000 };
 

@@ -6,12 +6,12 @@
 #include "agent/control/internal.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/record/migration_json.h"
 #include "common/cleanup.h"
+#include "common/json.h"
 
 enum { CHANGES_MAX = 8 };
 

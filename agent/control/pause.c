@@ -3,11 +3,11 @@
 #include "agent/control/internal.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/record/migration_json.h"
+#include "common/json.h"
 
 /* What is paused now; a VM's own part only if one was named. */
 static int answer_paused(struct control *c, struct varlink_call *call, enum method method,

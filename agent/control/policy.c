@@ -3,12 +3,12 @@
 #include "agent/control/internal.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "agent/record/migration_json.h"
+#include "common/json.h"
 
 struct json_object *control_fields(const struct policy *policy)
 {

@@ -3,7 +3,6 @@
 #include "agent/control/internal.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "agent/record/migration_json.h"
 #include "agent/watch/predict_measure.h"
 #include "common/cleanup.h"
+#include "common/json.h"
 #include "common/units.h"
 
 enum { INQUIRIES_MAX = 4 };

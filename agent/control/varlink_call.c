@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/json.h"
 #include "common/json_strict.h"
 
 #define SERVICE_INTERFACE "org.varlink.service"
@@ -136,11 +136,6 @@ static int service_get_info(struct varlink_call *call, const struct varlink_conf
 {
     struct json_object *info = json_object_new_object(), *interfaces = json_object_new_array();
 
-    if (!info || !interfaces) {
-        json_object_put(info);
-        json_object_put(interfaces);
-        return -ENOMEM;
-    }
     json_object_object_add(info, "vendor", json_object_new_string(config->vendor));
     json_object_object_add(info, "product", json_object_new_string(config->product));
     json_object_object_add(info, "version", json_object_new_string(config->version));

@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +26,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/json.h"
 #include "common/json_strict.h"
 
 /* How many connections one wake-up accepts, so that a flood of them does not hold up the loop. */
@@ -222,9 +222,7 @@ static int vl_client_send(struct client *c, struct json_object *message)
         message, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
     int r = 0;
 
-    if (!text)
-        r = -ENOMEM;
-    else if (len >= max)
+    if (len >= max)
         return -E2BIG;
     else if (max - c->out.used <= len)
         r = -ENOBUFS;
@@ -247,29 +245,19 @@ static struct json_object *vl_reply_new(const char *error, struct json_object *p
 {
     struct json_object *reply = json_object_new_object();
 
-    if (!parameters)
-        parameters = json_object_new_object();
-    if (!reply || !parameters)
-        goto fail;
-    if (error && json_object_object_add(reply, "error", json_object_new_string(error)) < 0)
-        goto fail;
-    if (continues && json_object_object_add(reply, "continues", json_object_new_boolean(true)) < 0)
-        goto fail;
-    if (json_object_object_add(reply, "parameters", parameters) < 0)
-        goto fail;
+    if (error)
+        json_object_object_add(reply, "error", json_object_new_string(error));
+    if (continues)
+        json_object_object_add(reply, "continues", json_object_new_boolean(true));
+    json_object_object_add(reply, "parameters", parameters ? parameters : json_object_new_object());
     return reply;
-fail:
-    json_object_put(parameters);
-    json_object_put(reply);
-    return NULL;
 }
 
 struct json_object *vl_one_string(const char *key, const char *value)
 {
     struct json_object *obj = json_object_new_object();
 
-    if (obj)
-        json_object_object_add(obj, key, json_object_new_string(value));
+    json_object_object_add(obj, key, json_object_new_string(value));
     return obj;
 }
 
@@ -284,10 +272,6 @@ int vl_client_reply(struct client *c, const char *error, struct json_object *par
         return -ECONNRESET;
     }
     reply = vl_reply_new(error, parameters, continues);
-    if (!reply) {
-        vl_client_fail(c);
-        return -ENOMEM;
-    }
     r = vl_client_send(c, reply);
     json_object_put(reply);
     return r;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/record/migration_json.h"
 
-#include <json-c/json.h>
 #include <math.h>
 #include <stdio.h>
 
+#include "common/json.h"
 #include "common/units.h"
 #include "policy/json/decision_json.h"
 

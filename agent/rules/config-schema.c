@@ -5,11 +5,11 @@
  * policy are those of the field table. Bounds of quantities are told in words only: a schema cannot
  * compare texts with units, so migpolicy check has the last word.
  */
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent/rules/config.h"
+#include "common/json.h"
 #include "policy/policy.h"
 
 #define NUMBER "([0-9]+([.][0-9]*)?|[.][0-9]+) ?"

@@ -5,14 +5,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "common/cleanup.h"
-#include "common/json_cleanup.h"
+#include "common/json.h"
 #include "common/json_strict.h"
 #include "common/textfile.h"
 #include "common/units.h"
@@ -181,9 +180,8 @@ static int take_default_rule(const struct place *place, struct json_object *valu
 {
     struct json_object *rule AUTO_JSON = json_object_new_object();
 
-    if (!rule || json_object_object_add(rule, "name", json_object_new_string("*")) < 0 ||
-        json_object_object_add(rule, "policy", json_object_get(value)) < 0)
-        return -ENOMEM;
+    json_object_object_add(rule, "name", json_object_new_string("*"));
+    json_object_object_add(rule, "policy", json_object_get(value));
     return take_rule(place, "", rule, config);
 }
 

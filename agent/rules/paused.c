@@ -3,14 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "common/cleanup.h"
-#include "common/json_cleanup.h"
+#include "common/json.h"
 #include "common/json_strict.h"
 #include "common/textfile.h"
 

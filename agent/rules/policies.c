@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <json-c/json.h>
 #include <pthread.h>
 #include <search.h>
 #include <stdatomic.h>
@@ -14,7 +13,7 @@
 #include <time.h>
 
 #include "common/cleanup.h"
-#include "common/json_cleanup.h"
+#include "common/json.h"
 #include "common/json_strict.h"
 #include "common/log.h"
 #include "common/textfile.h"

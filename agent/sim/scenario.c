@@ -2,7 +2,6 @@
 #include "agent/sim/scenario.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <limits.h>
 #include <math.h>
 #include <stdarg.h>
@@ -10,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "common/json_strict.h"
 #include "common/units.h"
 

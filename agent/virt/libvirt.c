@@ -10,6 +10,7 @@
 
 #include "agent/virt/hypervisor.h"
 #include "agent/virt/metadata.h"
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/units.h"
 #include "common/wakeup.h"
@@ -234,11 +235,9 @@ void hv_link_close(struct hv_link *link)
 int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *opaque,
                  struct hv_link **ret)
 {
-    struct hv_link *link = calloc(1, sizeof(*link));
+    struct hv_link *link = alloc_need(calloc(1, sizeof(*link)));
     int r;
 
-    if (!link)
-        return -ENOMEM;
     link->event = event;
     link->closed = closed;
     link->opaque = opaque;
@@ -279,15 +278,12 @@ int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *r
 
     if (n < 0)
         return last_errno(link->conn);
-    list = calloc((size_t)n + 1, sizeof(*list));
+    list = alloc_need(calloc((size_t)n + 1, sizeof(*list)));
     for (int i = 0; i < n; i++) {
-        if (list)
-            describe(doms[i], &list[i]);
+        describe(doms[i], &list[i]);
         virDomainFree(doms[i]);
     }
     free(doms);
-    if (!list)
-        return -ENOMEM;
     *ret_domains = list;
     *ret_count = (size_t)n;
     return 0;
@@ -343,9 +339,7 @@ int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
     dom = virDomainLookupByUUIDString(conn, uuid);
     if (!dom)
         return last_errno(conn);
-    watch = calloc(1, sizeof(*watch));
-    if (!watch)
-        return -ENOMEM;
+    watch = alloc_need(calloc(1, sizeof(*watch)));
     watch->conn = STEAL(conn);
     watch->dom = STEAL(dom);
     *ret = watch;
@@ -469,9 +463,7 @@ int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns)
     /* No disk named: the sum over all. Without any disk libvirt has nothing to sum. */
     if (virDomainBlockStatsFlags(watch->dom, "", NULL, &n, 0) < 0)
         return last_errno(watch->conn);
-    params = calloc((size_t)n + 1, sizeof(*params));
-    if (!params)
-        return -ENOMEM;
+    params = alloc_need(calloc((size_t)n + 1, sizeof(*params)));
     if (virDomainBlockStatsFlags(watch->dom, "", params, &n, 0) < 0) {
         free(params);
         return last_errno(watch->conn);

@@ -7,6 +7,8 @@
 #include <poll.h>
 #include <stdlib.h>
 
+#include "common/alloc.h"
+
 /* libvirt prints every error to stderr unless told otherwise; we report what matters ourselves. */
 static void quiet(void *opaque, virErrorPtr error)
 {
@@ -62,11 +64,9 @@ static void on_fd(int watch, int fd, int bits, void *opaque)
 
 int loop_add_fd(int fd, unsigned events, loop_fd_fn fn, void *opaque)
 {
-    struct fd_watch *w = malloc(sizeof(*w));
+    struct fd_watch *w = alloc_need(malloc(sizeof(*w)));
     int watch;
 
-    if (!w)
-        return -ENOMEM;
     *w = (struct fd_watch){.fn = fn, .opaque = opaque};
     watch = virEventAddHandle(fd, to_vir(events), on_fd, w, free);
     if (watch < 0) {
@@ -96,11 +96,9 @@ static void on_timer(int timer, void *opaque)
 
 int loop_add_timer(int interval_ms, loop_timer_fn fn, void *opaque)
 {
-    struct timer *t = malloc(sizeof(*t));
+    struct timer *t = alloc_need(malloc(sizeof(*t)));
     int timer;
 
-    if (!t)
-        return -ENOMEM;
     *t = (struct timer){.fn = fn, .opaque = opaque};
     timer = virEventAddTimeout(interval_ms, on_timer, t, free);
     if (timer < 0) {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/alloc.h"
 #include "common/cleanup.h"
 
 static void free_doc(xmlDocPtr *doc)
@@ -172,9 +173,7 @@ int metadata_format(const struct metadata *metadata, char **ret)
     }
     snprintf(xml + len, sizeof(xml) - len, "/>");
     if (metadata->layer.set || metadata->labels[0]) {
-        copy = strdup(xml);
-        if (!copy)
-            return -ENOMEM;
+        copy = alloc_need(strdup(xml));
     }
     *ret = copy;
     return 0;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/textfile.h"
 
@@ -14,8 +15,7 @@ static int find_pid(const struct throttle_place *place, const struct hv_domain *
     char *path AUTO_FREE = NULL;
     long pid;
 
-    if (asprintf(&path, "%s/%s.pid", place->qemu_run_dir, domain->name) < 0)
-        return -ENOMEM;
+    alloc_need_length(asprintf(&path, "%s/%s.pid", place->qemu_run_dir, domain->name));
     if (textfile_read(-1, path, 64, &text, NULL) == 0) {
         pid = strtol(text, NULL, 10);
         if (pid > 1) {

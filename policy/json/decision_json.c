@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "policy/json/decision_json.h"
-
-#include <json-c/json.h>
+#include "common/json.h"
 
 struct json_object *decision_end_to_json(const struct decision *d)
 {

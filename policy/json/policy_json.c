@@ -3,9 +3,10 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "common/json.h"
 
 enum { VALUE_TEXT_MAX = 64 };
 
@@ -72,15 +73,12 @@ struct json_object *policy_layer_to_json(const struct policy_layer *layer)
     struct json_object *object = json_object_new_object();
     char text[VALUE_TEXT_MAX];
 
-    for (unsigned i = 0; object && i < POLICY_FIELDS; i++) {
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         if (!(layer->set & (1u << i)))
             continue;
         policy_value_format((enum policy_field)i, layer->values.v[i], text, sizeof(text));
-        if (json_object_object_add(object, policy_field_info((enum policy_field)i)->name,
-                                   json_object_new_string(text)) < 0) {
-            json_object_put(object);
-            return NULL;
-        }
+        json_object_object_add(object, policy_field_info((enum policy_field)i)->name,
+                               json_object_new_string(text));
     }
     return object;
 }

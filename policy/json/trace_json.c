@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <json-c/json.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "common/json_strict.h"
 #include "policy/json/policy_json.h"
 
@@ -236,33 +236,24 @@ static void put_end(struct out *o, const struct trace_end *end)
     put(o, "}}");
 }
 
-static bool add(struct json_object *object, const char *key, struct json_object *value)
-{
-    if (value && json_object_object_add(object, key, value) == 0)
-        return true;
-    json_object_put(value);
-    return false;
-}
-
-static bool add_policy(struct json_object *object, const struct policy *policy)
+static void add_policy(struct json_object *object, const struct policy *policy)
 {
     struct policy_layer layer = {.values = policy->values};
     struct json_object *sources = json_object_new_object();
-    bool ok = sources != NULL;
 
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         /* What a preset stands for is in the other fields. */
         if (i == POLICY_PRESET || policy->values.v[i] == POLICY_NONE)
             continue;
         layer.set |= 1u << i;
-        ok = ok && add(sources, policy_field_info((enum policy_field)i)->name,
-                       json_object_new_string(policy->source[i]));
+        json_object_object_add(sources, policy_field_info((enum policy_field)i)->name,
+                               json_object_new_string(policy->source[i]));
     }
-    ok = add(object, "policy", policy_layer_to_json(&layer)) && ok;
-    return add(object, "sources", sources) && ok;
+    json_object_object_add(object, "policy", policy_layer_to_json(&layer));
+    json_object_object_add(object, "sources", sources);
 }
 
-static bool add_header(struct json_object *object, const struct trace_header *header)
+static void add_header(struct json_object *object, const struct trace_header *header)
 {
     char vm[sizeof(header->vm) + 2];
     struct json_object *parsed;
@@ -285,32 +276,28 @@ static bool add_header(struct json_object *object, const struct trace_header *he
         json_object_put(parsed);
     }
     vm[strlen(vm) - 1] = '\0';
-    return add(object, "trace", json_object_new_int(TRACE_VERSION)) &&
-           add(object, "vm", json_object_new_string(vm + 1)) &&
-           add(object, "uuid", json_object_new_string(header->uuid)) &&
-           add(object, "started", json_object_new_string(header->started)) &&
-           add(object, "poll_ns", json_object_new_int64(header->poll_ns)) &&
-           add_policy(object, &header->policy);
+    json_object_object_add(object, "trace", json_object_new_int(TRACE_VERSION));
+    json_object_object_add(object, "vm", json_object_new_string(vm + 1));
+    json_object_object_add(object, "uuid", json_object_new_string(header->uuid));
+    json_object_object_add(object, "started", json_object_new_string(header->started));
+    json_object_object_add(object, "poll_ns", json_object_new_int64(header->poll_ns));
+    add_policy(object, &header->policy);
 }
 
-static int format_object(const struct trace_line *line, struct out *o)
+static void format_object(const struct trace_line *line, struct out *o)
 {
-    struct json_object *object = json_object_new_object();
-    bool ok = object && (line->kind == TRACE_HEADER ? add_header(object, &line->header)
-                                                    : add_policy(object, &line->policy));
-    const char *text =
-        ok ? json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE) : NULL;
+    AUTO_JSON struct json_object *object = json_object_new_object();
 
-    if (text)
-        put(o, text);
-    json_object_put(object);
-    return text ? 0 : -ENOMEM;
+    if (line->kind == TRACE_HEADER)
+        add_header(object, &line->header);
+    else
+        add_policy(object, &line->policy);
+    put(o, json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 int trace_format(const struct trace_line *line, char buf[TRACE_LINE_MAX])
 {
     struct out o = {.buf = buf};
-    int r = 0;
 
     switch (line->kind) {
     case TRACE_STEP:
@@ -326,11 +313,9 @@ int trace_format(const struct trace_line *line, char buf[TRACE_LINE_MAX])
         put_end(&o, &line->end);
         break;
     default:
-        r = format_object(line, &o);
+        format_object(line, &o);
     }
     put(&o, "\n");
-    if (r < 0)
-        return r;
     return o.len < TRACE_LINE_MAX ? (int)o.len : -ENOBUFS;
 }
 
@@ -648,7 +633,7 @@ int trace_parse(const char *text, size_t len, struct trace_line *ret, char *ret_
     }
     r = json_strict_parse(text, len, &object, &err);
     if (r < 0) {
-        snprintf(ret_reason, size, "%s", r == -ENOMEM ? "out of memory" : err.reason);
+        snprintf(ret_reason, size, "%s", err.reason);
         return -EINVAL;
     }
     read_line(&in, object, &line);

@@ -72,7 +72,7 @@ struct trace_line {
 
 /*
  * Writes one line with its newline, NUL-terminated, into a buffer of TRACE_LINE_MAX bytes. Returns
- * its length, or -ENOMEM, -ENOBUFS.
+ * its length, or -ENOBUFS.
  */
 int trace_format(const struct trace_line *line, char buf[TRACE_LINE_MAX]);
 

@@ -10,12 +10,13 @@
 #include "common/json_strict.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "common/json.h"
 
 #define SECOND_NS UINT64_C(1000000000)
 

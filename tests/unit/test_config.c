@@ -10,7 +10,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <ftw.h>
-#include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/json.h"
 #include "common/units.h"
 
 static char dir[64];

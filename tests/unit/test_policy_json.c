@@ -9,9 +9,9 @@
 #include <cmocka.h>
 #include <ctype.h>
 #include <errno.h>
-#include <json-c/json.h>
 #include <string.h>
 
+#include "common/json.h"
 #include "common/units.h"
 
 static struct json_object *json(const char *text)

@@ -17,7 +17,7 @@
 
 #include "agent/record/record.h"
 #include "common/cleanup.h"
-#include "common/json_cleanup.h"
+#include "common/json.h"
 #include "common/json_strict.h"
 #include "common/textfile.h"
 

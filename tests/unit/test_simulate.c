@@ -12,7 +12,6 @@
 
 #include <cmocka.h>
 #include <errno.h>
-#include <json-c/json.h>
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>
@@ -22,6 +21,7 @@
 #include <wchar.h>
 
 #include "common/cleanup.h"
+#include "common/json.h"
 #include "common/json_strict.h"
 
 /* Writes 200 MiB/s to 256 MiB, which 1 Gbit/s does not carry. */
