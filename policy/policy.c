@@ -138,7 +138,7 @@ static const struct policy_field_info fields[POLICY_FIELDS] = {
                              "the migration may be cancelled when it is hopeless or too late"},
     [POLICY_DEADLINE] = {"deadline", KIND_DURATION, NARROWER_NEITHER, NULL, NS_PER_S,
                          DURATION_MAX_NS, POLICY_NONE, ACCEPTS_DURATION ", or none",
-                         "the migration is wanted ended this long after its start"},
+                         "the migration should have ended this long after its start"},
     [POLICY_DEADLINE_PER_GIB] = {"deadline_per_gib", KIND_DURATION, NARROWER_NEITHER, NULL,
                                  NS_PER_MS, DURATION_MAX_NS, POLICY_NONE,
                                  "a duration between 1ms and 30 days, or none",

@@ -366,7 +366,7 @@ static int watch_lines(struct watch *w)
             return cli_fail(CLI_ERROR, "cannot write the output: %m");
         if (is_deserted()) {
             raise(SIGPIPE); /* as the next line would */
-            return cli_fail(CLI_ERROR, "nobody reads the output any more");
+            return cli_fail(CLI_ERROR, "nobody reads the output");
         }
         code = cli_call(w->cli, "io.migpolicy.Status", cli_status_parameters(w->vm, true), &reply);
         if (code != CLI_OK)

@@ -277,7 +277,7 @@ int control_explain(struct varlink_call *call, struct json_object *parameters, v
     return control_refuse_why(
         c, call, METHOD_EXPLAIN, "io.migpolicy.Refused", "why",
         "no migration of this VM has been seen since migpolicyd was started; migpolicy "
-        "history may know of earlier ones");
+        "history lists earlier ones");
 }
 
 static const struct varlink_method methods[] = {

@@ -287,7 +287,7 @@ static void on_tick(void *opaque)
     sd_notify(0, "WATCHDOG=1");
 }
 
-/* What a configuration comes to, with the options that outweigh it and with the defaults. */
+/* What a configuration comes to, with the options, which take precedence, and with the defaults. */
 
 static const char *uri_of(const struct daemon *d, const struct config *config)
 {

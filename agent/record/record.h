@@ -2,7 +2,7 @@
 /*
  * The lasting record, in JSON lines: STATE_DIR/audit.jsonl, what was decided, changed and refused,
  * and on whose word; STATE_DIR/history.jsonl, a line for each migration that has ended. The same
- * goes to the log, to the journal with fields of their own (log.h).
+ * goes to the log, under systemd with fields of their own (log.h).
  *
  * Who records formats a line and leaves it in a queue; one thread writes. So neither a slow disk
  * nor one that hangs delays a decision or the return of a guest's CPU: the queue fills, and what

@@ -106,7 +106,7 @@ enum reason sampling_check_drift(struct act *act, int64_t now)
         return REASON_NONE;
     act->drift_checked_ns = now;
     if (throttle_check(act->w->throttle, &drifted) == 0 && drifted > 0) {
-        log_warning("%s: somebody else changed %zu of its vCPU quotas; not fighting over them",
+        log_warning("%s: somebody else changed %zu of its vCPU quotas; they are left as they are",
                     act->w->domain.name, drifted);
         return REASON_OTHER_WRITER;
     }
