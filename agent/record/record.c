@@ -162,11 +162,9 @@ static void *writer_main(void *arg)
 int record_new(const char *dir, const struct record_limits *limits, struct metrics *metrics,
                struct record **ret)
 {
-    struct record *r = calloc(1, sizeof(*r));
+    struct record *r = alloc_need(calloc(1, sizeof(*r)));
     int e = 0;
 
-    if (!r)
-        return -ENOMEM;
     r->limits = *limits;
     r->metrics = metrics;
     r->last = &r->first;
@@ -228,11 +226,11 @@ static void put(struct record *r, bool history, struct json_object *object)
     json_add_count(owned, "schema_version", 1);
     text = json_object_to_json_string_length(
         owned, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-    line = text && len < LINE_MAX_BYTES ? malloc(sizeof(*line) + len + 1) : NULL;
-    if (!line) {
+    if (len >= LINE_MAX_BYTES) {
         count_lost(r);
         return;
     }
+    line = alloc_need(malloc(sizeof(*line) + len + 1));
     *line = (struct line){.history = history, .len = len + 1};
     memcpy(line->text, text, len);
     line->text[len] = '\n';
@@ -432,8 +430,6 @@ int record_history(struct record *r, const char *name, const char *uuid, size_t 
     AUTO_JSON struct json_object *list = json_object_new_array();
     int e;
 
-    if (!list)
-        return -ENOMEM;
     pthread_mutex_lock(&r->files);
     e = read_file(r, RECORD_HISTORY, name, uuid, limit, list);
     if (e == 0)

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/textfile.h"
@@ -88,17 +89,15 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct file *)a)->name, ((const struct file *)b)->name);
 }
 
-static int add_file(struct traces *ts, const char *name, size_t bytes)
+static void add_file(struct traces *ts, const char *name, size_t bytes)
 {
-    struct file *grown = realloc(ts->file, (ts->n_files + 1) * sizeof(*grown));
+    struct file *file;
 
-    if (!grown)
-        return -ENOMEM;
-    ts->file = grown;
-    snprintf(grown[ts->n_files].name, sizeof(grown[0].name), "%s", name);
-    grown[ts->n_files++].bytes = bytes;
+    ts->file = alloc_need(realloc(ts->file, (ts->n_files + 1) * sizeof(*file)));
+    file = &ts->file[ts->n_files++];
+    snprintf(file->name, sizeof(file->name), "%s", name);
+    file->bytes = bytes;
     ts->bytes += bytes;
-    return 0;
 }
 
 static int list_files(struct traces *ts)
@@ -107,23 +106,23 @@ static int list_files(struct traces *ts)
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
     struct stat st;
-    int r = 0;
 
     if (!dir) {
-        r = -errno;
+        int r = -errno;
+
         if (fd >= 0)
             close(fd);
         return r;
     }
-    while (r == 0 && (entry = readdir(dir))) {
+    while ((entry = readdir(dir))) {
         if (is_trace_name(entry->d_name) &&
             fstatat(ts->dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-            r = add_file(ts, entry->d_name, (size_t)st.st_size);
+            add_file(ts, entry->d_name, (size_t)st.st_size);
     }
     closedir(dir);
     if (ts->n_files > 0)
         qsort(ts->file, ts->n_files, sizeof(ts->file[0]), compare_names);
-    return r;
+    return 0;
 }
 
 /* Removes the oldest files until `more` of them and `bytes` more fit in. */
@@ -161,9 +160,7 @@ static int write_out(struct traces *ts, struct trace *t, const char *buf, size_t
     if (fd < 0)
         return t->created && errno == ENOENT ? 0 : -errno;
     if (!t->created) {
-        r = add_file(ts, t->file, 0);
-        if (r < 0)
-            return r;
+        add_file(ts, t->file, 0);
         t->created = true;
     }
     r = textfile_append(fd, buf, len);
@@ -242,9 +239,7 @@ int traces_new(const char *dir, const struct trace_limits *limits, struct traces
 
     if (mkdir(dir, 0700) < 0 && errno != EEXIST)
         return -errno;
-    ts = calloc(1, sizeof(*ts));
-    if (!ts)
-        return -ENOMEM;
+    ts = alloc_need(calloc(1, sizeof(*ts)));
     ts->limits = *limits;
     wakeup_init(&ts->wake);
     pthread_mutex_init(&ts->lock, NULL);
@@ -291,21 +286,12 @@ static void add(struct trace *t, const char *text, size_t len, bool last)
         t->truncated = true;
     if (!ts->broken && (last || !t->truncated)) {
         if (t->len + len > t->size) {
-            size_t size = t->len + len + 4096;
-            char *grown = realloc(t->buf, size);
-
-            if (grown) {
-                t->buf = grown;
-                t->size = size;
-            }
+            t->size = t->len + len + 4096;
+            t->buf = alloc_need(realloc(t->buf, t->size));
         }
-        if (t->len + len <= t->size) {
-            memcpy(t->buf + t->len, text, len);
-            t->len += len;
-            t->bytes += len;
-        } else {
-            t->truncated = true;
-        }
+        memcpy(t->buf + t->len, text, len);
+        t->len += len;
+        t->bytes += len;
     }
     t->ended |= last;
     pthread_mutex_unlock(&ts->lock);
@@ -348,12 +334,8 @@ struct trace *trace_start(struct traces *ts, const struct hv_domain *domain, int
 
     if (!ts || strspn(domain->uuid, "0123456789abcdefABCDEF-") != sizeof(domain->uuid) - 1)
         return NULL;
-    line = calloc(1, sizeof(*line));
-    t = calloc(1, sizeof(*t));
-    if (!line || !t) {
-        free(t);
-        return NULL;
-    }
+    line = alloc_need(calloc(1, sizeof(*line)));
+    t = alloc_need(calloc(1, sizeof(*t)));
     t->owner = ts;
     t->start_ns = start_ns;
     t->policy = policy->values;

@@ -36,7 +36,7 @@ struct trace;
 
 /*
  * Starts the recording into a directory, which is made if it is missing (0700). Returns 0 or
- * -errno: not a directory, not writable, out of memory.
+ * -errno: not a directory, not writable.
  */
 int traces_new(const char *dir, const struct trace_limits *limits, struct traces **ret);
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "agent/sim/clock.h"
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/json_strict.h"
 #include "common/textfile.h"
@@ -228,9 +229,8 @@ int hypervisor_init(const char *uri)
 
     if (r < 0)
         return r;
-    sim_host.domain = calloc(sim_host.scenario.n_domains + 1, sizeof(sim_host.domain[0]));
-    if (!sim_host.domain)
-        return sim_failure(-ENOMEM, strerror(ENOMEM));
+    sim_host.domain =
+        alloc_need(calloc(sim_host.scenario.n_domains + 1, sizeof(sim_host.domain[0])));
     if (sim_host.scenario.log) {
         sim_host.log_fd =
             open(sim_host.scenario.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -242,7 +242,7 @@ int hypervisor_init(const char *uri)
 
         d->script = &sim_host.scenario.domain[i];
         d->seed = i + 1;
-        d->metadata = d->script->metadata ? strdup(d->script->metadata) : NULL;
+        d->metadata = d->script->metadata ? alloc_need(strdup(d->script->metadata)) : NULL;
         snprintf(d->id.name, sizeof(d->id.name), "%s", d->script->name);
         snprintf(d->id.uuid, sizeof(d->id.uuid), "51310000-0000-4000-8000-%012x", (unsigned)i + 1);
         d->id.id = (int)i + 1;

@@ -345,7 +345,7 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
     if (!name || (size_t)snprintf(ret->name, sizeof(ret->name), "%s", name) >= sizeof(ret->name))
         complain(r, "", "needs a \"name\" of up to %zu bytes", sizeof(ret->name) - 1);
     metadata = string(r, object, "metadata");
-    ret->metadata = metadata ? strdup(metadata) : NULL;
+    ret->metadata = metadata ? alloc_need(strdup(metadata)) : NULL;
     ret->start_s = quantity(r, object, "start", UNIT_DURATION, 0);
     ret->hang_s = quantity(r, object, "hang_after", UNIT_DURATION, INFINITY);
     ret->fail_s = quantity(r, object, "fail_after", UNIT_DURATION, INFINITY);
@@ -379,11 +379,9 @@ static int read_scenario(struct reader *r, struct json_object *object, struct sc
     ret->reconnect_s =
         ret->disconnect_s + quantity(r, object, "reconnect_after", UNIT_DURATION, INFINITY);
     log = string(r, object, "log");
-    ret->log = log ? strdup(log) : NULL;
+    ret->log = log ? alloc_need(strdup(log)) : NULL;
     list = array(r, object, "domains", DOMAINS_MAX, &ret->n_domains);
-    ret->domain = calloc(ret->n_domains + 1, sizeof(ret->domain[0]));
-    if ((log && !ret->log) || !ret->domain)
-        return -ENOMEM;
+    ret->domain = alloc_need(calloc(ret->n_domains + 1, sizeof(ret->domain[0])));
     for (size_t i = 0; i < ret->n_domains && !r->reason[0]; i++) {
         size_t at = step_in(r, "domains", (int)i);
 
@@ -403,8 +401,7 @@ int scenario_parse(const char *text, size_t len, struct scenario *ret,
     int r = json_strict_parse(text, len, &object, &err);
 
     if (r < 0) {
-        snprintf(ret_err->text, sizeof(ret_err->text), "line %u: %s", r == -ENOMEM ? 1 : err.line,
-                 r == -ENOMEM ? "out of memory" : err.reason);
+        snprintf(ret_err->text, sizeof(ret_err->text), "line %u: %s", err.line, err.reason);
         return r;
     }
     r = read_scenario(&reader, object, &scenario);

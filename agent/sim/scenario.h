@@ -147,7 +147,7 @@ struct scenario_error {
     char text[400];
 };
 
-/* Returns 0; or -EINVAL, -E2BIG or -ENOMEM with *ret untouched and *ret_err set. */
+/* Returns 0; or -EINVAL or -E2BIG with *ret untouched and *ret_err set. */
 int scenario_parse(const char *text, size_t len, struct scenario *ret,
                    struct scenario_error *ret_err);
 

@@ -15,6 +15,7 @@
 #include "agent/sim/host.h"
 #include "agent/virt/hypervisor.h"
 #include "agent/virt/throttle_open.h"
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/json_strict.h"
 #include "common/textfile.h"
@@ -41,9 +42,7 @@ int hv_link_open(const char *uri, hv_event_fn event, hv_closed_fn closed, void *
     (void)uri;
     if (sim_is_down())
         return sim_failure(-ENOTCONN, "the scenario has the connection down");
-    link = calloc(1, sizeof(*link));
-    if (!link)
-        return sim_failure(-ENOMEM, strerror(ENOMEM));
+    link = alloc_need(calloc(1, sizeof(*link)));
     *link = (struct hv_link){event, closed, opaque, sim_now_s()};
     pthread_mutex_lock(&sim_host.lock);
     sim_host.link = link;
@@ -67,9 +66,7 @@ int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *r
 
     if (sim_is_cut(link->opened_s))
         return sim_failure(-ENOTCONN, "the scenario has cut the connection");
-    list = calloc(sim_host.scenario.n_domains + 1, sizeof(*list));
-    if (!list)
-        return sim_failure(-ENOMEM, strerror(ENOMEM));
+    list = alloc_need(calloc(sim_host.scenario.n_domains + 1, sizeof(*list)));
     for (size_t i = 0; i < sim_host.scenario.n_domains; i++) {
         pthread_mutex_lock(&sim_host.domain[i].lock);
         list[i] = sim_host.domain[i].id;
@@ -133,7 +130,7 @@ int hv_watch_set_metadata(struct hv_watch *watch, const char *xml)
     if (d->state == MIGRATING || d->state == SWITCHOVER)
         return sim_leave(d, sim_failure(-EBUSY, "the domain is migrating"));
     free(d->metadata);
-    d->metadata = xml ? strdup(xml) : NULL;
+    d->metadata = xml ? alloc_need(strdup(xml)) : NULL;
     return sim_leave(d, 0);
 }
 
@@ -147,9 +144,7 @@ int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret)
         return sim_failure(-ENOTCONN, "the scenario has the connection down");
     if (!d)
         return sim_failure(-ENOENT, "no such domain");
-    watch = malloc(sizeof(*watch));
-    if (!watch)
-        return sim_failure(-ENOMEM, strerror(ENOMEM));
+    watch = alloc_need(malloc(sizeof(*watch)));
     *watch = (struct hv_watch){d, sim_now_s()};
     *ret = watch;
     return 0;
@@ -374,11 +369,9 @@ int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
 int virt_throttle_open(const struct throttle_place *place, const struct hv_domain *domain,
                        struct throttle **ret)
 {
-    struct throttle *t = calloc(1, sizeof(*t));
+    struct throttle *t = alloc_need(calloc(1, sizeof(*t)));
 
     (void)place;
-    if (!t)
-        return -ENOMEM;
     t->domain = sim_find(domain->uuid);
     *ret = t;
     return 0;

@@ -108,11 +108,6 @@ int loop_add_timer(int interval_ms, loop_timer_fn fn, void *opaque)
     return timer;
 }
 
-void loop_remove_timer(int timer)
-{
-    virEventRemoveTimeout(timer);
-}
-
 int loop_run_once(void)
 {
     return virEventRunDefaultImpl() < 0 ? -EIO : 0;

@@ -21,7 +21,6 @@ void loop_remove_fd(int watch);
 
 /* Calls fn every interval_ms. Returns a timer >= 0, or -ENOMEM. */
 int loop_add_timer(int interval_ms, loop_timer_fn fn, void *opaque);
-void loop_remove_timer(int timer);
 
 /* Waits for and serves one round of events. */
 int loop_run_once(void);

@@ -128,7 +128,8 @@ static unsigned reap(struct watchers *ws, bool wait)
         if (!w)
             return hung;
         if (pthread_timedjoin_np(w->thread, NULL, &until) != 0) {
-            log_warning("%s: its connection to libvirt does not answer; not waiting for it", w->domain.name);
+            log_warning("%s: its connection to libvirt does not answer; not waiting for it",
+                        w->domain.name);
             hung++;
             continue;
         }
