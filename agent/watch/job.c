@@ -246,17 +246,6 @@ static void publish(struct job *j, const struct sample *s, const struct decision
                  j->controller.estimator.now.transfer_bps / 1048576);
 }
 
-static int64_t take_sync(struct watcher *w)
-{
-    int64_t sync_ns;
-
-    pthread_mutex_lock(&w->lock);
-    sync_ns = w->mark.sync_ns;
-    w->mark.sync_ns = 0;
-    pthread_mutex_unlock(&w->lock);
-    return sync_ns;
-}
-
 static void take_release(struct job *j)
 {
     bool wanted;
@@ -327,6 +316,21 @@ static int apply(struct job *j, const struct action *a, int64_t decided_ns)
     return r;
 }
 
+/* The migration has ended and another one has begun, unseen, when time went back. */
+static bool is_another(struct job *j, const struct hv_job *hv)
+{
+    struct watcher *w = j->w;
+    bool another;
+
+    pthread_mutex_lock(&w->lock);
+    another = hv->elapsed_ns < j->elapsed_ns && !w->mark.post_copy;
+    if (another && w->mark.sync_ns == 0)
+        w->mark.sync_ns = monotonic_ns() - hv->elapsed_ns;
+    pthread_mutex_unlock(&w->lock);
+    j->elapsed_ns = hv->elapsed_ns;
+    return another;
+}
+
 /* Returns 0, -ESRCH when the job is over, or the hypervisor's error. */
 static int look(struct job *j)
 {
@@ -334,14 +338,14 @@ static int look(struct job *j)
     struct sample s;
     struct decision d;
     enum trace_result result[TRACE_ACTIONS_MAX] = {TRACE_NOT_APPLIED};
-    int64_t sync_ns = take_sync(j->w);
+    int64_t sync_ns = watcher_take_sync(j->w);
     int64_t decided;
     int r = read_job(j, &hv);
 
     if (r < 0)
         return r;
     atomic_store(&j->w->heard_ns, monotonic_ns());
-    if (!hv.active || !hv.outgoing)
+    if (!hv.active || !hv.outgoing || is_another(j, &hv))
         return -ESRCH;
     /* The switchover began while we asked: what was read is stale, and nothing is to be decided. */
     if (watcher_marked(j->w, &j->w->mark.switchover))
@@ -467,6 +471,7 @@ static int64_t begin_pause(struct job *j)
 
     j->state = JOB_PAUSED;
     j->paused_ns = monotonic_ns();
+    watcher_take_sync(w);
     j->told_stalled = false;
     watcher_withdraw_question(w);
     pthread_mutex_lock(&w->lock);
@@ -563,10 +568,13 @@ static int64_t await_result(struct job *j, bool stopping)
 {
     enum outcome outcome;
 
-    if (!watcher_marked(j->w, &j->w->mark.completed) && monotonic_ns() < j->until_ns && !stopping)
+    if (!watcher_marked(j->w, &j->w->mark.completed) && monotonic_ns() < j->until_ns && !stopping &&
+        !watcher_is_succeeded(j->w))
         return j->until_ns;
     outcome = outcome_of(j);
     finish(j, outcome);
+    if (outcome == OUTCOME_COMPLETED || outcome == OUTCOME_LOST)
+        watcher_take_sync(j->w);
     if (outcome == OUTCOME_CANCELLED || outcome == OUTCOME_FAILED)
         restore_speed(j);
     return finish_job(j);

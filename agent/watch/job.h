@@ -22,9 +22,10 @@ struct job {
     struct watcher *w;
     struct act act;
     enum job_state state;
-    int error;         /* JOB_ENDED: why there is nothing left to watch */
-    int64_t until_ns;  /* JOB_ENDED: when not to wait for the result any longer */
-    int64_t paused_ns; /* JOB_PAUSED: since when */
+    int error;          /* JOB_ENDED: why there is nothing left to watch */
+    int64_t until_ns;   /* JOB_ENDED: when not to wait for the result any longer */
+    int64_t paused_ns;  /* JOB_PAUSED: since when */
+    int64_t elapsed_ns; /* of the migration, at the last look */
     struct controller controller;
     struct policy_kept kept; /* before what holds for this migration only is laid over it */
     struct policy policy;

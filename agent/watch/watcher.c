@@ -80,6 +80,27 @@ void watcher_mark(struct watcher *w, const struct hv_event *event)
     wakeup_signal(&w->wake);
 }
 
+bool watcher_is_succeeded(struct watcher *w)
+{
+    bool is;
+
+    pthread_mutex_lock(&w->lock);
+    is = w->mark.sync_ns != 0 && !w->mark.stopped;
+    pthread_mutex_unlock(&w->lock);
+    return is;
+}
+
+int64_t watcher_take_sync(struct watcher *w)
+{
+    int64_t sync_ns;
+
+    pthread_mutex_lock(&w->lock);
+    sync_ns = w->mark.sync_ns;
+    w->mark.sync_ns = 0;
+    pthread_mutex_unlock(&w->lock);
+    return sync_ns;
+}
+
 void watcher_overlay(struct watcher *w, struct policy *policy)
 {
     pthread_mutex_lock(&w->lock);

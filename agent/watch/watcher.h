@@ -65,6 +65,13 @@ void watcher_stop(struct watcher *w);
 bool watcher_has_ended(struct watcher *w);
 void watcher_mark(struct watcher *w, const struct hv_event *event);
 
+/* Has the domain, which is still here, synced since the last look? After the end of a migration
+   that is the next one. */
+bool watcher_is_succeeded(struct watcher *w);
+
+/* The newest sync not yet looked at, which it is now; 0: none. */
+int64_t watcher_take_sync(struct watcher *w);
+
 /* What holds for this migration only, over the VM's policy. */
 void watcher_overlay(struct watcher *w, struct policy *policy);
 

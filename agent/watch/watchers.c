@@ -106,6 +106,30 @@ static void remember(struct watchers *ws, struct migration *m)
     ws->ended[ws->n_ended - 1] = m;
 }
 
+static struct watcher *find(struct watchers *ws, const char *uuid)
+{
+    for (struct watcher *w = ws->first; w; w = w->next) {
+        if (strcmp(w->domain.uuid, uuid) == 0 && !watcher_has_ended(w))
+            return w;
+    }
+    return NULL;
+}
+
+static void start_locked(struct watchers *ws, const struct hv_domain *domain, int64_t sync_ns)
+{
+    struct watcher *w;
+    int r = watcher_new(&ws->env, domain, sync_ns, &w);
+
+    if (r == 0 && (r = job_start(w)) < 0)
+        watcher_release(w);
+    if (r < 0) {
+        log_error("%s: cannot watch its migration: %s", domain->name, strerror(-r));
+        return;
+    }
+    w->next = ws->first;
+    ws->first = w;
+}
+
 /* Returns how many had to be left behind. */
 static unsigned reap(struct watchers *ws, bool wait)
 {
@@ -142,6 +166,9 @@ static unsigned reap(struct watchers *ws, bool wait)
                 remember(ws, m);
             }
         }
+        /* It was tried again before the end of this one was told. */
+        if (!wait && watcher_is_succeeded(w) && !find(ws, w->domain.uuid))
+            start_locked(ws, &w->domain, watcher_take_sync(w));
         pthread_mutex_unlock(&ws->lock);
         watcher_release(w);
     }
@@ -174,30 +201,6 @@ bool watchers_free(struct watchers *ws)
     pthread_mutex_destroy(&ws->lock);
     free(ws);
     return true;
-}
-
-static struct watcher *find(struct watchers *ws, const char *uuid)
-{
-    for (struct watcher *w = ws->first; w; w = w->next) {
-        if (strcmp(w->domain.uuid, uuid) == 0 && !watcher_has_ended(w))
-            return w;
-    }
-    return NULL;
-}
-
-static void start_locked(struct watchers *ws, const struct hv_domain *domain, int64_t sync_ns)
-{
-    struct watcher *w;
-    int r = watcher_new(&ws->env, domain, sync_ns, &w);
-
-    if (r == 0 && (r = job_start(w)) < 0)
-        watcher_release(w);
-    if (r < 0) {
-        log_error("%s: cannot watch its migration: %s", domain->name, strerror(-r));
-        return;
-    }
-    w->next = ws->first;
-    ws->first = w;
 }
 
 void watchers_start(struct watchers *ws, const struct hv_domain *domain)

@@ -3,6 +3,7 @@
 
 import re
 
+import pytest
 from simhost import Host, calm, domain
 
 
@@ -42,6 +43,19 @@ def test_a_cancel_by_somebody_else_is_seen_as_a_failure_and_the_retry_is_followe
         host.wait(lambda: host.log().count("outgoing migration detected") == 2)
         host.wait(lambda: host.log().count("migration failed") == 2)
         assert len(host.events("retried")) == 1
+
+
+@pytest.mark.parametrize("after", ["500ms", "1ms"])
+def test_a_retry_at_once_is_seen_in_its_first_pass_and_the_failure_before_it_is_told(after):
+    vm = domain("vm", ram="8GiB", zero="0B", others=[{"at": "5s", "do": "cancel"}],
+                retry_after=after)
+    with Host([vm], [], time_factor=4) as host:
+        host.wait(lambda: host.events("retried"))
+        host.wait(lambda: host.log().count("outgoing migration detected") == 2)
+        seen_ms = int(re.findall(r"detected, (\d+) ms after", host.log())[1])
+        assert seen_ms < 8 * 1024**3 / 100e6 * 1000, "the first pass was over"
+        assert host.log().count("migration failed") == 1
+        host.wait(lambda: len(host.status()) == 1)
 
 
 def test_another_writer_moves_the_limits_on_a_schedule():
