@@ -134,7 +134,8 @@
     X(throttled_seconds, "seconds", "Time under a CPU limit in this migration.") \
     X(work_lost_so_far_seconds, "seconds", "Guest work lost so far in this migration.") \
     X(pending_proposals, NULL, "1 while an administrator is asked about it, else 0.") \
-    X(last_action_timestamp_seconds, "seconds", "Unix time of the last action on it.")
+    X(last_action_timestamp_seconds, "seconds", "Unix time of the last action on it.") \
+    X(sample_timestamp_seconds, "seconds", "Unix time at which these figures were read.")
 
 /* The last migration of a VM: X(member, help), in seconds. */
 #define METRICS_LAST_TABLE(X) \

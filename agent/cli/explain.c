@@ -73,8 +73,9 @@ static void print_migration(struct json_object *m)
     if (active)
         print_forecast(m);
     if (active)
-        cli_line("Progress  pass %.0f, %s after the start", cli_number(m, "iteration"),
-                 cli_seconds(cli_number(m, "elapsed_seconds"), a));
+        cli_line("Progress  pass %.0f, %s after the start, as of %s ago",
+                 cli_number(m, "iteration"), cli_seconds(cli_number(m, "elapsed_seconds"), a),
+                 cli_seconds(cli_number(m, "age_seconds"), b));
     else
         cli_line("Progress  %.0f passes", cli_number(m, "iteration"));
     cli_line("Memory    %s remain, %s sent, %s in all",

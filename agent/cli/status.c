@@ -7,6 +7,9 @@
 
 #include "agent/cli/cli.h"
 
+/* Figures older than this say so. Looks are a second apart at most. */
+#define OLD_S 5
+
 enum { ALL };
 static const struct cli_option status_options[] = {
     [ALL] = {"all", NULL, "those that have ended as well", .letter = 'a'},
@@ -70,6 +73,25 @@ static int ask_all(const struct cli *cli, struct json_object **ret_reply)
     return code;
 }
 
+/* What is done next, or how old all figures are where nobody answers. */
+static const char *next_or_age(struct json_object *m, char buf[2 * CLI_TEXT_MAX])
+{
+    double age = cli_number(m, "age_seconds");
+    char text[CLI_TEXT_MAX];
+
+    if (cli_is(m, "active", false)) {
+        const char *result = cli_string(m, "result");
+
+        snprintf(buf, (size_t)2 * CLI_TEXT_MAX, "%.20s %s ago", result ? result : "ended",
+                 cli_seconds(cli_number(m, "ended_seconds_ago"), text));
+    } else if (age > OLD_S) {
+        snprintf(buf, (size_t)2 * CLI_TEXT_MAX, "figures %s old", cli_seconds(age, text));
+    } else {
+        return cli_string(m, "next_action");
+    }
+    return buf;
+}
+
 static void add_row(struct cli_table *table, struct json_object *m)
 {
     bool active = cli_is(m, "active", true);
@@ -79,18 +101,10 @@ static void add_row(struct cli_table *table, struct json_object *m)
     bool known = never || cli_is(m, "forecast_ends", true);
     double eta = cli_number(m, known ? "forecast_remaining_seconds" : "forecast_earliest_seconds");
     char when[2 * CLI_TEXT_MAX];
-    char text[7][CLI_TEXT_MAX];
+    char text[6][CLI_TEXT_MAX];
     char pass[CLI_TEXT_MAX];
-    char ended[2 * CLI_TEXT_MAX];
-    const char *next = cli_string(m, "next_action");
+    char next[2 * CLI_TEXT_MAX];
 
-    if (!active) {
-        const char *result = cli_string(m, "result");
-
-        snprintf(ended, sizeof(ended), "%.20s %s ago", result ? result : "ended",
-                 cli_seconds(cli_number(m, "ended_seconds_ago"), text[6]));
-        next = ended;
-    }
     snprintf(pass, sizeof(pass), "%.0f", cli_number(m, "iteration"));
     snprintf(when, sizeof(when), "%s%s", known || isnan(eta) ? "" : ">",
              cli_eta(eta, never, text[3]));
@@ -100,7 +114,8 @@ static void add_row(struct cli_table *table, struct json_object *m)
                              cli_rate(cli_number(m, "dirty_rate_bytes_per_second"), text[1]),
                              cli_rate(cli_number(m, "transfer_rate_bytes_per_second"), text[2]),
                              when, cli_seconds(downtime, text[4]),
-                             cli_cpu_limit(cli_number(m, "cpu_limit_ratio"), text[5]), next});
+                             cli_cpu_limit(cli_number(m, "cpu_limit_ratio"), text[5]),
+                             next_or_age(m, next)});
 }
 
 struct cli_table *cli_status_table(const struct cli *cli, struct json_object *migrations)

@@ -54,6 +54,7 @@ struct json_object *migration_to_json(const struct migration *m, int64_t now_ns)
     json_add_text(o, "paused", m->active && m->paused[0] ? m->paused : NULL);
     migration_next_action(m, next, sizeof(next));
     json_add_text(o, "next_action", next[0] ? next : NULL);
+    json_add_number(o, "age_seconds", m->active ? (double)(now_ns - m->sample.now_ns) / 1e9 : NAN);
     json_add_count(o, "iteration", m->sample.iteration);
     json_add_number(o, "elapsed_seconds",
                     m->active ? (double)m->sample.elapsed_ns / 1e9 : m->duration_s);

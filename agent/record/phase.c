@@ -2,6 +2,9 @@
 #include "agent/record/phase.h"
 
 #include <math.h>
+#include <time.h>
+
+#include "common/clock.h"
 
 enum phase { PHASE_SETUP, PHASE_STORAGE, PHASE_PRE_COPY, PHASE_SWITCHOVER, PHASE_POST_COPY };
 
@@ -21,6 +24,14 @@ static enum phase phase_of(const struct migration *m)
 static double known(double value)
 {
     return value > 0 ? value : NAN;
+}
+
+static double unix_time(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 void phase_export(struct metrics *metrics, const struct migration *m)
@@ -46,6 +57,7 @@ void phase_export(struct metrics *metrics, const struct migration *m)
         .work_lost_so_far_seconds = m->work_lost_s,
         .pending_proposals = m->proposal.id > 0,
         .last_action_timestamp_seconds = NAN,
+        .sample_timestamp_seconds = unix_time() - (double)(monotonic_ns() - m->sample.now_ns) / 1e9,
     };
 
     if (m->events > 0) {
@@ -64,9 +76,6 @@ void phase_export_last(struct metrics *metrics, const struct migration *m)
         [OUTCOME_FAILED] = METRICS_OUTCOME_FAILED,
         [OUTCOME_LOST] = METRICS_OUTCOME_LOST,
     };
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
     metrics_vm_remove(metrics, m->domain.uuid);
     metrics_vm_last(metrics, m->domain.uuid, m->domain.name,
                     &(struct metrics_last){
@@ -74,6 +83,6 @@ void phase_export_last(struct metrics *metrics, const struct migration *m)
                         .duration_seconds = m->duration_s,
                         .downtime_seconds = m->downtime_s,
                         .work_lost_seconds = m->work_lost_s,
-                        .end_timestamp_seconds = (double)now.tv_sec + (double)now.tv_nsec / 1e9,
+                        .end_timestamp_seconds = unix_time(),
                     });
 }

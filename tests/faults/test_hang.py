@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A domain whose calls never return, and one whose calls fail."""
 
+import re
 
 import pytest
 from simhost import Host, domain, throttled_span
@@ -22,6 +23,21 @@ def test_those_that_hang_delay_nobody():
             {d["name"] for d in CROWD}
         assert {d["name"] for d in stuck} <= {m["vm"] for m in host.status()}
         host.stop()
+
+
+def test_figures_nobody_renews_say_how_old_they_are():
+    with Host([domain("stuck", hang_after="1s"), domain("fine", ram="8GiB")], [],
+              time_factor=5) as host:
+        host.wait(lambda: len(host.status()) == 2)
+        host.wait(lambda: "old" in host.command("status", "stuck"))
+        old = host.status("stuck")[0]["age_seconds"]
+        assert old > 5
+        host.wait(lambda: host.status("stuck")[0]["age_seconds"] > old)
+        host.wait(lambda: host.status("fine")[0]["age_seconds"] < 5)
+        assert "ago" in host.command("explain", "stuck")
+        read = {vm: float(re.search(rf'_sample_timestamp_seconds{{vm="{vm}".*}} (\S+)',
+                                    host.scrape()).group(1)) for vm in ("stuck", "fine")}
+        assert read["stuck"] < read["fine"]
 
 
 @pytest.mark.parametrize("fault", ["hang_after", "fail_after"])
