@@ -42,6 +42,7 @@ static int apply_bandwidth(struct act *act, const struct action *a, char *detail
     }
     if (act->speed_found_bps < 0)
         act->speed_found_bps = act->speed_limit_bps;
+    host_keep_speed(act->w->env->host, act->w->domain.uuid, act->speed_found_bps);
     act->speed_limit_bps = a->speed_limit_bps;
     act->limit_read_ns = 0;
     snprintf(detail, size, "speed limit %s",

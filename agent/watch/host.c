@@ -6,14 +6,22 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/cleanup.h"
 #include "common/units.h"
+
+struct kept_speed {
+    struct kept_speed *next;
+    char uuid[40];
+    int64_t bps;
+};
 
 struct host {
     pthread_mutex_t lock; /* guards the members */
     struct host_limits limits;
     struct host_member *first;
+    struct kept_speed *kept;
     int64_t taken; /* slots */
 };
 
@@ -31,8 +39,14 @@ int host_new(const struct host_limits *limits, struct host **ret)
 
 void host_free(struct host *h)
 {
+    struct kept_speed *next;
+
     if (!h)
         return;
+    for (struct kept_speed *kept = h->kept; kept; kept = next) {
+        next = kept->next;
+        free(kept);
+    }
     pthread_mutex_destroy(&h->lock);
     free(h);
 }
@@ -99,6 +113,48 @@ void host_need(struct host *h, struct host_member *m, double bps)
     pthread_mutex_lock(&h->lock);
     m->needs_bps = bps;
     pthread_mutex_unlock(&h->lock);
+}
+
+/* The place of what is kept, or where it would be. */
+static struct kept_speed **find_kept(struct host *h, const char *uuid)
+{
+    struct kept_speed **at = &h->kept;
+
+    while (*at && strcmp((*at)->uuid, uuid) != 0)
+        at = &(*at)->next;
+    return at;
+}
+
+void host_keep_speed(struct host *h, const char *uuid, int64_t found_bps)
+{
+    struct kept_speed **at;
+    struct kept_speed *kept;
+
+    pthread_mutex_lock(&h->lock);
+    at = find_kept(h, uuid);
+    kept = *at;
+    if (found_bps < 0 && kept) {
+        *at = kept->next;
+        free(kept);
+    } else if (found_bps >= 0 && !kept && (kept = calloc(1, sizeof(*kept)))) {
+        snprintf(kept->uuid, sizeof(kept->uuid), "%s", uuid);
+        kept->bps = found_bps;
+        *at = kept;
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
+int64_t host_kept_speed(struct host *h, const char *uuid)
+{
+    int64_t bps = -1;
+    struct kept_speed *kept;
+
+    pthread_mutex_lock(&h->lock);
+    kept = *find_kept(h, uuid);
+    if (kept)
+        bps = kept->bps;
+    pthread_mutex_unlock(&h->lock);
+    return bps;
 }
 
 /* Each round leaves those that need less than an equal part of the rest what they need. */

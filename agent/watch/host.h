@@ -55,6 +55,14 @@ void host_need(struct host *h, struct host_member *m, double bps);
  */
 bool host_overlay(struct host *h, const struct host_member *m, struct policy *policy);
 
+/*
+ * The speed limit that a domain had before the agent changed it, kept until it has been put back:
+ * who follows the migration after libvirt was lost finds the changed one. Negative: none is kept;
+ * to keep that forgets it.
+ */
+void host_keep_speed(struct host *h, const char *uuid, int64_t found_bps);
+int64_t host_kept_speed(struct host *h, const char *uuid);
+
 /* The part of `total` for one that wants all it can get, beside others with these needs. */
 double host_fair_part(double total, const double needs[], size_t n);
 

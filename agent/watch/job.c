@@ -274,7 +274,11 @@ static void note_post_copy_failure(struct job *j, struct decision *d)
 /* The speed limit outlives the migration, unlike the downtime limit, which libvirt puts back. */
 static void restore_speed(struct job *j)
 {
-    if (j->act.speed_found_bps >= 0 && hv_watch_set_speed(j->act.hv, j->act.speed_found_bps) < 0)
+    if (j->act.speed_found_bps < 0)
+        return;
+    if (hv_watch_set_speed(j->act.hv, j->act.speed_found_bps) == 0)
+        host_keep_speed(j->w->env->host, j->w->domain.uuid, -1);
+    else
         log_warning("%s: its migration speed limit could not be restored: %s", j->w->domain.name,
                     hypervisor_error());
 }
@@ -577,6 +581,8 @@ static int64_t await_result(struct job *j, bool stopping)
         watcher_take_sync(j->w);
     if (outcome == OUTCOME_CANCELLED || outcome == OUTCOME_FAILED)
         restore_speed(j);
+    else if (outcome == OUTCOME_COMPLETED)
+        host_keep_speed(j->w->env->host, j->w->domain.uuid, -1);
     return finish_job(j);
 }
 
@@ -627,9 +633,11 @@ int job_start(struct watcher *w)
 
     if (!j)
         return -ENOMEM;
-    *j = (struct job){
-        .w = w,
-        .act = {.w = w, .share = 1, .downtime_limit_ns = 300 * NS_PER_MS, .speed_found_bps = -1}};
+    *j = (struct job){.w = w,
+                      .act = {.w = w,
+                              .share = 1,
+                              .downtime_limit_ns = 300 * NS_PER_MS,
+                              .speed_found_bps = host_kept_speed(w->env->host, w->domain.uuid)}};
     controller_init(&j->controller);
     host_join(w->env->host, &w->host);
     r = -pthread_create(&w->thread, NULL, job_main, j);

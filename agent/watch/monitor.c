@@ -131,7 +131,8 @@ static int read_list(struct monitor *m, struct hv_link *link)
     return 0;
 }
 
-/* Migrations that were under way before we listened for events. */
+/* Migrations that were under way before we listened for events, and domains that have something to
+   be given back. */
 static void find_running(struct monitor *m, struct hv_link *link)
 {
     struct hv_domain domain;
@@ -145,7 +146,8 @@ static void find_running(struct monitor *m, struct hv_link *link)
         }
         domain = m->domains[i];
         pthread_mutex_unlock(&m->lock);
-        if (domain.id >= 0 && hv_link_probe(link, &domain, &migrating) == 0 && migrating)
+        if (domain.id >= 0 && hv_link_probe(link, &domain, &migrating) == 0 &&
+            (migrating || watchers_owe(m->watchers, domain.uuid)))
             watchers_start(m->watchers, &domain);
     }
 }

@@ -211,6 +211,11 @@ void watchers_start(struct watchers *ws, const struct hv_domain *domain)
     pthread_mutex_unlock(&ws->lock);
 }
 
+bool watchers_owe(struct watchers *ws, const char *uuid)
+{
+    return host_kept_speed(ws->env.host, uuid) >= 0;
+}
+
 void watchers_event(struct watchers *ws, const struct hv_event *event)
 {
     bool lift = event->kind == HV_SWITCHOVER || event->kind == HV_POST_COPY;

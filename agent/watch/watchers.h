@@ -42,6 +42,9 @@ void watchers_event(struct watchers *ws, const struct hv_event *event);
 /* Starts a watcher for a domain that may be migrating, unless it has one. Never blocks. */
 void watchers_start(struct watchers *ws, const struct hv_domain *domain);
 
+/* Is there something of a domain that its next watcher has to put back, migration or not? */
+bool watchers_owe(struct watchers *ws, const char *uuid);
+
 /* The policy of a VM, or of all (uuid NULL), has changed: decide anew. */
 void watchers_poke(struct watchers *ws, const char *uuid);
 

@@ -39,6 +39,17 @@ def test_a_speed_limit_is_put_back_when_the_agent_stops():
         assert [e["value"] for e in host.events("set_speed")] == [5e7, 3e7]
 
 
+@pytest.mark.parametrize("cancelled", ["50s", "31s"])
+def test_a_speed_limit_is_put_back_although_libvirt_was_lost_in_between(cancelled):
+    vm = domain("vm", speed_limit="30MB/s", others=[{"at": cancelled, "do": "cancel"}])
+    policy = rules(allow_bandwidth="yes", max_bandwidth="50MB/s")
+    with Host([vm], policy, time_factor=5, disconnect_after="30s", reconnect_after="5s") as host:
+        host.wait(lambda: host.events("cancelled"))
+        host.wait(lambda: len(host.events("set_speed")) == 2)
+        assert [e["value"] for e in host.events("set_speed")] == [5e7, 3e7]
+        assert host.events("set_speed")[1]["seconds"] > 35
+
+
 @pytest.mark.parametrize("allowed", ["yes", "no"])
 def test_a_switchover_that_does_not_end_is_noticed_and_cancelled_if_allowed(allowed):
     vm = domain("vm", rate="20MB/s", hot="20MiB", switchover="1h")
