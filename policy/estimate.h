@@ -43,8 +43,8 @@
 #include "policy/sample.h"
 
 enum {
-    ESTIMATE_WINDOW = 24, /* samples the transfer rate is taken over */
-    ESTIMATE_PASSES = 12, /* points the dirty curve is fitted to */
+    ESTIMATE_WINDOW = 256, /* samples the transfer rate is taken over: 3 s of the most frequent */
+    ESTIMATE_PASSES = 12,  /* points the dirty curve is fitted to */
 };
 
 /*
