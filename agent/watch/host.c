@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/units.h"
 
@@ -136,7 +137,8 @@ void host_keep_speed(struct host *h, const char *uuid, int64_t found_bps)
     if (found_bps < 0 && kept) {
         *at = kept->next;
         free(kept);
-    } else if (found_bps >= 0 && !kept && (kept = calloc(1, sizeof(*kept)))) {
+    } else if (found_bps >= 0 && !kept) {
+        kept = alloc_need(calloc(1, sizeof(*kept)));
         snprintf(kept->uuid, sizeof(kept->uuid), "%s", uuid);
         kept->bps = found_bps;
         *at = kept;
