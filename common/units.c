@@ -34,6 +34,8 @@ static const struct suffix sizes[] = {
 };
 static const struct suffix rates[] = {
     {"TiB/s", 1099511627776.0},
+    {"TB/s", 1e12},
+    {"Tbit/s", 125e9},
     {"GiB/s", 1073741824.0},
     {"GB/s", 1e9},
     {"Gbit/s", 125e6},
@@ -64,8 +66,46 @@ static const struct suffix *suffixes(enum unit unit)
     return shares;
 }
 
-const char *units_expected(enum unit unit)
+static bool ends_with(const char *text, const char *end)
 {
+    size_t len = strlen(text);
+
+    return len >= strlen(end) && strcmp(text + len - strlen(end), end) == 0;
+}
+
+/* Bits and bytes per second, and the two meanings of G, are not guessed. */
+static const char *meant(enum unit unit, const char *text)
+{
+    static const struct {
+        enum unit unit;
+        const char *end, *hint;
+    } near[] = {
+        {UNIT_SIZE, "i", "a size; the units are KiB, MiB, GiB and TiB"},
+        {UNIT_SIZE, "K", "a size; the units are KiB (1024) or KB (1000)"},
+        {UNIT_SIZE, "M", "a size; the units are MiB (1024) or MB (1000)"},
+        {UNIT_SIZE, "G", "a size; the units are GiB (1024) or GB (1000)"},
+        {UNIT_SIZE, "T", "a size; the units are TiB (1024) or TB (1000)"},
+        {UNIT_RATE, "bps",
+         "a rate; bits are kbit/s, Mbit/s, Gbit/s or Tbit/s, bytes MB/s or MiB/s"},
+        {UNIT_RATE, "b/s",
+         "a rate; bits are kbit/s, Mbit/s, Gbit/s or Tbit/s, bytes MB/s or MiB/s"},
+        {UNIT_RATE, "bit", "a rate; bits are kbit/s, Mbit/s, Gbit/s or Tbit/s"},
+        {UNIT_RATE, "B", "a rate, which is per second: MB/s or MiB/s"},
+    };
+
+    for (size_t i = 0; i < sizeof(near) / sizeof(near[0]); i++) {
+        if (near[i].unit == unit && ends_with(text, near[i].end))
+            return near[i].hint;
+    }
+    return NULL;
+}
+
+const char *units_expected(enum unit unit, const char *text)
+{
+    const char *hint = meant(unit, text);
+
+    if (hint)
+        return hint;
     switch (unit) {
     case UNIT_DURATION:
         return "a duration such as 500ms, 2s or 1m30s";

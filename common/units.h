@@ -34,8 +34,11 @@ enum unit {
  */
 int units_parse(enum unit unit, const char *text, int64_t *ret_value);
 
-/* What a correct quantity of this unit looks like, to finish an error line with. Static. */
-const char *units_expected(enum unit unit);
+/*
+ * What a correct quantity of this unit looks like, to finish an error line with; where `text` has a
+ * unit that others use, the one that is meant. Static.
+ */
+const char *units_expected(enum unit unit, const char *text);
 
 /*
  * Writes `value` the way units_parse() reads it. Sizes and rates are exact up to 2^53, shares to

@@ -298,7 +298,7 @@ static int value_parse(const struct policy_field_info *info, const char *text, i
     } else {
         r = units_parse(kinds[info->kind].unit, text, &value);
         if (r == -EINVAL)
-            *ret_expected = units_expected(kinds[info->kind].unit);
+            *ret_expected = units_expected(kinds[info->kind].unit, text);
     }
     if (r == 0 && (value < info->min || value > info->max))
         r = -ERANGE;

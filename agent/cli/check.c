@@ -9,6 +9,8 @@
 #include "common/json_strict.h"
 #include "common/textfile.h"
 
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 static void add_string(struct json_object *object, const char *key, const char *value)
 {
     json_object_object_add(object, key, value ? json_object_new_string(value) : NULL);
@@ -27,6 +29,33 @@ static enum cli_exit exit_code(int error)
     }
 }
 
+/* Has it a word in brackets, such as web[prod], which matches webp but no VM of that name? */
+static bool has_word_in_brackets(const char *pattern)
+{
+    for (const char *p = pattern; *p; p++) {
+        size_t len = *p == '[' ? strspn(p + 1, LETTERS) : 0;
+
+        if (len >= 3 && p[1 + len] == ']')
+            return true;
+        if (*p == '\\' && p[1])
+            p++;
+    }
+    return false;
+}
+
+static void warn_of_brackets(const struct config *config)
+{
+    for (size_t i = 0; i < config->rules; i++) {
+        const struct config_rule *rule = &config->rule[i];
+
+        if (rule->name && has_word_in_brackets(rule->name))
+            cli_fail(CLI_OK,
+                     "%s: the pattern \"%s\" does not match a VM of that very name; a plain [ is "
+                     "written \\\\[ in JSON",
+                     rule->source, rule->name);
+    }
+}
+
 /* Whichever it is, a configuration or a file for apply. -errno with the error set. */
 static int check(const char *path, struct config_error *error)
 {
@@ -42,9 +71,11 @@ static int check(const char *path, struct config_error *error)
             return r;
     }
     r = config_load(path, &config, error);
-    if (r == 0)
-        config_clear(&config);
-    return r;
+    if (r < 0)
+        return r;
+    warn_of_brackets(&config);
+    config_clear(&config);
+    return 0;
 }
 
 static int check_path(const struct cli *cli)

@@ -266,6 +266,16 @@ static int take_shared(struct cli *cli, const char *const given[SHARED])
     return CLI_OK;
 }
 
+/* What JSON calls true is yes here as well. */
+static const char *field_value(int field, const char *text)
+{
+    if (!text)
+        return "yes";
+    if (!is_yes_or_no(policy_field_info((enum policy_field)field)))
+        return text;
+    return strcmp(text, "true") == 0 ? "yes" : strcmp(text, "false") == 0 ? "no" : text;
+}
+
 int cli_read_options(struct cli *cli, int argc, char **argv)
 {
     const char *given[SHARED] = {NULL};
@@ -281,7 +291,7 @@ int cli_read_options(struct cli *cli, int argc, char **argv)
         if (code < CODE_SHARED)
             code = code_of_letter(cli->verb, code);
         if (code >= CODE_FIELD)
-            cli->field_text[code - CODE_FIELD] = optarg ? optarg : "yes";
+            cli->field_text[code - CODE_FIELD] = field_value(code - CODE_FIELD, optarg);
         else if (code >= CODE_OWN)
             result = take_value(&cli->verb->options[code - CODE_OWN], optarg,
                                 &cli->option[code - CODE_OWN]);

@@ -112,7 +112,7 @@ static int quantity(const struct cli *cli, enum simulate_option option, enum uni
     if (!text)
         return CLI_OK;
     if (units_parse(unit, text, &n) < 0)
-        return bad_value(option, text, units_expected(unit));
+        return bad_value(option, text, units_expected(unit, text));
     if ((double)n / one < min || (double)n / one > max)
         return bad_value(option, text, accepts);
     *ret = (double)n / one;

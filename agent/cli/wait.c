@@ -160,7 +160,7 @@ static int wait_for_end(const struct cli *cli)
         (units_parse(UNIT_DURATION, cli->option[TIMEOUT], &timeout_ns) < 0 || timeout_ns < 1 ||
          timeout_ns > TIMEOUT_MAX_NS))
         return cli_fail(CLI_USAGE, "--timeout: \"%s\" is not %s, up to 365d", cli->option[TIMEOUT],
-                        units_expected(UNIT_DURATION));
+                        units_expected(UNIT_DURATION, cli->option[TIMEOUT]));
     code = begin(&w, vm);
     if (code != CLI_OK)
         return code;

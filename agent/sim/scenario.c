@@ -86,7 +86,7 @@ static double quantity(struct reader *r, struct json_object *object, const char 
     }
     if (!json_object_is_type(value, json_type_string) ||
         units_parse(unit, json_object_get_string(value), &n) < 0) {
-        complain(r, key, "must be %s", units_expected(unit));
+        complain(r, key, "must be %s", units_expected(unit, ""));
         return absent;
     }
     return unit == UNIT_DURATION ? (double)n / 1e9

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,7 +34,6 @@ static int apply_bandwidth(struct act *act, const struct action *a, char *detail
     int64_t started = monotonic_ns();
     int r = watcher_counted(act->w, METRICS_CALL_SET_SPEED, started,
                             hv_watch_set_speed(act->hv, a->speed_limit_bps));
-    char text[UNITS_TEXT_MAX];
 
     if (r < 0) {
         *ret_latch = REASON_ACTION_FAILED;
@@ -45,8 +45,12 @@ static int apply_bandwidth(struct act *act, const struct action *a, char *detail
     host_keep_speed(act->w->env->host, act->w->domain.uuid, act->speed_found_bps);
     act->speed_limit_bps = a->speed_limit_bps;
     act->limit_read_ns = 0;
-    snprintf(detail, size, "speed limit %s",
-             a->speed_limit_bps > 0 ? units_format(UNIT_RATE, a->speed_limit_bps, text) : "lifted");
+    /* Whole MiB/s, as libvirt counts. */
+    if (a->speed_limit_bps > 0)
+        snprintf(detail, size, "speed limit %.0f MiB/s",
+                 ceil((double)a->speed_limit_bps / (double)MIB_BYTES));
+    else
+        snprintf(detail, size, "speed limit lifted");
     return 0;
 }
 

@@ -324,9 +324,13 @@ bool monitor_connected(struct monitor *m)
     return connected;
 }
 
-static bool matches(const struct hv_domain *domain, const char *vm)
+/* A UUID by itself, too, unless it is the name of a domain. */
+static bool matches(const struct hv_domain *domain, const char *vm, bool bare_uuid)
 {
     char id[16];
+
+    if (bare_uuid)
+        return strcasecmp(domain->uuid, vm) == 0;
 
     if (strncmp(vm, "uuid:", 5) == 0)
         return strcasecmp(domain->uuid, vm + 5) == 0;
@@ -337,20 +341,32 @@ static bool matches(const struct hv_domain *domain, const char *vm)
     return strcmp(domain->name, vm) == 0;
 }
 
-int monitor_find(struct monitor *m, const char *vm, struct hv_domain *ret)
+/* -ENOENT if there is none. The lock is held. */
+static int find_locked(const struct monitor *m, const char *vm, bool bare_uuid,
+                       struct hv_domain *ret)
 {
     int r = -ENOENT;
 
-    pthread_mutex_lock(&m->lock);
-    if (!m->known)
-        r = -ENOTCONN;
     for (size_t i = 0; i < m->count; i++) {
         /* One that runs before one that is just going. */
-        if (matches(&m->domains[i], vm) && (r < 0 || m->domains[i].id >= 0)) {
+        if (matches(&m->domains[i], vm, bare_uuid) && (r < 0 || m->domains[i].id >= 0)) {
             *ret = m->domains[i];
             r = 0;
         }
     }
+    return r;
+}
+
+int monitor_find(struct monitor *m, const char *vm, struct hv_domain *ret)
+{
+    int r;
+
+    pthread_mutex_lock(&m->lock);
+    r = find_locked(m, vm, false, ret);
+    if (r < 0)
+        r = find_locked(m, vm, true, ret);
+    if (r < 0 && !m->known)
+        r = -ENOTCONN;
     pthread_mutex_unlock(&m->lock);
     return r;
 }

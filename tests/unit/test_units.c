@@ -220,12 +220,32 @@ static void every_unit_says_what_would_be_right(void **state)
 {
     (void)state;
     for (size_t unit = 0; unit < 4; unit++)
-        assert_true(strlen(units_expected(all_units[unit])) > 0);
+        assert_true(strlen(units_expected(all_units[unit], "")) > 0);
+}
+
+static void a_unit_of_others_gets_the_one_that_is_meant(void **state)
+{
+    static const struct {
+        enum unit unit;
+        const char *text, *meant;
+    } cases[] = {
+        {UNIT_SIZE, "64G", "GiB"},     {UNIT_SIZE, "64Gi", "GiB"},
+        {UNIT_SIZE, "64", "512MiB"},   {UNIT_RATE, "10Gbps", "Gbit"},
+        {UNIT_RATE, "10Gb/s", "Gbit"}, {UNIT_RATE, "1GB", "per second"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        expect_refusal(cases[i].unit, cases[i].text, -EINVAL);
+        assert_non_null(strstr(units_expected(cases[i].unit, cases[i].text), cases[i].meant));
+    }
+    expect_quantity(&(struct value){UNIT_RATE, "1Tbit/s", INT64_C(125000000000)});
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_unit_of_others_gets_the_one_that_is_meant),
         cmocka_unit_test(quantities_are_read_in_their_smallest_unit),
         cmocka_unit_test(text_that_is_no_quantity_is_refused),
         cmocka_unit_test(quantity_of_another_kind_is_refused),
