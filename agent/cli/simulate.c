@@ -35,10 +35,13 @@ enum simulate_option {
     SIMULATE_VCPUS,
     SIMULATE_BUSY,
     SIMULATE_FLUSH,
+    SIMULATE_DEVICES,
+    SIMULATE_STORAGE,
     SIMULATE_LINK,
     SIMULATE_NOISE,
     SIMULATE_SEED,
     SIMULATE_LIMIT,
+    SIMULATE_AUTO_CONVERGE,
     SIMULATE_FOR,
     SIMULATE_PLOT,
 };
@@ -58,10 +61,13 @@ static const struct cli_option simulate_options[] = {
     [SIMULATE_VCPUS] = {"vcpus", "N", "number of vCPUs (1)"},
     [SIMULATE_BUSY] = {"busy", "SHARE", "of a CPU that each uses (100%)"},
     [SIMULATE_FLUSH] = {"flush", "DURATION", "flushing its disks at the switchover (none)"},
+    [SIMULATE_DEVICES] = {"devices", "SIZE", "state of its devices, sent while it stands (none)"},
+    [SIMULATE_STORAGE] = {"storage", "SIZE", "disks copied before the memory (none)"},
     [SIMULATE_LINK] = {"link", "RATE", "what the network carries (1Gbit/s)"},
     [SIMULATE_NOISE] = {"noise", "SHARE", "by which that varies (5%)"},
     [SIMULATE_SEED] = {"seed", "N", "another one makes other noise (1)"},
     [SIMULATE_LIMIT] = {"limit", "DURATION", "downtime limit to begin with (300ms)"},
+    [SIMULATE_AUTO_CONVERGE] = {"auto-converge", NULL, "QEMU throttles, too"},
     [SIMULATE_FOR] = {"for", "DURATION", "virtual time to give up after (10m)"},
     [SIMULATE_PLOT] = {"plot", NULL, "plot what is left to send"},
     {NULL},
@@ -77,7 +83,11 @@ struct setting {
     uint64_t seed;
     double limit_s;
     double until_s;
+    bool auto_converge;
 };
+
+/* More changes than this are not shown in a table, but counted. */
+enum { ROWS_MAX = 40 };
 
 struct run {
     const struct cli *cli;
@@ -86,6 +96,7 @@ struct run {
     struct decision last;
     unsigned looks;
     struct cli_table *table;   /* NULL: not shown */
+    unsigned rows;             /* it has, or would have */
     struct json_object *steps; /* likewise */
     size_t n_points;
     struct plot_point *point;
@@ -222,6 +233,12 @@ static int read_guest(const struct cli *cli, struct setting *s)
         code = quantity(cli, SIMULATE_FLUSH, UNIT_DURATION, 0, 3600, "a duration of at most 1h",
                         &g->flush_s);
     if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_DEVICES, UNIT_SIZE, 0, 0x1p50, "a size of at most 1024TiB",
+                        &g->device_bytes);
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_STORAGE, UNIT_SIZE, 0, 0x1p50, "a size of at most 1024TiB",
+                        &g->disk_bytes);
+    if (code == CLI_OK)
         code = whole_number(cli, SIMULATE_VCPUS, 1, MODEL_VCPUS_MAX, "a number from 1 to 1024",
                             &vcpus);
     if (code == CLI_OK)
@@ -261,6 +278,7 @@ static int read_setting(const struct cli *cli, struct setting *s)
 
     *s = (struct setting){
         .link = {.bps = 1e9 / 8, .noise = 0.05}, .seed = 1, .limit_s = 0.3, .until_s = 600};
+    s->auto_converge = cli->option[SIMULATE_AUTO_CONVERGE] != NULL;
     code = read_policy(cli, &s->policy);
     if (code == CLI_OK)
         code = read_guest(cli, s);
@@ -362,7 +380,7 @@ static void look(void *context, const struct sample *s, const struct decision *d
         keep_mark(run, &d->action[i], decision_applies(d, i));
     if (!changed && !run->cli->option[SIMULATE_ALL])
         return;
-    if (run->table)
+    if (run->table && (run->rows++ < ROWS_MAX || run->cli->option[SIMULATE_ALL]))
         keep_row(run, s, d);
     if (run->steps)
         keep_step(run, s, d);
@@ -374,6 +392,7 @@ static void run_setting(const struct setting *s, const struct policy *policy, st
 
     model_start(&run->model, &s->guest, &s->link, s->seed);
     run->model.downtime_limit_s = s->limit_s;
+    run->model.auto_converge = run->model.forced_syncs = s->auto_converge;
     controller_init(&run->controller);
     simulate(&run->model, &run->controller, &policy->values, s->until_s,
              &(struct simulate_watch){.after = look, .context = run});
@@ -393,9 +412,10 @@ static void print_outcome(const struct model *m, const char *prefix)
 
     if (m->state == MODEL_COMPLETED)
         snprintf(downtime, sizeof(downtime), "downtime %s, ", cli_seconds(m->downtime_s, text));
-    cli_line("%s: %s after %s, %sguest work lost %s, %s sent", prefix, states[m->state],
+    cli_line("%s: %s after %s, %sguest work lost %s, %s sent%s", prefix, states[m->state],
              cli_seconds(m->time_s, time), downtime, cli_seconds(m->work_lost_s, lost),
-             cli_bytes(m->sent_bytes, sent));
+             cli_bytes(m->sent_bytes, sent),
+             m->state == MODEL_RUNNING ? "; given up then, --for lets it go on" : "");
 }
 
 static void add_outcome(struct json_object *object, const struct model *m)
@@ -440,6 +460,8 @@ static void print_text(struct run *run, const struct run *without)
     print_outcome(&without->model, "Without the policy");
     puts("");
     cli_table_print(STEAL(run->table));
+    if (run->rows > ROWS_MAX && !run->cli->option[SIMULATE_ALL])
+        cli_line("and %u more changes, which -a shows", run->rows - ROWS_MAX);
     if (run->cli->option[SIMULATE_PLOT])
         print_plot(run);
 }

@@ -25,8 +25,8 @@ _migpolicy() {
         max-bandwidth allow-compression-cache max-compression-cache allow-post-copy allow-suspend
         allow-cancel deadline deadline-per-gib on-deadline patience stall-timeout ask-timeout
         precopy-iterations precopy-threshold objective order)
-    local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush link noise
-        seed limit for)
+    local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush devices storage link
+        noise seed limit for)
     local verb='' vm='' assigned='' words='' word value i
     local -a socket=()
 
@@ -87,7 +87,7 @@ _migpolicy() {
             [[ $verb == apply ]] && words+=' --file --dry-run'
             [[ $verb == set ]] && words+=' --expires --runtime --scope --label'
             [[ $verb == unset ]] && words+=' --scope'
-            [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot"
+            [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot --auto-converge"
         elif [[ -z $verb || $verb == help ]]; then
             words=$verbs
         elif [[ $verb == unset && -n $vm ]]; then

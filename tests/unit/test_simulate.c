@@ -248,6 +248,34 @@ static void the_memcached_curve_is_at_hand(void **state)
     json_object_put(report);
 }
 
+static void devices_storage_and_qemus_own_throttle_are_modelled(void **state)
+{
+    (void)state;
+    simulate_command("--memory 1GiB --devices 500MB --link 2Gbit/s --noise 0%");
+    assert_shown("Without the policy: still running after 10m");
+    assert_shown("given up then, --for lets it go on");
+    simulate_command("--memory 1GiB --devices 500MB --link 2Gbit/s --noise 0% --limit 3s");
+    assert_shown("Without the policy: completed after 6.3");
+    simulate_command("--memory 1GiB --storage 5GB --link 2Gbit/s --noise 0%");
+    assert_shown("Without the policy: completed after 24");
+    simulate_command("--hot 400MiB --dirty-rate 400MB/s --auto-converge");
+    assert_shown("Without the policy: completed");
+    simulate_command("--hot 400MiB --dirty-rate 400MB/s");
+    assert_shown("Without the policy: still running");
+}
+
+static void a_long_story_is_cut_and_says_so(void **state)
+{
+    unsigned lines = 0;
+
+    (void)state;
+    simulate_command("--memory 16GiB --hot 900MiB --dirty-rate 121MiB/s --link 960Mbit/s --for 3h");
+    assert_shown("more changes, which -a shows");
+    for (const char *p = output; (p = strchr(p, '\n')); p++)
+        lines++;
+    assert_true(lines <= 48);
+}
+
 static void what_makes_no_sense_is_refused_in_one_line(void **state)
 {
     (void)state;
@@ -531,6 +559,8 @@ int main(void)
         cmocka_unit_test(limit_and_for_are_heeded),
         cmocka_unit_test(what_a_throttle_costs_follows_the_guest),
         cmocka_unit_test(the_memcached_curve_is_at_hand),
+        cmocka_unit_test(devices_storage_and_qemus_own_throttle_are_modelled),
+        cmocka_unit_test(a_long_story_is_cut_and_says_so),
         cmocka_unit_test(what_makes_no_sense_is_refused_in_one_line),
         cmocka_unit_test(a_curve_is_read),
         cmocka_unit_test(a_bad_curve_is_refused_with_its_line),
