@@ -16,6 +16,7 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/simulate_curve.h"
 #include "agent/cli/simulate_plot.h"
+#include "common/alloc.h"
 #include "common/units.h"
 #include "policy/json/decision_json.h"
 #include "policy/model/simulate.h"
@@ -40,6 +41,7 @@ enum simulate_option {
     SIMULATE_LINK,
     SIMULATE_NOISE,
     SIMULATE_SEED,
+    SIMULATE_SEEDS,
     SIMULATE_LIMIT,
     SIMULATE_AUTO_CONVERGE,
     SIMULATE_FOR,
@@ -66,6 +68,7 @@ static const struct cli_option simulate_options[] = {
     [SIMULATE_LINK] = {"link", "RATE", "what the network carries (1Gbit/s)"},
     [SIMULATE_NOISE] = {"noise", "SHARE", "by which that varies (5%)"},
     [SIMULATE_SEED] = {"seed", "N", "another one makes other noise (1)"},
+    [SIMULATE_SEEDS] = {"seeds", "N", "so many seeds, and how they come out"},
     [SIMULATE_LIMIT] = {"limit", "DURATION", "downtime limit to begin with (300ms)"},
     [SIMULATE_AUTO_CONVERGE] = {"auto-converge", NULL, "QEMU throttles, too"},
     [SIMULATE_FOR] = {"for", "DURATION", "virtual time to give up after (10m)"},
@@ -84,10 +87,20 @@ struct setting {
     double limit_s;
     double until_s;
     bool auto_converge;
+    uint64_t seeds; /* 0: one run is told in full */
+};
+
+/* How many seeds came out how; the figures are of those that completed. */
+struct outcomes {
+    size_t n[MODEL_CANCELLED + 1];
+    size_t completed;
+    double *duration_s;
+    double *downtime_s;
+    double *work_lost_s;
 };
 
 /* More changes than this are not shown in a table, but counted. */
-enum { ROWS_MAX = 40 };
+enum { ROWS_MAX = 40, SEEDS_MAX = 10000 };
 
 struct run {
     const struct cli *cli;
@@ -292,6 +305,9 @@ static int read_setting(const struct cli *cli, struct setting *s)
         code = whole_number(cli, SIMULATE_SEED, 0, UINT64_MAX, "a number from 0 to 2^64 - 1",
                             &s->seed);
     if (code == CLI_OK)
+        code =
+            whole_number(cli, SIMULATE_SEEDS, 2, SEEDS_MAX, "a number from 2 to 10000", &s->seeds);
+    if (code == CLI_OK)
         code = quantity(cli, SIMULATE_LIMIT, UNIT_DURATION, 0.001, 2000,
                         "a duration from 1ms to 33m20s", &s->limit_s);
     if (code == CLI_OK)
@@ -386,14 +402,19 @@ static void look(void *context, const struct sample *s, const struct decision *d
         keep_step(run, s, d);
 }
 
+static void begin(const struct setting *s, struct model *m, struct controller *c, uint64_t seed)
+{
+    model_start(m, &s->guest, &s->link, seed);
+    m->downtime_limit_s = s->limit_s;
+    m->auto_converge = m->forced_syncs = s->auto_converge;
+    controller_init(c);
+}
+
 static void run_setting(const struct setting *s, const struct policy *policy, struct run *run)
 {
     struct sample end;
 
-    model_start(&run->model, &s->guest, &s->link, s->seed);
-    run->model.downtime_limit_s = s->limit_s;
-    run->model.auto_converge = run->model.forced_syncs = s->auto_converge;
-    controller_init(&run->controller);
+    begin(s, &run->model, &run->controller, s->seed);
     simulate(&run->model, &run->controller, &policy->values, s->until_s,
              &(struct simulate_watch){.after = look, .context = run});
     model_sample(&run->model, &end);
@@ -466,6 +487,109 @@ static void print_text(struct run *run, const struct run *without)
         print_plot(run);
 }
 
+/* ---- many seeds ---- */
+
+static int compare_numbers(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Without looks: nothing of it is kept but how it came out. */
+static void run_seeds(const struct setting *s, const struct policy *policy, struct outcomes *ret)
+{
+    *ret = (struct outcomes){.duration_s = alloc_need(calloc(s->seeds, sizeof(double))),
+                             .downtime_s = alloc_need(calloc(s->seeds, sizeof(double))),
+                             .work_lost_s = alloc_need(calloc(s->seeds, sizeof(double)))};
+    for (uint64_t i = 0; i < s->seeds; i++) {
+        static struct model m;
+        static struct controller c;
+
+        begin(s, &m, &c, s->seed + i);
+        simulate(&m, &c, &policy->values, s->until_s, &(struct simulate_watch){0});
+        ret->n[m.state]++;
+        if (m.state != MODEL_COMPLETED)
+            continue;
+        ret->duration_s[ret->completed] = m.time_s;
+        ret->downtime_s[ret->completed] = m.downtime_s;
+        ret->work_lost_s[ret->completed++] = m.work_lost_s;
+    }
+    qsort(ret->duration_s, ret->completed, sizeof(double), compare_numbers);
+    qsort(ret->downtime_s, ret->completed, sizeof(double), compare_numbers);
+    qsort(ret->work_lost_s, ret->completed, sizeof(double), compare_numbers);
+}
+
+static void clear_spread(struct outcomes *s)
+{
+    free(s->duration_s);
+    free(s->downtime_s);
+    free(s->work_lost_s);
+}
+
+static void print_range(const char *what, const double *sorted, size_t n)
+{
+    char least[CLI_TEXT_MAX], middle[CLI_TEXT_MAX], most[CLI_TEXT_MAX];
+
+    cli_line("  %-15s %s (%s to %s)", what, cli_seconds(sorted[n / 2], middle),
+             cli_seconds(sorted[0], least), cli_seconds(sorted[n - 1], most));
+}
+
+static void print_spread(const struct outcomes *s, const char *prefix)
+{
+    cli_line("%s: %zu completed, %zu cancelled, %zu still running when given up (--for)", prefix,
+             s->n[MODEL_COMPLETED], s->n[MODEL_CANCELLED], s->n[MODEL_RUNNING]);
+    if (s->completed == 0)
+        return;
+    print_range("duration", s->duration_s, s->completed);
+    print_range("downtime", s->downtime_s, s->completed);
+    print_range("guest work lost", s->work_lost_s, s->completed);
+}
+
+static void add_range(struct json_object *object, const char *key, const double *sorted, size_t n)
+{
+    struct json_object *range = json_object_new_object();
+
+    cli_add_number(range, "least", n > 0 ? sorted[0] : NAN);
+    cli_add_number(range, "median", n > 0 ? sorted[n / 2] : NAN);
+    cli_add_number(range, "most", n > 0 ? sorted[n - 1] : NAN);
+    json_object_object_add(object, key, range);
+}
+
+static void add_spread(struct json_object *object, const struct outcomes *s)
+{
+    cli_add_number(object, "completed", (double)s->n[MODEL_COMPLETED]);
+    cli_add_number(object, "cancelled", (double)s->n[MODEL_CANCELLED]);
+    cli_add_number(object, "running", (double)s->n[MODEL_RUNNING]);
+    add_range(object, "duration_seconds", s->duration_s, s->completed);
+    add_range(object, "downtime_seconds", s->downtime_s, s->completed);
+    add_range(object, "work_lost_seconds", s->work_lost_s, s->completed);
+}
+
+static void show_seeds(const struct cli *cli, const struct setting *s, const struct policy *nothing)
+{
+    struct outcomes with;
+    struct outcomes without;
+
+    run_seeds(s, &s->policy, &with);
+    run_seeds(s, nothing, &without);
+    if (cli->json) {
+        AUTO_JSON struct json_object *report = json_object_new_object();
+        struct json_object *other = json_object_new_object();
+
+        add_spread(report, &with);
+        add_spread(other, &without);
+        json_object_object_add(report, "without_policy", other);
+        cli_print_json(report);
+    } else {
+        print_spread(&with, "With the policy");
+        print_spread(&without, "Without the policy");
+    }
+    clear_spread(&with);
+    clear_spread(&without);
+}
+
 static int simulate_policy(const struct cli *cli)
 {
     static const struct cli_column columns[] = {
@@ -483,14 +607,18 @@ static int simulate_policy(const struct cli *cli)
         return code;
     if (cli->json && cli->option[SIMULATE_PLOT])
         return cli_fail(CLI_USAGE, "--plot: there is no plot in JSON; leave out one of them");
+    if (cli->option[SIMULATE_SEEDS] && (cli->option[SIMULATE_PLOT] || cli->option[SIMULATE_ALL]))
+        return cli_fail(CLI_USAGE, "--seeds: --plot and -a tell of one run; leave out one of them");
     code = read_setting(cli, &setting);
-    if (code == CLI_OK) {
+    policy_init(&nothing);
+    policy_finish(&nothing);
+    if (code == CLI_OK && setting.seeds > 0) {
+        show_seeds(cli, &setting, &nothing);
+    } else if (code == CLI_OK) {
         if (cli->json)
             run.steps = json_object_new_array();
         else
             run.table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
-        policy_init(&nothing);
-        policy_finish(&nothing);
         run_setting(&setting, &setting.policy, &run);
         run_setting(&setting, &nothing, &without);
         if (cli->json)

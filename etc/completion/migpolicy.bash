@@ -26,7 +26,7 @@ _migpolicy() {
         allow-cancel deadline deadline-per-gib on-deadline patience stall-timeout ask-timeout
         precopy-iterations precopy-threshold objective order)
     local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush devices storage link
-        noise seed limit for)
+        noise seed seeds limit for)
     local verb='' vm='' assigned='' words='' word value i
     local -a socket=()
 

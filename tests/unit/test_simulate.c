@@ -276,6 +276,21 @@ static void a_long_story_is_cut_and_says_so(void **state)
     assert_true(lines <= 48);
 }
 
+static void many_seeds_are_told_as_a_distribution(void **state)
+{
+    (void)state;
+    assert_int_equal(simulate_command("--hot 1GiB --dirty-rate 300MB/s --noise 20% --seeds 20"
+                                      " --allow-throttle --max-downtime 1s"),
+                     0);
+    assert_shown("With the policy: 20 completed, 0 cancelled, 0 still running");
+    assert_shown("Without the policy: 0 completed, 0 cancelled, 20 still running");
+    assert_shown("guest work lost");
+    assert_null(strstr(output, "VERDICT"));
+    assert_int_equal(simulate_command("--seeds 3 --json"), 0);
+    assert_shown("\"median\"");
+    assert_refused("--seeds 1", 2, "--seeds: \"1\" is not a number from 2 to 10000");
+}
+
 static void what_makes_no_sense_is_refused_in_one_line(void **state)
 {
     (void)state;
@@ -561,6 +576,7 @@ int main(void)
         cmocka_unit_test(the_memcached_curve_is_at_hand),
         cmocka_unit_test(devices_storage_and_qemus_own_throttle_are_modelled),
         cmocka_unit_test(a_long_story_is_cut_and_says_so),
+        cmocka_unit_test(many_seeds_are_told_as_a_distribution),
         cmocka_unit_test(what_makes_no_sense_is_refused_in_one_line),
         cmocka_unit_test(a_curve_is_read),
         cmocka_unit_test(a_bad_curve_is_refused_with_its_line),
