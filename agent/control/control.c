@@ -146,21 +146,29 @@ int control_take_vm(struct control *c, struct varlink_call *call, enum method me
     return r;
 }
 
+/* Root and the admin group; and who has started migpolicyd-sim. */
+static bool is_admin(const struct varlink_peer *peer, void *userdata)
+{
+    const struct control *c = userdata;
+    bool is = peer->uid == 0 || peer->uid == geteuid();
+
+    if (c->env.admin_gid == (gid_t)-1)
+        return is;
+    is |= peer->gid == c->env.admin_gid;
+    for (size_t i = 0; i < peer->n_groups; i++)
+        is |= peer->groups[i] == c->env.admin_gid;
+    return is;
+}
+
 int control_check_admin(struct control *c, struct varlink_call *call, enum method method,
                         struct json_object *parameters)
 {
     const struct varlink_peer *peer = varlink_call_peer(call);
     const char *vm = control_text(parameters, "vm");
-    bool allowed = peer->uid == 0 || peer->uid == geteuid(); /* the latter: of migpolicyd-sim */
 
     c->about = (struct hv_domain){.id = -1};
     snprintf(c->about.name, sizeof(c->about.name), "%s", vm ? vm : "");
-    if (c->env.admin_gid != (gid_t)-1) {
-        allowed |= peer->gid == c->env.admin_gid;
-        for (size_t i = 0; i < peer->n_groups; i++)
-            allowed |= peer->groups[i] == c->env.admin_gid;
-    }
-    if (allowed)
+    if (is_admin(peer, c))
         return 0;
     control_refuse_why(c, call, method, "io.migpolicy.NotPermitted", "why",
                        "only root and the admin group may change policies");
@@ -307,10 +315,15 @@ static void remove_watch(void *ctx, int watch)
     loop_remove_fd(watch);
 }
 
+static uint64_t now_ns(void)
+{
+    return (uint64_t)monotonic_ns();
+}
+
 int control_new(const struct control_env *env, struct control **ret)
 {
     struct control *c = calloc(1, sizeof(*c));
-    const struct varlink_loop loop = {add_watch, update_watch, remove_watch, NULL};
+    const struct varlink_loop loop = {add_watch, update_watch, remove_watch, now_ns, NULL};
     const struct varlink_config config = {
         .vendor = "migpolicy",
         .product = "migpolicyd",
@@ -320,6 +333,7 @@ int control_new(const struct control_env *env, struct control **ret)
         .description = io_migpolicy_varlink,
         .methods = methods,
         .userdata = c,
+        .is_privileged = is_admin,
     };
     int fd = -1;
     int r;
@@ -348,14 +362,17 @@ int control_new(const struct control_env *env, struct control **ret)
     return 0;
 }
 
-void control_free(struct control *c)
+bool control_free(struct control *c)
 {
+    bool quiet;
+
     if (!c)
-        return;
+        return true;
     varlink_server_free(c->server);
-    control_work_end(c);
+    quiet = control_work_end(c);
     unlink(c->env.socket_path);
     free(c);
+    return quiet;
 }
 
 void control_tick(struct control *c, int64_t now_ns)

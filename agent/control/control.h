@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The control socket: the methods of io.migpolicy.varlink. Everything runs in the event loop's
- * thread and is answered from memory.
+ * The control socket: the methods of io.migpolicy.varlink. All runs in the event loop's thread and
+ * is answered from memory, but for what takes its time: that has threads (work.c).
  */
 #ifndef MIGPOLICY_CONTROL_H
 #define MIGPOLICY_CONTROL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "agent/control/env.h"
@@ -19,8 +20,11 @@ struct control;
 /* Listens. -EADDRINUSE: another daemon answers on the socket. */
 int control_new(const struct control_env *env, struct control **ret);
 
-/* Disconnects everybody and removes the socket. */
-void control_free(struct control *control);
+/*
+ * Disconnects everybody and removes the socket. Returns false if a thread hangs: what it uses must
+ * then stay until the process ends.
+ */
+bool control_free(struct control *control);
 
 /* To be called about once a second. */
 void control_tick(struct control *control, int64_t now_ns);

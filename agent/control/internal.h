@@ -51,13 +51,14 @@ struct control {
     unsigned works;            /* under way */
     unsigned changes;          /* of metadata, under way */
     struct inquiry *inquiries; /* predictions under way, a list */
+    struct reading *readings;  /* of the history: the one under way, and those that wait */
 };
 
 /*
- * Something that takes its time, in a thread of its own: work.c. `run` is called in it, and
- * must touch nothing but what belongs to the work, so that a thread that hangs can be left behind
- * at the end of the process. `done` is called afterwards from the event loop, unless the process
- * ends before.
+ * Something that takes its time, in a thread of its own: work.c. `run` is called in it. Since a
+ * thread that hangs is left behind at the end of the process, it must touch nothing but what
+ * belongs to the work, or what stays where control_free() tells of such a thread. `done` is called
+ * afterwards from the event loop, unless the process ends before.
  */
 struct control_work {
     void (*run)(struct control_work *work);
@@ -67,9 +68,9 @@ struct control_work {
 
 int control_work_start(struct control *c, struct control_work *work);
 
-/* First, and last: it gives works a moment to be done. */
+/* First, and last: it gives works a moment to be done, and returns whether all are. */
 int control_work_init(struct control *c);
-void control_work_end(struct control *c);
+bool control_work_end(struct control *c);
 
 /*
  * The ways to answer a call; each counts it. They take over the parameters, release the call and

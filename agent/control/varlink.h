@@ -3,9 +3,9 @@
  * The server side of Varlink: JSON objects, each ended by a NUL byte, over a Unix stream socket.
  * One server offers one interface beside org.varlink.service, which it answers itself.
  *
- * The server has no event loop and no clock: it is driven by the callbacks of struct varlink_loop
- * and by varlink_server_tick(). Nothing blocks. Everything a peer can consume is bounded, and a
- * peer that breaks a bound loses only its own connection.
+ * The server has no event loop and no clock of its own: it is driven by the callbacks of struct
+ * varlink_loop and by varlink_server_tick(). Nothing blocks. Everything a peer can consume is
+ * bounded, time included, and a peer that breaks a bound loses only its own connection.
  *
  * All functions must be called from the one thread that runs the event loop, except
  * varlink_listen().
@@ -37,9 +37,9 @@ struct varlink_server;
 struct varlink_call;
 
 /*
- * The event loop, with the meaning of poll(2): events are POLLIN, POLLOUT, POLLHUP, POLLERR. The
- * server always asks for POLLHUP and POLLERR explicitly, so that loops which skip descriptors with
- * no events asked for still report a disconnect.
+ * The event loop and a monotonic clock. With the meaning of poll(2): events are POLLIN, POLLOUT,
+ * POLLHUP, POLLERR. The server always asks for POLLHUP and POLLERR explicitly, so that loops which
+ * skip descriptors with no events asked for still report a disconnect.
  */
 struct varlink_loop {
     /* Watches fd. Returns a watch >= 0, or -errno. */
@@ -49,6 +49,7 @@ struct varlink_loop {
     /* May be called from inside cb; afterwards cb must not be called again for this watch. The
        server closes fd only in a later callback or tick (or in varlink_server_free()). */
     void (*remove)(void *ctx, int watch);
+    uint64_t (*now_ns)(void);
     void *ctx;
 };
 
@@ -82,14 +83,20 @@ struct varlink_config {
     const struct varlink_method *methods;
     void *userdata; /* for the handlers */
 
-    unsigned max_clients;     /* connections; one uid gets at most 3/4 of them; 32 */
+    /*
+     * Whose calls come first, and for whom a quarter of the connections is reserved; of the rest no
+     * single user gets more than half of all. NULL: nobody.
+     */
+    bool (*is_privileged)(const struct varlink_peer *peer, void *userdata);
+
+    unsigned max_clients;     /* connections; 32 */
     size_t max_call_bytes;    /* of one call; VARLINK_MAX_CALL_BYTES */
     size_t max_queued_bytes;  /* of replies a peer has not read; VARLINK_MAX_REPLY_BYTES */
     unsigned max_calls;       /* of one connection per second; more of them wait; 200 */
     uint64_t idle_timeout_ns; /* without a call, or without reading its replies; 60 s */
 };
 
-/* Creates a server without sockets. config and loop are copied. Returns 0 or -ENOMEM. */
+/* Creates a server without sockets. config and loop are copied. Returns 0 or -errno. */
 int varlink_server_new(const struct varlink_config *config, const struct varlink_loop *loop,
                        struct varlink_server **ret);
 
@@ -142,6 +149,9 @@ int varlink_reply_more(struct varlink_call *call, struct json_object *parameters
 
 /* Whether the caller asked for a stream. */
 bool varlink_call_wants_more(const struct varlink_call *call);
+
+/* Whether the caller wants no answer. */
+bool varlink_call_is_oneway(const struct varlink_call *call);
 
 /* Valid as long as the call, also after a disconnect. */
 const struct varlink_peer *varlink_call_peer(const struct varlink_call *call);

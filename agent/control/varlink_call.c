@@ -75,8 +75,7 @@ static int call_answer(struct varlink_call *call, const char *error, struct json
     if (c->call == call) {
         c->call = NULL;
         c->active = true;
-        c->wake = true;
-        vl_client_watch(c);
+        vl_client_ready(c);
     }
     vl_call_unref(call);
     return r;
@@ -110,6 +109,11 @@ int varlink_reply_more(struct varlink_call *call, struct json_object *parameters
 bool varlink_call_wants_more(const struct varlink_call *call)
 {
     return call->more;
+}
+
+bool varlink_call_is_oneway(const struct varlink_call *call)
+{
+    return call->oneway;
 }
 
 const struct varlink_peer *varlink_call_peer(const struct varlink_call *call)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Theory of operation. A client has an input buffer, at most one unanswered call, and an output
- * queue. Calls are taken from the input buffer one at a time: while one is unanswered the next ones
- * wait, then the buffer fills, then the socket, so the peer waits as well.
+ * queue. Calls are taken from the input buffer one at a time, in turns (varlink_turn.c): while one
+ * is unanswered the next ones wait, then the buffer fills, then the socket, so the peer waits as
+ * well.
  *
  * Two rules keep deferred answers safe. Handlers and disconnect callbacks run only from the loop's
  * callbacks (or tick and free), never from inside an answer: an answer given outside of them that
- * leaves something to do asks for POLLOUT, and a failed connection is shut down, so that the loop
+ * leaves something to do asks for a turn, and a failed connection is shut down, so that the loop
  * comes back. And a client's descriptor is closed not where its watch is removed but on the next
  * way into the server, so the loop never sees its number reused while it is still handling it.
  *
@@ -28,9 +29,6 @@
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/json_strict.h"
-
-/* How many connections one wake-up accepts, so that a flood of them does not hold up the loop. */
-#define ACCEPT_BATCH 16
 
 #define FIRST_BUFFER_BYTES ((size_t)4096)
 
@@ -77,13 +75,13 @@ void vl_client_unref(struct client *c)
 
 void vl_client_watch(struct client *c)
 {
-    unsigned events = POLLHUP | POLLERR;
+    unsigned events = c->gone ? 0 : POLLHUP | POLLERR;
 
-    if (c->closed || c->in_event)
+    if (c->closed)
         return;
-    if (!c->reads_end && c->in.used <= c->server->config.max_call_bytes)
+    if (!c->gone && !c->reads_end && c->in.used <= c->server->config.max_call_bytes)
         events |= POLLIN;
-    if (c->out.used > 0 || c->wake)
+    if (!c->gone && c->out.used > 0)
         events |= POLLOUT;
     if (events == c->events)
         return;
@@ -94,9 +92,8 @@ void vl_client_watch(struct client *c)
 void vl_client_fail(struct client *c)
 {
     c->failed = true;
-    c->wake = true;
     shutdown(c->fd, SHUT_RDWR);
-    vl_client_watch(c);
+    vl_client_ready(c);
 }
 
 static void client_close(struct client *c)
@@ -125,8 +122,7 @@ static void client_close(struct client *c)
     }
 }
 
-/* Closes the descriptors of clients whose watch was removed on an earlier way into the server. */
-static void server_reap(struct varlink_server *server)
+void vl_server_reap(struct varlink_server *server)
 {
     while (server->closed) {
         struct client *c = server->closed;
@@ -176,14 +172,21 @@ static int peer_read(int fd, struct varlink_peer *peer)
     return peer_groups(fd, peer);
 }
 
-/* Whether there is room for one more connection of this user, who may not take all there is. */
-static bool server_has_room(const struct varlink_server *server, uid_t uid)
+/*
+ * Whether there is room for one more. A quarter of it is for privileged peers alone, and no other
+ * user may take more than half.
+ */
+static bool server_has_room(const struct varlink_server *server, const struct client *more)
 {
-    unsigned max = server->config.max_clients, of_uid = 0;
+    unsigned max = server->config.max_clients;
+    unsigned ordinary = 0;
+    unsigned of_uid = 0;
 
-    for (const struct client *c = server->clients; c; c = c->next)
-        of_uid += c->peer.uid == uid;
-    return server->n_clients < max && of_uid < max - max / 4;
+    for (const struct client *c = server->clients; c && !more->privileged; c = c->next) {
+        ordinary += !c->privileged;
+        of_uid += !c->privileged && c->peer.uid == more->peer.uid;
+    }
+    return server->n_clients < max && ordinary < max - max / 4 && of_uid < max - max / 2;
 }
 
 static int set_nonblocking(int fd)
@@ -313,32 +316,32 @@ static void refuse(const struct varlink_server *server, int fd)
 
 /* Input */
 
-static void client_process(struct client *c)
+/* Whether a whole call is there; it ends where nothing more has been scanned. */
+static bool has_message(struct client *c)
 {
-    size_t done = 0;
+    const char *nul = c->in.used > c->scanned
+                          ? memchr(c->in.data + c->scanned, 0, c->in.used - c->scanned)
+                          : NULL;
 
-    if (c->in.used == 0)
+    c->scanned = nul ? (size_t)(nul - c->in.data) : c->in.used;
+    return nul;
+}
+
+static bool can_process(struct client *c)
+{
+    return !c->call && !c->failed && c->budget > 0 && has_message(c);
+}
+
+void vl_client_process(struct client *c)
+{
+    if (!can_process(c))
         return;
-    while (!c->call && !c->failed && c->budget > 0) {
-        char *start = c->in.data + done;
-        size_t left = c->in.used - done;
-        char *nul = left > c->scanned ? memchr(start + c->scanned, 0, left - c->scanned) : NULL;
-
-        if (!nul) {
-            c->scanned = left;
-            break;
-        }
-        c->scanned = 0;
-        c->budget--;
-        done += (size_t)(nul - start) + 1;
-        vl_process_message(c, start, (size_t)(nul - start));
-        if (c->in.used == 0)
-            return;
-    }
-    if (done > 0)
-        buffer_consume(&c->in, done);
-    if (c->scanned > c->server->config.max_call_bytes && !c->call && !c->failed)
-        vl_client_protocol_error(c, "message");
+    c->budget--;
+    vl_process_message(c, c->in.data, c->scanned);
+    /* A peer that does not speak the protocol has nothing left. */
+    if (c->in.used > 0)
+        buffer_consume(&c->in, c->scanned + 1);
+    c->scanned = 0;
 }
 
 /*
@@ -364,10 +367,33 @@ static bool client_read(struct client *c)
     return n > 0;
 }
 
+/*
+ * Whether nothing more can come of it. Without a call, and with budget left, what is still in the
+ * buffer is an unfinished message. A peer that is gone waits for nothing.
+ */
 static bool client_finished(const struct client *c)
 {
-    /* Without a call and with budget left, what is still in the buffer is an unfinished message. */
-    return c->failed || (c->reads_end && !c->call && c->out.used == 0 && c->budget > 0);
+    if (c->failed || c->gone)
+        return true;
+    return c->reads_end && !c->call && c->out.used == 0 && c->budget > 0;
+}
+
+void vl_client_settle(struct client *c)
+{
+    bool more;
+
+    do
+        more = can_process(c);
+    while (!more && c->gone && !c->call && client_read(c));
+    if (!more && !c->call && !c->failed && c->scanned > c->server->config.max_call_bytes)
+        vl_client_protocol_error(c, "message");
+    if (!more && client_finished(c)) {
+        client_close(c);
+        return;
+    }
+    vl_client_watch(c);
+    if (more)
+        vl_client_ready(c);
 }
 
 static void client_event(int fd, unsigned events, void *opaque)
@@ -375,25 +401,12 @@ static void client_event(int fd, unsigned events, void *opaque)
     struct client *c = opaque;
 
     (void)fd;
-    server_reap(c->server);
-    c->in_event = true;
-    if (events & (POLLHUP | POLLERR)) {
-        /* A peer that is gone may have left calls that want no answer. */
-        while (client_read(c))
-            client_process(c);
-        client_close(c);
-        return;
-    }
-    client_flush(c);
-    if (events & POLLIN)
-        client_read(c);
-    client_process(c);
-    c->in_event = false;
-    c->wake = false;
-    if (client_finished(c))
-        client_close(c);
-    else
-        vl_client_watch(c);
+    vl_server_reap(c->server);
+    c->gone = events & (POLLHUP | POLLERR);
+    if (!c->gone)
+        client_flush(c);
+    client_read(c);
+    vl_client_settle(c);
 }
 
 /* The server */
@@ -401,10 +414,11 @@ static void client_event(int fd, unsigned events, void *opaque)
 static void listener_event(int fd, unsigned events, void *opaque)
 {
     struct varlink_server *server = opaque;
+    uint64_t end_ns = server->loop.now_ns() + VL_TURN_NS;
 
     (void)events;
-    server_reap(server);
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
+    vl_server_reap(server);
+    do {
         int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), r;
 
         if (peer < 0) {
@@ -420,13 +434,14 @@ static void listener_event(int fd, unsigned events, void *opaque)
             refuse(server, peer);
         if (r < 0)
             close(peer);
-    }
+    } while (server->loop.now_ns() < end_ns);
 }
 
 int varlink_server_new(const struct varlink_config *config, const struct varlink_loop *loop,
                        struct varlink_server **ret)
 {
     struct varlink_server *server = calloc(1, sizeof(*server));
+    int r;
 
     if (!server)
         return -ENOMEM;
@@ -443,6 +458,11 @@ int varlink_server_new(const struct varlink_config *config, const struct varlink
         server->config.max_calls = 200;
     if (config->idle_timeout_ns == 0)
         server->config.idle_timeout_ns = UINT64_C(60000000000);
+    r = vl_turns_init(server);
+    if (r < 0) {
+        free(server);
+        return r;
+    }
     *ret = server;
     return 0;
 }
@@ -453,11 +473,12 @@ void varlink_server_free(struct varlink_server *server)
         return;
     while (server->clients)
         client_close(server->clients);
-    server_reap(server);
+    vl_server_reap(server);
     if (server->listen_fd >= 0) {
         server->loop.remove(server->loop.ctx, server->listen_watch);
         close(server->listen_fd);
     }
+    vl_turns_end(server);
     free(server);
 }
 
@@ -498,7 +519,9 @@ int varlink_server_add_connection(struct varlink_server *server, int fd)
     c->active = true;
     c->events = POLLIN | POLLHUP | POLLERR;
     r = peer_read(fd, &c->peer);
-    if (r == 0 && !server_has_room(server, c->peer.uid))
+    c->privileged = r == 0 && server->config.is_privileged &&
+                    server->config.is_privileged(&c->peer, server->config.userdata);
+    if (r == 0 && !server_has_room(server, c))
         r = -EUSERS;
     if (r == 0)
         r = set_nonblocking(fd);
@@ -517,12 +540,13 @@ int varlink_server_add_connection(struct varlink_server *server, int fd)
 
 static void client_tick(struct client *c, uint64_t now_ns, bool refill)
 {
-    if (refill && c->budget < c->server->config.max_calls) {
+    if (refill) {
         /* Calls that waited for this make no socket readable. */
-        c->wake |= c->budget == 0;
+        if (c->budget == 0)
+            vl_client_ready(c);
         c->budget = c->server->config.max_calls;
+        c->used_ns /= 2;
     }
-    vl_client_watch(c);
     if (c->active) {
         c->active = false;
         c->active_ns = now_ns;
@@ -536,7 +560,7 @@ void varlink_server_tick(struct varlink_server *server, uint64_t now_ns)
 {
     bool refill = !server->ticked || now_ns - server->refilled_ns >= UINT64_C(1000000000);
 
-    server_reap(server);
+    vl_server_reap(server);
     if (refill) {
         server->ticked = true;
         server->refilled_ns = now_ns;

@@ -57,7 +57,7 @@ int control_work_init(struct control *c)
     return c->done_watch < 0 ? c->done_watch : 0;
 }
 
-void control_work_end(struct control *c)
+bool control_work_end(struct control *c)
 {
     struct pollfd done = {.fd = c->done[0], .events = POLLIN};
 
@@ -70,4 +70,5 @@ void control_work_end(struct control *c)
         if (c->done[i] >= 0)
             close(c->done[i]);
     }
+    return c->works == 0;
 }

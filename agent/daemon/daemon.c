@@ -585,8 +585,8 @@ static void stop(struct daemon *d, int status)
     bool quiet;
 
     sd_notify(0, "STOPPING=1");
-    control_free(d->control);
-    quiet = monitor_free(d->monitor); /* first: it starts watchers */
+    quiet = control_free(d->control);
+    quiet &= monitor_free(d->monitor); /* before the watchers, which it starts */
     quiet &= watchers_free(d->watchers);
     traces_free(d->traces);
     quiet &= record_stop(d->record);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The real migpolicyd on a simulated host (migpolicyd-sim). Also used by tests/bench/daemon_scale."""
+"""The real migpolicyd on a simulated host (migpolicyd-sim). Also used by tests/bench."""
 
 import json
 import os

@@ -22,12 +22,20 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct {
-    struct varlink_server *server;
-    int peer, fd;
+/* The server has one for its turns, the connection another. */
+enum { WATCHES = 2 };
+
+struct watch {
+    int fd;
     unsigned events;
     void (*cb)(int fd, unsigned events, void *opaque);
     void *opaque;
+};
+
+static struct {
+    struct varlink_server *server;
+    int peer;
+    struct watch watch[WATCHES];
     struct varlink_call *kept; /* one connection has one unanswered call at most */
     uint64_t now_ns;
     char in[8192];
@@ -43,28 +51,31 @@ static void check(bool ok)
 static int loop_add(void *ctx, int fd, unsigned events,
                     void (*cb)(int fd, unsigned events, void *opaque), void *opaque)
 {
+    int i = f.watch[0].cb ? 1 : 0;
+
     (void)ctx;
-    f.fd = fd;
-    f.events = events;
-    f.cb = cb;
-    f.opaque = opaque;
-    return 0;
+    check(!f.watch[i].cb);
+    f.watch[i] = (struct watch){fd, events, cb, opaque};
+    return i;
 }
 
 static void loop_update(void *ctx, int watch, unsigned events)
 {
     (void)ctx;
-    (void)watch;
-    check(f.cb != NULL);
-    f.events = events;
+    check(f.watch[watch].cb != NULL);
+    f.watch[watch].events = events;
 }
 
 static void loop_remove(void *ctx, int watch)
 {
     (void)ctx;
-    (void)watch;
-    check(f.cb != NULL);
-    f.cb = NULL;
+    check(f.watch[watch].cb != NULL);
+    f.watch[watch].cb = NULL;
+}
+
+static uint64_t loop_now_ns(void)
+{
+    return f.now_ns;
 }
 
 static void gone(struct varlink_call *call, void *userdata)
@@ -119,19 +130,30 @@ static void read_replies(void)
     memmove(f.in, start, f.used);
 }
 
+/* Returns whether anything happened. */
+static bool look(struct watch *w)
+{
+    struct pollfd p = {.fd = w->fd, .events = (short)w->events};
+
+    /* As libvirt's loop does it, one with no events asked for is skipped. */
+    if (!w->cb || w->events == 0 || poll(&p, 1, 0) <= 0)
+        return false;
+    w->cb(w->fd, (unsigned)p.revents, w->opaque);
+    return true;
+}
+
 static void settle(void)
 {
     int rounds = 0;
+    bool again;
 
-    for (;;) {
-        struct pollfd p = {.fd = f.fd, .events = (short)f.events};
-
+    do {
         read_replies();
-        if (!f.cb || poll(&p, 1, 0) <= 0)
-            return;
-        f.cb(f.fd, (unsigned)p.revents, f.opaque);
+        again = false;
+        for (int i = 0; i < WATCHES; i++)
+            again |= look(&f.watch[i]);
         check(++rounds < 10000);
-    }
+    } while (again);
 }
 
 static void step(uint8_t op)
@@ -195,7 +217,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .max_queued_bytes = 2048,
         .max_calls = 4,
     };
-    static const struct varlink_loop loop = {loop_add, loop_update, loop_remove, NULL};
+    static const struct varlink_loop loop = {loop_add, loop_update, loop_remove, loop_now_ns, NULL};
     size_t begin = 0;
     int fds[2];
 
@@ -221,8 +243,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     close(f.peer);
     f.peer = -1;
     settle();
-    check(f.cb == NULL);
+    check(f.watch[1].cb == NULL);
     varlink_server_free(f.server);
+    check(f.watch[0].cb == NULL);
     if (f.kept)
         varlink_reply(f.kept, NULL); /* oneway: nobody was told */
     return 0;

@@ -74,6 +74,13 @@ static void loop_remove(void *ctx, int watch)
     watches[watch].used = false;
 }
 
+static uint64_t clock_ns = SECOND_NS;
+
+static uint64_t loop_now_ns(void)
+{
+    return clock_ns;
+}
+
 /* Polls once; returns whether anything happened. */
 static bool loop_once(int timeout_ms)
 {
@@ -114,6 +121,8 @@ struct service {
     struct varlink_server *server;
     struct varlink_call *kept;
     int n_echo, n_gone;
+    char order[64]; /* the digits "a" of the echoes */
+    uint64_t echo_takes_ns;
     char dir[64], path[96];
 };
 
@@ -121,7 +130,12 @@ static int echo(struct varlink_call *call, struct json_object *parameters, void 
 {
     struct service *s = userdata;
 
+    int a = json_object_get_int(json_object_object_get(parameters, "a"));
+
+    if (s->n_echo < 63)
+        s->order[s->n_echo] = (char)('0' + a);
     s->n_echo++;
+    clock_ns += s->echo_takes_ns;
     assert_string_equal(varlink_call_method(call), "io.test.Echo");
     varlink_reply(call, json_object_get(parameters));
     return 0;
@@ -231,7 +245,7 @@ static const struct varlink_config plain = {
 
 static void service_start(struct service *s, struct varlink_config config)
 {
-    static const struct varlink_loop loop = {loop_add, loop_update, loop_remove, NULL};
+    static const struct varlink_loop loop = {loop_add, loop_update, loop_remove, loop_now_ns, NULL};
 
     *s = (struct service){0};
     config.userdata = s;
@@ -910,27 +924,194 @@ static void one_user_cannot_take_every_connection(void **state)
 {
     struct varlink_config config = plain;
     struct service s;
-    int fds[4];
+    int fds[3];
 
     (void)state;
     config.max_clients = 4;
     service_start(&s, config);
     service_listen(&s);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 3; i++)
         fds[i] = unix_connect(s.path);
-    raw_expect(fds[3], "{\"error\":\"io.test.Busy\","
+    raw_expect(fds[2], "{\"error\":\"io.test.Busy\","
                        "\"parameters\":{\"reason\":\"too many connections\"}}");
-    raw_expect_closed(fds[3]);
+    raw_expect_closed(fds[2]);
     close(fds[0]);
     loop_settle();
     fds[0] = unix_connect(s.path);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         raw_call(fds[i], echo_call);
         raw_expect(fds[i], echo_reply);
     }
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 3; i++)
         close(fds[i]);
     service_unlisten(&s);
+    service_stop(&s);
+}
+
+/* Whether who connects now is privileged. */
+static bool privileged;
+
+static bool is_privileged(const struct varlink_peer *peer, void *userdata)
+{
+    (void)peer;
+    (void)userdata;
+    return privileged;
+}
+
+static void no_number_of_users_takes_the_places_of_the_privileged(void **state)
+{
+    struct varlink_config config = plain;
+    struct service s;
+    int fds[8];
+
+    (void)state;
+    if (geteuid() != 0)
+        skip(); /* only root can be several users */
+    config.max_clients = 8;
+    config.is_privileged = is_privileged;
+    service_start(&s, config);
+    for (int i = 0; i < 8; i++) {
+        int pair[2];
+        int r = i < 6 ? 0 : -EUSERS;
+
+        /* Not even two users with half of them each get more than six of the eight. */
+        assert_int_equal(seteuid(i < 4 ? 1 : 2), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        assert_int_equal(seteuid(0), 0);
+        assert_int_equal(varlink_server_add_connection(s.server, pair[0]), r);
+        if (r < 0)
+            close(pair[0]);
+        fds[i] = pair[1];
+    }
+    privileged = true;
+    close(fds[6]);
+    close(fds[7]);
+    fds[6] = raw_connect(&s);
+    fds[7] = raw_connect(&s);
+    privileged = false;
+    raw_call(fds[7], echo_call);
+    raw_expect(fds[7], echo_reply);
+    for (int i = 0; i < 8; i++)
+        close(fds[i]);
+    loop_settle();
+    service_stop(&s);
+}
+
+/* Turns */
+
+static void raw_echoes(int fd, int a, int count)
+{
+    char text[80];
+
+    snprintf(text, sizeof(text), "{\"method\":\"io.test.Echo\",\"parameters\":{\"a\":%d}}", a);
+    for (int i = 0; i < count; i++)
+        raw_call(fd, text);
+}
+
+static void peer_with_many_calls_gets_one_of_them_in_a_turn(void **state)
+{
+    struct service s;
+    int one, many;
+
+    (void)state;
+    service_start(&s, plain);
+    one = raw_connect(&s);
+    many = raw_connect(&s);
+    raw_echoes(many, 1, 4);
+    raw_echoes(one, 2, 1);
+    loop_settle();
+    assert_string_equal(s.order, "12111");
+    close(one);
+    close(many);
+    loop_settle();
+    service_stop(&s);
+}
+
+static void peer_that_left_calls_behind_gets_one_of_them_in_a_turn(void **state)
+{
+    struct service s;
+    int one, many;
+
+    (void)state;
+    service_start(&s, plain);
+    one = raw_connect(&s);
+    many = raw_connect(&s);
+    for (int i = 0; i < 3; i++)
+        raw_call(many, "{\"method\":\"io.test.Echo\",\"oneway\":true}");
+    close(many);
+    raw_echoes(one, 2, 1);
+    loop_settle();
+    assert_string_equal(s.order, "0200");
+    close(one);
+    loop_settle();
+    service_stop(&s);
+}
+
+static void turn_ends_when_its_time_is_over(void **state)
+{
+    struct service s;
+    int fds[6];
+
+    (void)state;
+    service_start(&s, plain);
+    s.echo_takes_ns = SECOND_NS / 500; /* a turn has 5 ms: three of these */
+    for (int i = 0; i < 6; i++) {
+        fds[i] = raw_connect(&s);
+        raw_echoes(fds[i], i, 1);
+    }
+    while (s.n_echo == 0)
+        assert_true(loop_once(0));
+    assert_int_equal(s.n_echo, 3);
+    loop_once(0);
+    assert_int_equal(s.n_echo, 6);
+    for (int i = 0; i < 6; i++)
+        close(fds[i]);
+    loop_settle();
+    service_stop(&s);
+}
+
+static void privileged_call_passes_those_of_others_but_one(void **state)
+{
+    struct varlink_config config = plain;
+    struct service s;
+    int fds[5];
+
+    (void)state;
+    config.is_privileged = is_privileged;
+    service_start(&s, config);
+    s.echo_takes_ns = SECOND_NS; /* longer than a turn */
+    for (int i = 0; i < 5; i++) {
+        privileged = i == 0;
+        fds[i] = raw_connect(&s);
+        raw_echoes(fds[i], privileged ? 9 : 1, 2);
+    }
+    loop_settle();
+    assert_string_equal(s.order, "1919111111");
+    for (int i = 0; i < 5; i++)
+        close(fds[i]);
+    loop_settle();
+    service_stop(&s);
+}
+
+static void who_has_used_little_time_comes_before_who_has_used_much(void **state)
+{
+    struct service s;
+    int fresh, busy;
+
+    (void)state;
+    service_start(&s, plain);
+    fresh = raw_connect(&s);
+    busy = raw_connect(&s); /* what is served first else */
+    s.echo_takes_ns = 1000;
+    raw_echoes(busy, 1, 1);
+    loop_settle();
+    raw_echoes(busy, 1, 1);
+    raw_echoes(fresh, 2, 1);
+    loop_settle();
+    assert_string_equal(s.order, "121");
+    close(fresh);
+    close(busy);
+    loop_settle();
     service_stop(&s);
 }
 
@@ -1271,6 +1452,12 @@ int main(void)
         cmocka_unit_test(idle_peer_is_disconnected_but_a_waiting_one_is_not),
         cmocka_unit_test(peer_that_never_reads_is_disconnected_in_time),
         cmocka_unit_test(one_user_cannot_take_every_connection),
+        cmocka_unit_test(no_number_of_users_takes_the_places_of_the_privileged),
+        cmocka_unit_test(peer_with_many_calls_gets_one_of_them_in_a_turn),
+        cmocka_unit_test(peer_that_left_calls_behind_gets_one_of_them_in_a_turn),
+        cmocka_unit_test(turn_ends_when_its_time_is_over),
+        cmocka_unit_test(privileged_call_passes_those_of_others_but_one),
+        cmocka_unit_test(who_has_used_little_time_comes_before_who_has_used_much),
         cmocka_unit_test(socket_has_the_mode_and_group_asked_for),
         cmocka_unit_test(stale_socket_is_replaced_but_a_live_one_is_not),
         cmocka_unit_test(what_is_not_a_socket_is_never_removed),

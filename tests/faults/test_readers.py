@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Readers of the control socket, however many: the daemon and its administrators get their turn."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+from simhost import Host, calm
+
+HISTORY_BYTES = 1_000_000  # as much as each of the two files may hold
+
+
+def long_history(state_dir):
+    line = json.dumps({"schema_version": 1, "vm": "other", "uuid": "x", "events": ["x" * 40] * 40})
+    text = (line + "\n") * (HISTORY_BYTES // len(line))
+    (state_dir / "history.jsonl").write_text(text)
+    (state_dir / "history.jsonl.1").write_text(text)
+
+
+def ask(path, method, stop, **parameters):
+    """Asks the same again and again; each answer is waited for."""
+    message = json.dumps({"method": f"io.migpolicy.{method}", "parameters": parameters}).encode() + b"\0"
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        while not stop.is_set():
+            s.sendall(message)
+            reply = b""
+            while not reply.endswith(b"\0"):
+                reply += s.recv(1 << 20)
+
+
+def test_the_history_is_read_in_one_thread_of_its_own_however_many_ask(tmp_path):
+    long_history(tmp_path)
+    with Host([calm("vm", start="1h")], [], state_dir=tmp_path) as host:
+        stop = threading.Event()
+        path = str(host.dir / "run/io.migpolicy")
+        readers = [threading.Thread(target=ask, args=(path, "History", stop), kwargs={"vm": "vm"})
+                   for _ in range(6)]
+        for reader in readers:
+            reader.start()
+        seen = []
+        try:
+            host.wait(lambda: seen.append(host.works()) or seen.count(1) >= 5)
+            assert max(seen) == 1
+            host.command("pause")
+            host.command("resume")
+        finally:
+            stop.set()
+            for reader in readers:
+                reader.join()
+        assert '"vm":"other"' in host.command("history", "other", "-o", "jsonl")
+        assert host.stop() == 0
+
+
+def test_a_reader_that_leaves_while_it_waits_is_forgotten(tmp_path):
+    long_history(tmp_path)
+    message = b'{"method":"io.migpolicy.History","parameters":{"vm":"vm"}}\0'
+    with Host([calm("vm", start="1h")], [], state_dir=tmp_path) as host:
+        for _ in range(20):
+            gone = [socket.socket(socket.AF_UNIX) for _ in range(8)]
+            for s in gone:
+                s.connect(str(host.dir / "run/io.migpolicy"))
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    s.sendall(message)  # turned away where the last ones are not closed yet
+            for s in gone:
+                s.close()
+        assert '"vm":"other"' in host.command("history", "other", "-o", "jsonl")
+        assert host.stop() == 0
+
+
+HOLD = """
+import socket, sys, time
+held = []
+for _ in range(40):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    held.append(s)
+print("held", flush=True)
+time.sleep(3600)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes other users")
+def test_users_who_hold_all_connections_leave_some_to_root(tmp_path):
+    with Host([calm("vm", start="1h")], [], state_dir=tmp_path) as host:
+        host.dir.chmod(0o711)
+        path = host.dir / "run/io.migpolicy"
+        path.chmod(0o666)
+        holders = []
+        try:
+            for user in (65533, 65534):
+                holders.append(subprocess.Popen([sys.executable, "-c", HOLD, path], user=user, group=user,
+                                                extra_groups=[], stdout=subprocess.PIPE))
+                assert holders[-1].stdout.readline() == b"held\n"
+            host.command("pause")
+            host.command("resume")
+        finally:
+            for holder in holders:
+                holder.kill()
+                holder.communicate()
+        assert host.stop() == 0
