@@ -61,6 +61,9 @@
       .labels = {{"call", METRICS_SET_CALL}}) \
     X(LIBVIRT_CALL_FAILURES, COUNTER, "migpolicy_libvirt_call_failures_total", NULL, \
       "Calls to libvirt that failed.", .labels = {{"call", METRICS_SET_CALL}}) \
+    X(STATE_UNREADABLE, GAUGE, "migpolicy_state_unreadable", NULL, \
+      "VMs that are only observed, and 1 for the whole host, because what was stored about them " \
+      "cannot be read.") \
     X(POLICIES, GAUGE, "migpolicy_policies", NULL, \
       "Policies in force, by where they come from: rules, overrides of VMs, domains.", \
       .labels = {{"source", METRICS_SET_SOURCE}}) \

@@ -263,13 +263,17 @@ static void export_counts(struct daemon *d)
     size_t rules;
     size_t overrides;
     size_t metadata;
+    char who[PAUSED_WHO_MAX];
+    bool paused = paused_is(d->paused, NULL, who);
 
     policies_count(d->policies, &rules, &overrides, &metadata);
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_CONFIG), (double)rules);
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_OVERRIDE),
                 (double)overrides);
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_METADATA), (double)metadata);
-    metrics_set(d->metrics, METRIC_PAUSED, METRICS_SINGLE, paused_is(d->paused, NULL, NULL));
+    metrics_set(d->metrics, METRIC_STATE_UNREADABLE, METRICS_SINGLE,
+                (double)policies_unread(d->policies) + (paused && paused_by_doubt(who)));
+    metrics_set(d->metrics, METRIC_PAUSED, METRICS_SINGLE, paused);
     metrics_set(d->metrics, METRIC_PAUSED_VMS, METRICS_SINGLE, (double)paused_count(d->paused));
 }
 
@@ -416,12 +420,12 @@ static int group_id(const char *name, gid_t *ret)
 static int start_policies(struct daemon *d)
 {
     struct config_error warning;
-    int r = policies_new(&d->config, d->opt.state_dir, &d->policies, &warning);
+    int r = policies_new(&d->config, d->opt.state_dir, d->paused, &d->policies, &warning);
 
     if (r < 0)
         log_error("%s: %s", d->opt.state_dir, strerror(-r));
     else if (warning.text[0])
-        log_warning("%s", warning.text);
+        log_error("%s", warning.text);
     return r;
 }
 
@@ -548,9 +552,9 @@ static int start(struct daemon *d)
 
     throttle_restore_all(&roots, report_restore, d);
 
-    r = start_policies(d);
+    r = start_paused(d);
     if (r == 0)
-        r = start_paused(d);
+        r = start_policies(d);
     if (r == 0)
         r = host_new(&limits, &d->host);
     if (r == 0)

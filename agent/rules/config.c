@@ -401,6 +401,16 @@ static int is_conf_file(const struct dirent *entry)
     return entry->d_name[0] != '.' && dot && strcmp(dot, ".json") == 0;
 }
 
+/* Returns 1, 0 or -errno; a link to nothing is there, and so is what may not be looked at. */
+static int is_there(const char *path, struct config_error *err)
+{
+    struct stat st;
+
+    if (lstat(path, &st) == 0)
+        return 1;
+    return errno == ENOENT ? 0 : fail_errno(path, -errno, err);
+}
+
 static int load_dir(const char *path, struct config *config, struct config_error *err)
 {
     struct dirent **found;
@@ -410,11 +420,15 @@ static int load_dir(const char *path, struct config *config, struct config_error
     if (r < 0)
         return r;
     snprintf(name, sizeof(name), "%s/migpolicyd.json", path);
-    if (access(name, F_OK) == 0 && (r = load_file(name, config, err)) < 0)
+    r = is_there(name, err);
+    if (r > 0)
+        r = load_file(name, config, err);
+    if (r < 0)
         return r;
     snprintf(name, sizeof(name), "%s/conf.d", path);
-    if (access(name, F_OK) < 0)
-        return 0;
+    r = is_there(name, err);
+    if (r <= 0)
+        return r;
     r = check_owner(name, err);
     if (r < 0)
         return r;

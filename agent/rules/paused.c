@@ -14,7 +14,7 @@
 #include "common/textfile.h"
 
 #define STORE_NAME "paused.json"
-enum { STORE_BYTES_MAX = 1024 * 1024, UUID_SIZE = 37 };
+enum { STORE_BYTES_MAX = 1024 * 1024, UUID_SIZE = 37, SCHEMA_VERSION = 1 };
 
 /* One that is paused; the host has the UUID "host". */
 struct entry {
@@ -22,6 +22,7 @@ struct entry {
     char who[PAUSED_WHO_MAX];
 };
 static const char host[] = "host";
+static const char doubt[] = "migpolicyd: ";
 
 struct paused {
     pthread_mutex_t lock;
@@ -61,7 +62,7 @@ static int save(struct paused *p)
     struct json_object *root AUTO_JSON = json_object_new_object();
     struct json_object *by = json_object_new_object();
 
-    json_object_object_add(root, "schema_version", json_object_new_int(1));
+    json_object_object_add(root, "schema_version", json_object_new_int(SCHEMA_VERSION));
     json_object_object_add(root, "paused_by", by);
     for (size_t i = 0; i < p->count; i++)
         json_object_object_add(by, p->entry[i].uuid, json_object_new_string(p->entry[i].who));
@@ -87,9 +88,13 @@ static int load(struct paused *p, struct config_error *why)
         snprintf(why->text, sizeof(why->text), "line %u: %s", err.line, err.reason);
         return r;
     }
-    snprintf(why->text, sizeof(why->text), "no object \"paused_by\" of UUIDs");
+    snprintf(why->text, sizeof(why->text), "its schema_version is not %d", SCHEMA_VERSION);
     if (!json_object_is_type(root, json_type_object) ||
-        !json_object_object_get_ex(root, "paused_by", &by) ||
+        !json_object_object_get_ex(root, "schema_version", &by) ||
+        !json_object_is_type(by, json_type_int) || json_object_get_int64(by) != SCHEMA_VERSION)
+        return -EINVAL;
+    snprintf(why->text, sizeof(why->text), "no object \"paused_by\" of UUIDs");
+    if (!json_object_object_get_ex(root, "paused_by", &by) ||
         !json_object_is_type(by, json_type_object))
         return -EINVAL;
     json_object_object_foreach(by, uuid, who)
@@ -124,7 +129,7 @@ int paused_new(const char *state_dir, struct paused **ret, struct config_error *
     if (r < 0 && r != -ENOENT) {
         /* Should the next start find nothing there, it would not be paused. */
         r = textfile_set_aside(p->state_dir, STORE_NAME, aside);
-        r = paused_set(p, NULL, "migpolicyd: " STORE_NAME " could not be read");
+        r = paused_in_doubt(p, STORE_NAME);
         snprintf(ret_warning->text, sizeof(ret_warning->text),
                  "%s/" STORE_NAME ": %.200s; kept as %.40s; the host is paused, until migpolicy "
                  "resume%s",
@@ -189,6 +194,19 @@ bool paused_is(struct paused *p, const char *uuid, char ret_who[PAUSED_WHO_MAX])
         memcpy(ret_who, e->who, PAUSED_WHO_MAX);
     pthread_mutex_unlock(&p->lock);
     return e;
+}
+
+int paused_in_doubt(struct paused *p, const char *file)
+{
+    char who[PAUSED_WHO_MAX];
+
+    snprintf(who, sizeof(who), "%s%s could not be read", doubt, file);
+    return paused_set(p, NULL, who);
+}
+
+bool paused_by_doubt(const char *who)
+{
+    return strncmp(who, doubt, strlen(doubt)) == 0;
 }
 
 size_t paused_count(struct paused *p)

@@ -44,6 +44,12 @@ int paused_unset(struct paused *p, const char *uuid);
 /* Whether that VM itself, or the host (uuid NULL), is paused, and by whom (ret_who may be NULL). */
 bool paused_is(struct paused *p, const char *uuid, char ret_who[PAUSED_WHO_MAX]);
 
+/* Pauses the host because a file of that name could not be read, until somebody resumes it. */
+int paused_in_doubt(struct paused *p, const char *file);
+
+/* Whether that, and nobody, is who has paused it. */
+bool paused_by_doubt(const char *who);
+
 /* How many VMs are paused by themselves. */
 size_t paused_count(struct paused *p);
 

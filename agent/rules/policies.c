@@ -14,36 +14,19 @@
 
 #include "common/cleanup.h"
 #include "common/json.h"
-#include "common/json_strict.h"
 #include "common/log.h"
-#include "common/textfile.h"
-#include "policy/json/policy_json.h"
-
-#define STORE_NAME "overrides.json"
-enum { STORE_BYTES_MAX = 4 * 1024 * 1024, UUID_SIZE = 37 };
-
-struct override {
-    char uuid[UUID_SIZE];
-    enum policies_kind kind;
-    char *name;
-    char who[POLICY_SOURCE_MAX];
-    struct policy_layer layer;
-    int64_t expires_s[POLICY_FIELDS]; /* 0: never */
-};
 
 struct policies {
     atomic_uint_fast64_t version;
     pthread_mutex_t lock; /* guards the rest */
     struct config config;
-    int state_dir;
-    size_t count;
-    struct override *override;
+    struct overrides list;
     void *metadata; /* of the domains that have any: struct domain_metadata, by UUID; tsearch(3) */
     size_t metadata_policies; /* how many of these say more than labels */
 };
 
 struct domain_metadata {
-    char uuid[UUID_SIZE];
+    char uuid[OVERRIDES_UUID_SIZE];
     struct metadata metadata;
 };
 
@@ -56,36 +39,13 @@ static void unlock(pthread_mutex_t **lock)
     pthread_mutex_t *locked_ CLEANUP(unlock) = &(p)->lock;                                         \
     pthread_mutex_lock(locked_)
 
-static struct override *find(struct policies *p, enum policies_kind kind, const char *uuid)
+static struct override *find(const struct policies *p, enum policies_kind kind, const char *uuid)
 {
-    for (size_t i = 0; i < p->count; i++) {
-        if (p->override[i].kind == kind && strcasecmp(p->override[i].uuid, uuid) == 0)
-            return &p->override[i];
+    for (size_t i = 0; i < p->list.count; i++) {
+        if (p->list.override[i].kind == kind && strcasecmp(p->list.override[i].uuid, uuid) == 0)
+            return &p->list.override[i];
     }
     return NULL;
-}
-
-static struct override *add(struct policies *p, enum policies_kind kind, const char *uuid,
-                            const char *name)
-{
-    struct override *grown = realloc(p->override, (p->count + 1) * sizeof(*grown));
-    char *copy = strdup(name);
-
-    if (grown)
-        p->override = grown;
-    if (!grown || !copy) {
-        free(copy);
-        return NULL;
-    }
-    grown[p->count] = (struct override){.name = copy, .kind = kind};
-    snprintf(grown[p->count].uuid, UUID_SIZE, "%s", uuid);
-    return &grown[p->count++];
-}
-
-static void drop(struct policies *p, struct override *o)
-{
-    free(o->name);
-    *o = p->override[--p->count];
 }
 
 static bool is_over(const struct override *o, unsigned field, int64_t now_s)
@@ -98,57 +58,16 @@ static void prune(struct policies *p)
 {
     int64_t now_s = time(NULL);
 
-    for (size_t i = p->count; i-- > 0;) {
-        struct override *o = &p->override[i];
+    for (size_t i = p->list.count; i-- > 0;) {
+        struct override *o = &p->list.override[i];
 
         for (unsigned f = 0; f < POLICY_FIELDS; f++) {
             if (is_over(o, f, now_s))
                 policy_layer_unset(&o->layer, (enum policy_field)f);
         }
-        if (o->layer.set == 0)
-            drop(p, o);
+        if (o->layer.set == 0 && !o->unread)
+            overrides_drop(&p->list, o);
     }
-}
-
-static struct json_object *ends_to_json(const struct override *o)
-{
-    struct json_object *ends = json_object_new_object();
-
-    for (unsigned f = 0; f < POLICY_FIELDS; f++) {
-        if (o->layer.set & (1u << f))
-            json_object_object_add(ends, policy_field_info((enum policy_field)f)->name,
-                                   json_object_new_int64(o->expires_s[f]));
-    }
-    return ends;
-}
-
-static int save(struct policies *p)
-{
-    struct json_object *root AUTO_JSON = json_object_new_object();
-    struct json_object *vms[] = {
-        [POLICIES_STORED] = json_object_new_object(),
-        [POLICIES_EXPIRING] = json_object_new_object(),
-    };
-
-    json_object_object_add(root, "schema_version", json_object_new_int(1));
-    json_object_object_add(root, "vms", vms[POLICIES_STORED]);
-    json_object_object_add(root, "expiring", vms[POLICIES_EXPIRING]);
-    for (size_t i = 0; i < p->count; i++) {
-        const struct override *o = &p->override[i];
-        struct json_object *vm;
-
-        if (o->layer.set == 0 || o->kind == POLICIES_RUNTIME)
-            continue;
-        vm = json_object_new_object();
-        json_object_object_add(vm, "name", json_object_new_string(o->name));
-        json_object_object_add(vm, "set_by", json_object_new_string(o->who));
-        json_object_object_add(vm, "policy", policy_layer_to_json(&o->layer));
-        if (o->kind == POLICIES_EXPIRING)
-            json_object_object_add(vm, "expires", ends_to_json(o));
-        json_object_object_add(vms[o->kind], o->uuid, vm);
-    }
-    return textfile_replace(p->state_dir, STORE_NAME, 0600,
-                            json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
 }
 
 /*
@@ -162,25 +81,47 @@ struct change {
 
 static int begin(struct policies *p, struct change *change)
 {
-    change->count = p->count;
-    change->before = calloc(p->count + 1, sizeof(*change->before));
+    change->count = p->list.count;
+    change->before = calloc(p->list.count + 1, sizeof(*change->before));
     if (!change->before)
         return -ENOMEM;
-    if (p->count > 0)
-        memcpy(change->before, p->override, p->count * sizeof(*p->override));
+    if (p->list.count > 0)
+        memcpy(change->before, p->list.override, p->list.count * sizeof(*p->list.override));
     return 0;
+}
+
+static void forget_unread(struct override *before)
+{
+    if (!before->unread)
+        return;
+    log_warning("domain %s: what was stored for it and could not be read is dropped: %s",
+                before->uuid, json_object_to_json_string(before->unread));
+    json_object_put(before->unread);
+}
+
+/* An administrator has dealt with what of this VM could not be read. Between begin() and end(). */
+static void settle(struct policies *p, const char *uuid)
+{
+    for (size_t i = 0; i < p->list.count; i++) {
+        if (strcasecmp(p->list.override[i].uuid, uuid) == 0)
+            p->list.override[i].unread = NULL;
+    }
 }
 
 /* Stores what was changed if r is 0; undoes it if it is not, or storing fails. */
 static int end(struct policies *p, struct change *change, bool on_disk, int r)
 {
     if (r == 0 && on_disk)
-        r = save(p);
+        r = overrides_save(&p->list);
     if (r < 0) {
-        while (p->count > change->count)
-            drop(p, &p->override[p->count - 1]);
-        if (p->count > 0)
-            memcpy(p->override, change->before, p->count * sizeof(*p->override));
+        while (p->list.count > change->count)
+            overrides_drop(&p->list, &p->list.override[p->list.count - 1]);
+        if (p->list.count > 0)
+            memcpy(p->list.override, change->before, p->list.count * sizeof(*p->list.override));
+    }
+    for (size_t i = 0; i < change->count; i++) {
+        if (!p->list.override[i].unread)
+            forget_unread(&change->before[i]);
     }
     prune(p);
     atomic_fetch_add(&p->version, 1);
@@ -188,136 +129,21 @@ static int end(struct policies *p, struct change *change, bool on_disk, int r)
     return r;
 }
 
-static const char *text_member(struct json_object *object, const char *key)
-{
-    struct json_object *value;
-
-    if (!json_object_object_get_ex(object, key, &value) ||
-        !json_object_is_type(value, json_type_string))
-        return "";
-    return json_object_get_string(value);
-}
-
-static bool take_ends(struct json_object *vm, struct override *o)
-{
-    struct json_object *ends;
-
-    json_object_object_get_ex(vm, "expires", &ends);
-    for (unsigned f = 0; f < POLICY_FIELDS; f++) {
-        struct json_object *value;
-
-        if (!(o->layer.set & (1u << f)))
-            continue;
-        if (!json_object_is_type(ends, json_type_object) ||
-            !json_object_object_get_ex(ends, policy_field_info((enum policy_field)f)->name,
-                                       &value) ||
-            !json_object_is_type(value, json_type_int) || json_object_get_int64(value) <= 0)
-            return false;
-        o->expires_s[f] = json_object_get_int64(value);
-    }
-    return true;
-}
-
-static int load_vms(struct policies *p, enum policies_kind kind, struct json_object *vms,
-                    struct config_error *warning)
-{
-    json_object_object_foreach(vms, uuid, vm)
-    {
-        struct json_object *policy = NULL;
-        struct override read = {0};
-        struct policy_json_error err;
-        struct override *o;
-
-        if (!json_object_is_type(vm, json_type_object) ||
-            !json_object_object_get_ex(vm, "policy", &policy) || strlen(uuid) != UUID_SIZE - 1 ||
-            policy_layer_from_json(policy, &read.layer, &err) < 0 ||
-            (kind == POLICIES_EXPIRING && !take_ends(vm, &read))) {
-            snprintf(warning->text, sizeof(warning->text), "a malformed entry");
-            return -EINVAL;
-        }
-        o = add(p, kind, uuid, text_member(vm, "name"));
-        if (!o)
-            return -ENOMEM;
-        o->layer = read.layer;
-        memcpy(o->expires_s, read.expires_s, sizeof(o->expires_s));
-        snprintf(o->who, sizeof(o->who), "%s", text_member(vm, "set_by"));
-    }
-    return 0;
-}
-
-/* What does not expire has to be there; an earlier version knew nothing else. */
-static int load_all(struct policies *p, struct json_object *root, struct config_error *warning)
-{
-    struct json_object *vms;
-    struct json_object *expiring;
-    int r;
-
-    if (!json_object_is_type(root, json_type_object) ||
-        !json_object_object_get_ex(root, "vms", &vms) ||
-        !json_object_is_type(vms, json_type_object)) {
-        snprintf(warning->text, sizeof(warning->text), "no \"vms\" object");
-        return -EINVAL;
-    }
-    r = load_vms(p, POLICIES_STORED, vms, warning);
-    if (r < 0 || !json_object_object_get_ex(root, "expiring", &expiring))
-        return r;
-    if (!json_object_is_type(expiring, json_type_object)) {
-        snprintf(warning->text, sizeof(warning->text), "\"expiring\" is no object");
-        return -EINVAL;
-    }
-    return load_vms(p, POLICIES_EXPIRING, expiring, warning);
-}
-
-static int load(struct policies *p, struct config_error *warning)
-{
-    char *text AUTO_FREE = NULL;
-    struct json_object *root AUTO_JSON = NULL;
-    struct json_error err;
-    size_t len;
-    int r = textfile_read(p->state_dir, STORE_NAME, STORE_BYTES_MAX, &text, &len);
-
-    if (r < 0) {
-        snprintf(warning->text, sizeof(warning->text), "%s", strerror(-r));
-        return r;
-    }
-    r = json_strict_parse(text, len, &root, &err);
-    if (r < 0) {
-        snprintf(warning->text, sizeof(warning->text), "line %u: %s", err.line, err.reason);
-        return r;
-    }
-    return load_all(p, root, warning);
-}
-
-int policies_new(struct config *config, const char *state_dir, struct policies **ret,
-                 struct config_error *ret_warning)
+int policies_new(struct config *config, const char *state_dir, struct paused *paused,
+                 struct policies **ret, struct config_error *ret_warning)
 {
     struct policies *p = calloc(1, sizeof(*p));
-    struct config_error why;
-    char aside[NAME_MAX + 1];
     int r;
 
     ret_warning->text[0] = '\0';
     if (!p)
         return -ENOMEM;
     pthread_mutex_init(&p->lock, NULL);
-    p->state_dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (p->state_dir < 0) {
-        r = -errno;
+    p->list.state_dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    r = p->list.state_dir < 0 ? -errno : overrides_load(&p->list, state_dir, paused, ret_warning);
+    if (r < 0) {
         policies_free(p);
         return r;
-    }
-    r = load(p, &why);
-    if (r < 0 && r != -ENOENT) {
-        while (p->count > 0)
-            drop(p, &p->override[0]);
-        r = textfile_set_aside(p->state_dir, STORE_NAME, aside);
-        if (r < 0) {
-            policies_free(p);
-            return r;
-        }
-        snprintf(ret_warning->text, sizeof(ret_warning->text),
-                 "%s/" STORE_NAME ": %.200s; kept as %.40s, starting without stored policies",
-                 state_dir, why.text, aside);
     }
     p->config = *config;
     *config = (struct config){0};
@@ -329,13 +155,13 @@ void policies_free(struct policies *p)
 {
     if (!p)
         return;
-    while (p->count > 0)
-        drop(p, &p->override[0]);
-    free(p->override);
+    while (p->list.count > 0)
+        overrides_drop(&p->list, &p->list.override[0]);
+    free(p->list.override);
     tdestroy(p->metadata, free);
     config_clear(&p->config);
-    if (p->state_dir >= 0)
-        close(p->state_dir);
+    if (p->list.state_dir >= 0)
+        close(p->list.state_dir);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
@@ -465,6 +291,17 @@ void policies_get_metadata(struct policies *p, const char *uuid, struct metadata
     *ret = d ? d->metadata : (struct metadata){0};
 }
 
+/* Nobody knows what it forbade, so it is taken to have forbidden everything. */
+static void observe_unread(const struct policies *p, const char *uuid, struct policy *policy)
+{
+    for (size_t i = 0; i < p->list.count; i++) {
+        if (!p->list.override[i].unread || strcasecmp(p->list.override[i].uuid, uuid) != 0)
+            continue;
+        policy->values.v[POLICY_MODE] = MODE_OBSERVE;
+        snprintf(policy->source[POLICY_MODE], POLICY_SOURCE_MAX, "stored policy, unreadable");
+    }
+}
+
 static void resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret)
 {
     const struct domain_metadata *own = find_metadata(p, uuid);
@@ -491,6 +328,7 @@ static void resolve(struct policies *p, const char *name, const char *uuid, stru
     if (own && !is_trusted)
         policy_narrow(ret, &own->metadata.layer,
                       own->metadata.error[0] ? "malformed domain metadata" : "domain metadata");
+    observe_unread(p, uuid, ret);
 }
 
 void policies_resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret)
@@ -526,8 +364,11 @@ int policies_set(struct policies *p, enum policies_kind kind, const char *name, 
         return r;
     o = find(p, kind, uuid);
     if (!o)
-        o = add(p, kind, uuid, name);
+        o = overrides_add(&p->list, kind, uuid, name);
     if (o) {
+        if (kind != POLICIES_RUNTIME)
+            settle(p, uuid);
+        o->gone_since_s = 0;
         for (unsigned f = 0; f < POLICY_FIELDS; f++) {
             if (!(layer->set & (1u << f)))
                 continue;
@@ -549,8 +390,8 @@ int policies_unset(struct policies *p, const char *uuid, unsigned fields)
 
     if (r < 0)
         return r;
-    for (size_t i = 0; i < p->count; i++) {
-        struct override *o = &p->override[i];
+    for (size_t i = 0; i < p->list.count; i++) {
+        struct override *o = &p->list.override[i];
 
         if (strcasecmp(o->uuid, uuid) != 0)
             continue;
@@ -560,6 +401,7 @@ int policies_unset(struct policies *p, const char *uuid, unsigned fields)
                 policy_layer_unset(&o->layer, (enum policy_field)f);
         }
     }
+    settle(p, uuid);
     return end(p, &change, on_disk, 0);
 }
 
@@ -580,11 +422,13 @@ int policies_apply(struct policies *p, struct policies_change *change, size_t co
         resolve(p, d->name, d->uuid, &change[i].before);
         o = find(p, kind, d->uuid);
         if (!o)
-            o = add(p, kind, d->uuid, d->name);
+            o = overrides_add(&p->list, kind, d->uuid, d->name);
         if (!o) {
             r = -ENOMEM;
             break;
         }
+        settle(p, d->uuid);
+        o->gone_since_s = 0;
         o->layer = change[i].layer;
         for (unsigned f = 0; f < POLICY_FIELDS; f++)
             o->expires_s[f] = change[i].expires_s;
@@ -602,13 +446,63 @@ int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t s
 {
     LOCKED(p);
 
-    for (size_t i = 0; i < p->count; i++) {
-        if (strcmp(p->override[i].name, name) == 0) {
-            snprintf(ret_uuid, size, "%s", p->override[i].uuid);
+    for (size_t i = 0; i < p->list.count; i++) {
+        if (strcmp(p->list.override[i].name, name) == 0) {
+            snprintf(ret_uuid, size, "%s", p->list.override[i].uuid);
             return 0;
         }
     }
     return -ENOENT;
+}
+
+size_t policies_unread(struct policies *p)
+{
+    LOCKED(p);
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->list.count; i++)
+        n += !!p->list.override[i].unread;
+    return n;
+}
+
+/* Whether that is news. */
+static bool note_domain(struct override *o, bool is_here, int64_t now_s)
+{
+    if (is_here == (o->gone_since_s == 0))
+        return false;
+    o->gone_since_s = is_here ? 0 : now_s;
+    return true;
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+    return strcasecmp(a, b);
+}
+
+void policies_note_domains(struct policies *p, char (*uuid)[HV_UUID_MAX], size_t count)
+{
+    LOCKED(p);
+    int64_t now_s = time(NULL);
+    struct change change;
+    bool changed = false;
+
+    if (begin(p, &change) < 0)
+        return;
+    for (size_t i = 0; i < p->list.count; i++) {
+        struct override *o = &p->list.override[i];
+        bool is_here = count > 0 && bsearch(o->uuid, uuid, count, sizeof(uuid[0]), compare_texts);
+
+        changed |= note_domain(o, is_here, now_s);
+        if (o->gone_since_s == 0 || now_s - o->gone_since_s < INT64_C(86400) * POLICIES_GONE_DAYS ||
+            o->unread)
+            continue;
+        log_info("%s: its override is dropped: it has been gone for %d days", o->name,
+                 POLICIES_GONE_DAYS);
+        o->layer.set = 0;
+        changed = true;
+    }
+    /* What cannot be stored is found out again the next time. */
+    end(p, &change, changed, 0);
 }
 
 void policies_count(struct policies *p, size_t *ret_rules, size_t *ret_overrides,
@@ -618,6 +512,6 @@ void policies_count(struct policies *p, size_t *ret_rules, size_t *ret_overrides
 
     prune(p);
     *ret_rules = p->config.rules;
-    *ret_overrides = p->count;
+    *ret_overrides = p->list.count;
     *ret_metadata = p->metadata_policies;
 }

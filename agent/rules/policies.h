@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * All policies of this host: the configuration's rules and the overrides of `migpolicy set`, merged
- * for one VM on demand. Overrides are keyed by UUID. Those that are to outlive the daemon are kept
- * in STATE_DIR/overrides.json, which is whole or absent and is only ever replaced atomically.
+ * for one VM on demand. Overrides are keyed by UUID.
  *
  * Thread-safe.
  */
@@ -12,27 +11,21 @@
 #include <stddef.h>
 
 #include "agent/rules/config.h"
+#include "agent/rules/overrides.h"
+#include "agent/rules/paused.h"
 #include "agent/virt/hypervisor.h"
 #include "agent/virt/metadata.h"
 #include "policy/policy.h"
 
 struct policies;
 
-/* The overrides a VM may have, each laid over the one before. */
-enum policies_kind {
-    POLICIES_STORED,   /* on disk */
-    POLICIES_EXPIRING, /* on disk; each field has an end, on the wall clock */
-    POLICIES_RUNTIME,  /* in memory; a field may have an end */
-    POLICIES_KINDS,
-};
-
 /*
- * Takes over *config (which is cleared) and reads the stored overrides. An unreadable store is
- * renamed to overrides.json.bad (.bad.1, ...) and reported through *ret_warning (static size, "" if
- * all is well); the daemon then starts without overrides. Returns 0 or -errno.
+ * Takes over *config (which is cleared) and reads the stored overrides, as overrides_load() has it.
+ * A VM whose entry cannot be read is observed only, until policies_set(), policies_unset() or
+ * policies_apply() has changed what is stored for it. Returns 0 or -errno.
  */
-int policies_new(struct config *config, const char *state_dir, struct policies **ret,
-                 struct config_error *ret_warning);
+int policies_new(struct config *config, const char *state_dir, struct paused *paused,
+                 struct policies **ret, struct config_error *ret_warning);
 void policies_free(struct policies *p);
 
 /* Replaces the configuration; takes over *config, which is cleared. */
@@ -97,6 +90,18 @@ struct policies_change {
  */
 int policies_apply(struct policies *p, struct policies_change *change, size_t count,
                    const char *who, bool dry_run);
+
+/* How many entries of the store could not be read and have not been dealt with. */
+size_t policies_unread(struct policies *p);
+
+/* For how long a VM may be gone from the host before its overrides are dropped. */
+enum { POLICIES_GONE_DAYS = 90 };
+
+/*
+ * Tells which domains there are on this host, sorted: overrides of VMs that are gone are dropped in
+ * the end, but for those that could not be read.
+ */
+void policies_note_domains(struct policies *p, char (*uuid)[HV_UUID_MAX], size_t count);
 
 /* The UUID of a stored override by VM name, for VMs that are gone. -ENOENT. */
 int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t size);

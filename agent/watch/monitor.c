@@ -185,6 +185,7 @@ static void read_metadata(struct monitor *m, struct hv_link *link)
     if (!list)
         return;
     qsort(list, count, sizeof(list[0]), compare_uuid);
+    policies_note_domains(m->policies, list, count);
     if (n_stale <= STALE_MAX)
         qsort(stale, n_stale, sizeof(stale[0]), compare_uuid);
     for (size_t i = 0; i < count && !atomic_load(&m->closed); i++) {
@@ -222,8 +223,8 @@ static int serve(struct monitor *m, struct hv_link *link)
     while (r == 0 && !atomic_load(&m->closed)) {
         r = wakeup_wait(&m->wake, monotonic_ns() + 3600 * NS_PER_S);
         if (r == 0 && atomic_exchange(&m->changed, false) && !atomic_load(&m->closed)) {
-            read_list(m, link);
-            read_metadata(m, link);
+            if (read_list(m, link) == 0)
+                read_metadata(m, link);
         }
     }
     return r;

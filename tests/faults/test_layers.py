@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from simhost import Host, domain
+from simhost import Host, calm, domain
 
 THROTTLE = [{"name": "*", "policy": {"allow_throttle": True, "min_cpu": "10%"}}]
 
@@ -238,3 +238,30 @@ def test_reload_tells_what_is_wrong_and_keeps_what_is_in_force():
         config.write_text('{"policy": {"min_cpu": "5%"}}')
         host.command("reload")
         assert fields(host, "vm")["min_cpu"] == ("5%", str(config))
+
+
+def test_what_is_stored_and_cannot_be_read_is_observed_told_and_dealt_with(tmp_path):
+    uuid = "51310000-0000-4000-8000-000000000001"
+    (tmp_path / "overrides.json").write_text(json.dumps({
+        "schema_version": 1, "vms": {uuid: {"name": "vm", "policy": {"mode": "observe", "later": 1}}}}))
+    rules = [{"name": "*", "policy": {"allow_throttle": True, "max_downtime": "500ms"}}]
+    with Host([calm("vm", start="1h")], rules, state_dir=tmp_path) as host:
+        assert "stored policy, unreadable" in host.command("show", "vm")
+        host.wait(lambda: "migpolicy_state_unreadable 1\n" in host.scrape())
+        host.command("unset", "vm", "--all")
+        assert "enforce" in host.command("show", "vm")
+        host.wait(lambda: "migpolicy_state_unreadable 0\n" in host.scrape())
+        assert host.stop() == 0
+
+
+def test_a_store_that_cannot_be_read_pauses_the_host_until_it_is_resumed(tmp_path):
+    (tmp_path / "overrides.json").write_text('{"schema_version": 1, "vms": {"5131')
+    for _ in range(2):
+        with Host([calm("vm", start="1h")], [], state_dir=tmp_path) as host:
+            assert "overrides.json could not be read" in host.command("show", "vm")
+            host.wait(lambda: "migpolicy_state_unreadable 1\n" in host.scrape())
+            assert host.stop() == 0
+    with Host([calm("vm", start="1h")], [], state_dir=tmp_path) as host:
+        host.command("resume")
+        host.wait(lambda: "migpolicy_state_unreadable 0\n" in host.scrape())
+        assert host.stop() == 0

@@ -161,6 +161,23 @@ static void directory_is_read_in_order_and_later_files_override(void **state)
     config_clear(&config);
 }
 
+static void what_is_there_and_cannot_be_read_is_an_error_and_not_absent(void **state)
+{
+    static const char *const names[] = {"conf.d", "migpolicyd.json"};
+    struct config config;
+    struct config_error err;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(symlink("nothing", in_dir(names[i])), 0);
+        assert_true(config_load(in_dir(""), &config, &err) < 0);
+        assert_non_null(strstr(err.text, names[i]));
+        assert_int_equal(unlink(in_dir(names[i])), 0);
+    }
+    assert_int_equal(config_load(in_dir(""), &config, &err), 0);
+    config_clear(&config);
+}
+
 static void conf_d_is_read_in_alphabetical_order(void **state)
 {
     static const char *const shuffled[] = {"50", "10", "80", "30", "20", "70", "40", "60"};
@@ -435,6 +452,7 @@ int main(void)
         TEST(file_is_read),
         TEST(empty_object_and_empty_directory_are_the_defaults),
         TEST(directory_is_read_in_order_and_later_files_override),
+        TEST(what_is_there_and_cannot_be_read_is_an_error_and_not_absent),
         TEST(conf_d_is_read_in_alphabetical_order),
         TEST(one_bad_file_refuses_the_directory),
         TEST(meaning_is_checked_and_placed),

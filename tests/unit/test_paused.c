@@ -52,6 +52,10 @@ static int remove_dir(void **state)
         snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
         remove(path);
     }
+    for (int i = 1; i < 4; i++) {
+        snprintf(path, sizeof(path), "%s/paused.json.bad.%d", dir, i);
+        remove(path);
+    }
     return rmdir(dir);
 }
 
@@ -112,23 +116,31 @@ static void it_outlives_a_restart_and_so_does_its_end(void **state)
 
 static void what_cannot_be_read_pauses_the_host_also_next_time(void **state)
 {
+    static const char *const stores[] = {
+        "{\"paused_by\": {",
+        "{\"paused_by\": {}}",
+        "{\"schema_version\": 2, \"paused_by\": {}}",
+        "{\"schema_version\": 1}",
+    };
     char path[128];
     struct paused *p;
-    FILE *f;
 
     (void)state;
     snprintf(path, sizeof(path), "%s/paused.json", dir);
-    f = fopen(path, "w");
-    assert_non_null(f);
-    fputs("{\"paused_by\": {", f);
-    fclose(f);
-    p = start();
-    assert_non_null(strstr(warning.text, "kept as paused.json.bad"));
-    expect_mode(p, VM, "host paused by migpolicyd: paused.json could not be read");
-    p = restart(p);
-    assert_string_equal(warning.text, "");
-    assert_true(paused_is(p, NULL, NULL));
-    paused_free(p);
+    for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++) {
+        FILE *f = fopen(path, "w");
+
+        assert_non_null(f);
+        fputs(stores[i], f);
+        fclose(f);
+        p = start();
+        assert_non_null(strstr(warning.text, "kept as paused.json.bad"));
+        expect_mode(p, VM, "host paused by migpolicyd: paused.json could not be read");
+        p = restart(p);
+        assert_string_equal(warning.text, "");
+        assert_true(paused_is(p, NULL, NULL));
+        paused_free(p);
+    }
 }
 
 static void what_cannot_be_stored_is_paused_now_and_not_resumed(void **state)

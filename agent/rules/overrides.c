@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "agent/rules/overrides.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/json.h"
+#include "common/json_strict.h"
+#include "common/log.h"
+#include "common/textfile.h"
+#include "policy/json/policy_json.h"
+
+#define STORE_NAME "overrides.json"
+enum { STORE_BYTES_MAX = 4 * 1024 * 1024, SCHEMA_VERSION = 1 };
+
+struct override *overrides_add(struct overrides *o, enum policies_kind kind, const char *uuid,
+                               const char *name)
+{
+    struct override *grown = realloc(o->override, (o->count + 1) * sizeof(*grown));
+    char *copy = strdup(name);
+
+    if (grown)
+        o->override = grown;
+    if (!grown || !copy) {
+        free(copy);
+        return NULL;
+    }
+    grown[o->count] = (struct override){.name = copy, .kind = kind};
+    snprintf(grown[o->count].uuid, OVERRIDES_UUID_SIZE, "%s", uuid);
+    return &grown[o->count++];
+}
+
+void overrides_drop(struct overrides *o, struct override *dropped)
+{
+    json_object_put(dropped->unread);
+    free(dropped->name);
+    *dropped = o->override[--o->count];
+}
+
+/* ---- writing ---- */
+
+static struct json_object *ends_to_json(const struct override *o)
+{
+    struct json_object *ends = json_object_new_object();
+
+    for (unsigned f = 0; f < POLICY_FIELDS; f++) {
+        if (o->layer.set & (1u << f))
+            json_object_object_add(ends, policy_field_info((enum policy_field)f)->name,
+                                   json_object_new_int64(o->expires_s[f]));
+    }
+    return ends;
+}
+
+static struct json_object *to_json(const struct override *o)
+{
+    struct json_object *vm = json_object_new_object();
+
+    json_object_object_add(vm, "name", json_object_new_string(o->name));
+    json_object_object_add(vm, "set_by", json_object_new_string(o->who));
+    json_object_object_add(vm, "policy", policy_layer_to_json(&o->layer));
+    if (o->kind == POLICIES_EXPIRING)
+        json_object_object_add(vm, "expires", ends_to_json(o));
+    if (o->gone_since_s > 0)
+        json_object_object_add(vm, "gone_since", json_object_new_int64(o->gone_since_s));
+    return vm;
+}
+
+int overrides_save(const struct overrides *o)
+{
+    struct json_object *root AUTO_JSON = json_object_new_object();
+    struct json_object *vms[] = {
+        [POLICIES_STORED] = json_object_new_object(),
+        [POLICIES_EXPIRING] = json_object_new_object(),
+    };
+    const char *text;
+    size_t len;
+
+    json_object_object_add(root, "schema_version", json_object_new_int(SCHEMA_VERSION));
+    json_object_object_add(root, "vms", vms[POLICIES_STORED]);
+    json_object_object_add(root, "expiring", vms[POLICIES_EXPIRING]);
+    for (size_t i = 0; i < o->count; i++) {
+        const struct override *one = &o->override[i];
+
+        if (one->unread)
+            json_object_object_add(vms[one->kind], one->uuid, json_object_get(one->unread));
+        else if (one->layer.set != 0 && one->kind != POLICIES_RUNTIME)
+            json_object_object_add(vms[one->kind], one->uuid, to_json(one));
+    }
+    text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PRETTY, &len);
+    if (!text)
+        return -ENOMEM;
+    if (len > STORE_BYTES_MAX)
+        return -EFBIG;
+    return textfile_replace(o->state_dir, STORE_NAME, 0600, text);
+}
+
+/* ---- reading ---- */
+
+static const char *text_member(struct json_object *object, const char *key)
+{
+    struct json_object *value;
+
+    if (!json_object_object_get_ex(object, key, &value) ||
+        !json_object_is_type(value, json_type_string))
+        return "";
+    return json_object_get_string(value);
+}
+
+static bool take_time(struct json_object *object, const char *key, int64_t *ret_s)
+{
+    struct json_object *value;
+
+    if (!json_object_is_type(object, json_type_object) ||
+        !json_object_object_get_ex(object, key, &value) ||
+        !json_object_is_type(value, json_type_int) || json_object_get_int64(value) <= 0)
+        return false;
+    *ret_s = json_object_get_int64(value);
+    return true;
+}
+
+static bool take_ends(struct json_object *vm, struct override *o)
+{
+    struct json_object *ends = NULL;
+
+    json_object_object_get_ex(vm, "expires", &ends);
+    for (unsigned f = 0; f < POLICY_FIELDS; f++) {
+        if ((o->layer.set & (1u << f)) &&
+            !take_time(ends, policy_field_info((enum policy_field)f)->name, &o->expires_s[f]))
+            return false;
+    }
+    return true;
+}
+
+/* Returns what is wrong with it, or NULL. */
+static const char *take_vm(struct json_object *vm, struct override *o,
+                           struct policy_json_error *err)
+{
+    struct json_object *policy = NULL;
+
+    if (!json_object_is_type(vm, json_type_object) ||
+        !json_object_object_get_ex(vm, "policy", &policy))
+        return "no object with a policy";
+    if (policy_layer_from_json(policy, &o->layer, err) < 0)
+        return err->reason;
+    if (o->kind == POLICIES_EXPIRING && !take_ends(vm, o))
+        return "a field without the time of its end";
+    take_time(vm, "gone_since", &o->gone_since_s);
+    return NULL;
+}
+
+static int load_vms(struct overrides *o, enum policies_kind kind, struct json_object *vms,
+                    struct config_error *why)
+{
+    json_object_object_foreach(vms, uuid, vm)
+    {
+        struct policy_json_error err = {.field = ""};
+        struct override *one;
+        const char *wrong;
+
+        if (strlen(uuid) != OVERRIDES_UUID_SIZE - 1) {
+            snprintf(why->text, sizeof(why->text), "an entry whose key is no UUID");
+            return -EINVAL;
+        }
+        one = overrides_add(o, kind, uuid, text_member(vm, "name"));
+        if (!one)
+            return -ENOMEM;
+        snprintf(one->who, sizeof(one->who), "%s", text_member(vm, "set_by"));
+        wrong = take_vm(vm, one, &err);
+        if (!wrong)
+            continue;
+        log_warning(STORE_NAME ": what is stored for %s (%s) cannot be read: %s%s%s; until "
+                               "migpolicy set or unset it is observed only",
+                    *one->name ? one->name : "a VM", uuid, err.field, *err.field ? ": " : "",
+                    wrong);
+        one->layer.set = 0;
+        one->unread = json_object_get(vm);
+    }
+    return 0;
+}
+
+/* What does not expire has to be there; an earlier version knew nothing else. */
+static int load_all(struct overrides *o, struct json_object *root, struct config_error *why)
+{
+    struct json_object *value;
+    int r;
+
+    snprintf(why->text, sizeof(why->text), "its schema_version is not %d", SCHEMA_VERSION);
+    if (!json_object_is_type(root, json_type_object) ||
+        !json_object_object_get_ex(root, "schema_version", &value) ||
+        !json_object_is_type(value, json_type_int) ||
+        json_object_get_int64(value) != SCHEMA_VERSION)
+        return -EINVAL;
+    snprintf(why->text, sizeof(why->text), "no \"vms\" object");
+    if (!json_object_object_get_ex(root, "vms", &value) ||
+        !json_object_is_type(value, json_type_object))
+        return -EINVAL;
+    r = load_vms(o, POLICIES_STORED, value, why);
+    if (r < 0 || !json_object_object_get_ex(root, "expiring", &value))
+        return r;
+    if (!json_object_is_type(value, json_type_object)) {
+        snprintf(why->text, sizeof(why->text), "\"expiring\" is no object");
+        return -EINVAL;
+    }
+    return load_vms(o, POLICIES_EXPIRING, value, why);
+}
+
+static int load(struct overrides *o, struct config_error *why)
+{
+    char *text AUTO_FREE = NULL;
+    struct json_object *root AUTO_JSON = NULL;
+    struct json_error err;
+    size_t len;
+    int r = textfile_read(o->state_dir, STORE_NAME, STORE_BYTES_MAX, &text, &len);
+
+    if (r < 0) {
+        snprintf(why->text, sizeof(why->text), "%s", strerror(-r));
+        return r;
+    }
+    r = json_strict_parse(text, len, &root, &err);
+    if (r < 0) {
+        snprintf(why->text, sizeof(why->text), "line %u: %s", err.line, err.reason);
+        return r;
+    }
+    return load_all(o, root, why);
+}
+
+int overrides_load(struct overrides *o, const char *dir, struct paused *paused,
+                   struct config_error *ret_warning)
+{
+    struct config_error why;
+    char aside[NAME_MAX + 1];
+    int r = load(o, &why);
+
+    if (r == 0 || r == -ENOENT || r == -ENOMEM)
+        return r == -ENOMEM ? r : 0;
+    while (o->count > 0)
+        overrides_drop(o, &o->override[0]);
+    /* First, and stored: once the file is aside the next start misses nothing. */
+    r = paused_in_doubt(paused, STORE_NAME);
+    if (r == 0)
+        r = textfile_set_aside(o->state_dir, STORE_NAME, aside);
+    if (r < 0)
+        return r;
+    snprintf(ret_warning->text, sizeof(ret_warning->text),
+             "%s/" STORE_NAME ": %.200s; kept as %.40s; the host is paused, until migpolicy resume",
+             dir, why.text, aside);
+    return 0;
+}
