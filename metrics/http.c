@@ -4,6 +4,7 @@
  * none waits for another. We open the listening socket ourselves to tell its errors apart.
  */
 #include "common/cleanup.h"
+#include "metrics/connections.h"
 #include "metrics/internal.h"
 
 #include <arpa/inet.h>
@@ -15,12 +16,11 @@
 
 #include "common/alloc.h"
 
-#define CONNECTIONS_MAX      32u
-#define CONNECTION_TIMEOUT_S 10u
-#define CONNECTION_BYTES     ((size_t)16 * 1024) /* holds the whole request header */
+#define CONNECTION_BYTES ((size_t)16 * 1024) /* holds the whole request header */
 
 struct metrics_http {
     struct MHD_Daemon *daemon;
+    struct connections connections;
     uint16_t port;
 };
 
@@ -181,6 +181,43 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     return reply_plain(c, MHD_HTTP_NOT_FOUND, "not found: try /, /metrics or /healthz\n");
 }
 
+/* ---- connections; in the library's one thread, which closes a socket after telling us ---- */
+
+static void on_connection(void *cls, struct MHD_Connection *c, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    const union MHD_ConnectionInfo *fd, *address;
+    struct metrics_http *http = cls;
+
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (*context)
+            connections_remove(&http->connections, *context);
+        return;
+    }
+    fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+    address = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (fd && address)
+        *context = connections_add(&http->connections, fd->connect_fd, address->client_addr);
+}
+
+static void on_answered(void *cls, struct MHD_Connection *c, void **request,
+                        enum MHD_RequestTerminationCode how)
+{
+    const union MHD_ConnectionInfo *context =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct metrics_http *http = cls;
+
+    (void)request;
+    if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK && context && context->socket_context)
+        connections_answered(&http->connections, context->socket_context);
+}
+
+void metrics_http_tick(struct metrics_http *http, int64_t now_ns)
+{
+    if (http)
+        connections_tick(&http->connections, now_ns);
+}
+
 int metrics_http_start(struct metrics *m, const char *listen_address,
                        struct metrics_http **ret_http)
 {
@@ -200,12 +237,16 @@ int metrics_http_start(struct metrics *m, const char *listen_address,
     http->port = ntohs(a.any.sa_family == AF_INET6 ? a.ip6.sin6_port : a.ip4.sin_port);
     /* The socket is the library's from here on, even on failure: closing it twice in a program
      * with threads would be worse than losing it. */
+    connections_init(&http->connections);
     http->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, m, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-        CONNECTION_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
-    if (!http->daemon)
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_SLOTS, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_answered, http,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
+    if (!http->daemon) {
+        connections_destroy(&http->connections);
         return -ENOMEM;
+    }
     *ret_http = STEAL(http);
     return 0;
 }
@@ -220,5 +261,6 @@ void metrics_http_stop(struct metrics_http *http)
     if (!http)
         return;
     MHD_stop_daemon(http->daemon);
+    connections_destroy(&http->connections);
     free(http);
 }

@@ -143,6 +143,13 @@ struct metrics_http;
  */
 int metrics_http_start(struct metrics *m, const char *listen_address,
                        struct metrics_http **ret_http);
+
+/*
+ * To be called about once a second with a monotonic clock: ends connections that have taken more
+ * than 10 s over one request. Accepts NULL.
+ */
+void metrics_http_tick(struct metrics_http *http, int64_t now_ns);
+
 uint16_t metrics_http_port(const struct metrics_http *http);
 void metrics_http_stop(struct metrics_http *http);
 

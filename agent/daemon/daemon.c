@@ -287,6 +287,7 @@ static void on_tick(void *opaque)
     d->tick_due_ns = now + TICK_MS * NS_PER_MS;
     watchers_reap(d->watchers);
     control_tick(d->control, now);
+    metrics_http_tick(d->http, now);
     export_counts(d);
     sd_notify(0, "WATCHDOG=1");
 }

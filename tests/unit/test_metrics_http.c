@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,18 +38,26 @@ static int teardown(void **state)
     return 0;
 }
 
-static int dial(void)
+static int dial_from(const char *address)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons(metrics_http_port(http)),
-                            .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(metrics_http_port(http)),
+                             .sin_addr = {htonl(INADDR_LOOPBACK)}};
     struct timeval patience = {.tv_sec = 240};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     assert_true(fd >= 0);
+    assert_int_equal(inet_pton(AF_INET, address, &from.sin_addr), 1);
+    assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
     return fd;
+}
+
+static int dial(void)
+{
+    return dial_from("127.0.0.1");
 }
 
 static char answer[1 << 20];
@@ -206,29 +215,139 @@ static void a_connection_serves_several_requests(void **state)
     assert_non_null(strstr(first + 3, "ok\n"));
 }
 
-static void connections_past_the_limit_are_not_served_until_others_go(void **state)
+/* An answer on a connection that stays: the server knows it. */
+static bool is_served(int fd)
 {
-    int held[32];
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    char reply[512];
+    size_t len = 0;
+
+    if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0)
+        return false;
+    do {
+        ssize_t n = recv(fd, reply + len, sizeof(reply) - len - 1, 0);
+
+        if (n <= 0)
+            return false;
+        len += (size_t)n;
+        reply[len] = '\0';
+    } while (!strstr(reply, "ok\n"));
+    return true;
+}
+
+static bool is_open(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
+static void expect_end(int fd)
+{
+    char byte;
+    ssize_t n = recv(fd, &byte, 1, 0);
+
+    assert_true(n == 0 || (n < 0 && errno == ECONNRESET));
+}
+
+static void the_first_tick_ends_nothing(void **state)
+{
+    int fd = dial();
 
     (void)state;
-    for (size_t i = 0; i < 32; i++) {
-        char reply[512];
+    assert_true(is_served(fd));
+    metrics_http_tick(http, INT64_C(1000000000000));
+    assert_true(is_served(fd));
+    close(fd);
+}
 
-        held[i] = dial();
-        /* An answer shows that the server counts this one. */
-        send_text(held[i], "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
-        assert_true(recv(held[i], reply, sizeof(reply), 0) > 0);
+static void one_address_loses_its_longest_request_when_it_wants_too_many(void **state)
+{
+    int other = dial_from("127.0.0.2");
+    int held[17];
+
+    (void)state;
+    assert_true(is_served(other));
+    for (size_t i = 0; i < 17; i++) {
+        held[i] = dial_from("127.0.0.1");
+        assert_true(is_served(held[i]));
     }
-    int extra = dial();
-    struct timeval brief = {.tv_usec = 200000};
-    char byte;
-    setsockopt(extra, SOL_SOCKET, SO_RCVTIMEO, &brief, sizeof(brief));
-    send_text(extra, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_true(recv(extra, &byte, 1, 0) <= 0);
-    close(extra);
-    for (size_t i = 0; i < 32; i++)
+    expect_end(held[0]);
+    assert_true(is_served(other));
+    for (size_t i = 1; i < 17; i++) {
+        assert_true(is_served(held[i]));
         close(held[i]);
-    assert_status(ask("GET", "/healthz", "", ""), "200");
+    }
+    close(held[0]);
+    close(other);
+}
+
+static void there_is_room_for_one_more_address_whoever_holds_connections(void **state)
+{
+    static const char *const addresses[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3"};
+    int held[33];
+
+    (void)state;
+    for (size_t i = 0; i < 33; i++) {
+        held[i] = dial_from(addresses[i / 16]);
+        assert_true(is_served(held[i]));
+    }
+    expect_end(held[0]);
+    assert_true(is_served(held[32]));
+    for (size_t i = 0; i < 33; i++)
+        close(held[i]);
+}
+
+static void peers_that_send_a_byte_now_and_then_keep_nobody_out(void **state)
+{
+    static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    int held[70];
+    int fd;
+    char byte;
+
+    (void)state;
+    for (size_t i = 0; i < 70; i++)
+        held[i] = dial();
+    fd = dial();
+    send_text(fd, request);
+    for (int round = 0; recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) != 1; round++) {
+        /* Longer than any single timeout of an idle connection. */
+        assert_true(round < 1200);
+        for (size_t i = 0; i < 70; i++)
+            send(held[i], "G", 1, MSG_NOSIGNAL);
+        usleep(50000);
+    }
+    assert_status(hear(fd), "200");
+    for (size_t i = 0; i < 70; i++)
+        close(held[i]);
+}
+
+static void a_request_has_ten_seconds_in_all(void **state)
+{
+    const int64_t second_ns = 1000000000;
+    int64_t now_ns = 1000 * second_ns;
+    int slow, other;
+
+    (void)state;
+    metrics_http_tick(http, now_ns);
+    slow = dial();
+    other = dial();
+    assert_true(is_served(slow) && is_served(other));
+    send_text(slow, "GET /met");
+    metrics_http_tick(http, now_ns += 9 * second_ns);
+    assert_true(is_open(slow));
+    send_text(slow, "rics");
+    /* Whenever the server came to count what it had answered: the end is not far. */
+    for (int i = 0; i < 240 && is_open(slow); i++) {
+        assert_true(is_served(other));
+        metrics_http_tick(http, now_ns += second_ns);
+        usleep(50000);
+    }
+    assert_false(is_open(slow));
+    assert_true(is_served(other));
+    close(slow);
+    close(other);
+    metrics_http_tick(NULL, 0);
 }
 
 static void malformed_addresses_are_invalid(void **state)
@@ -313,6 +432,7 @@ static void ipv6_is_served_where_there_is_any(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_tick_ends_nothing),
         cmocka_unit_test(metrics_come_as_text_by_default),
         cmocka_unit_test(metrics_come_as_openmetrics_when_asked),
         cmocka_unit_test(health_and_status_page_answer),
@@ -323,7 +443,10 @@ int main(void)
         cmocka_unit_test(a_huge_header_is_refused),
         cmocka_unit_test(a_silent_client_keeps_nobody_waiting),
         cmocka_unit_test(a_connection_serves_several_requests),
-        cmocka_unit_test(connections_past_the_limit_are_not_served_until_others_go),
+        cmocka_unit_test(one_address_loses_its_longest_request_when_it_wants_too_many),
+        cmocka_unit_test(there_is_room_for_one_more_address_whoever_holds_connections),
+        cmocka_unit_test(peers_that_send_a_byte_now_and_then_keep_nobody_out),
+        cmocka_unit_test(a_request_has_ten_seconds_in_all),
         cmocka_unit_test(malformed_addresses_are_invalid),
         cmocka_unit_test(a_port_in_use_is_told_apart),
         cmocka_unit_test(a_port_is_free_again_after_stopping),
