@@ -156,6 +156,10 @@ void board_forecasts(const struct board *b, unsigned contender, unsigned first, 
             if (p->early && p->ended)
                 early[f.early_etas++] = fabs(p->earliest_s - p->true_s) / p->true_s;
         }
+        if (p->ended && isfinite(p->earliest_s) && isfinite(p->latest_s)) {
+            f.spans++;
+            f.covered += p->true_s >= p->earliest_s && p->true_s <= p->latest_s;
+        }
         if (p->end != END_COMES || !p->ended)
             continue;
         shown[f.shown++] = error;

@@ -208,7 +208,9 @@ struct forecasts {
     unsigned floors; /* looks with nothing said but the earliest end */
     unsigned floors_kept;
     unsigned early_etas;
-    double sure_p90; /* errors of the time remaining; NAN: none */
+    unsigned spans;   /* looks that show an earliest and a latest end, of runs that ended */
+    unsigned covered; /* ends in between */
+    double sure_p90;  /* errors of the time remaining; NAN: none */
     double shown_p90;
     double early_p50;
 };

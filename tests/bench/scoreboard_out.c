@@ -77,21 +77,30 @@ void print_json(const struct board *b)
     const struct contender *list;
     unsigned n = contenders(&list);
     unsigned runs = b->rows * b->seeds;
+    const char *between = "";
 
-    printf("{\n  \"schema_version\": 1,\n  \"rows\": %u,\n  \"seeds\": %u,\n  \"policies\": [\n",
-           b->rows, b->seeds);
+    printf(
+        "{\n  \"schema_version\": 1,\n  \"rows\": %u,\n  \"first_seed\": %lu,\n  \"seeds\": %u,\n"
+        "  \"policies\": [\n",
+        b->rows, (unsigned long)b->first_seed, b->seeds);
     for (unsigned c = 0; c < n; c++) {
+        if (!board_plays(b, c))
+            continue;
+        fputs(between, stdout);
         json_summary(stdout, b, c, list[c].name);
-        puts(c + 1 < n ? "," : "");
+        between = ",\n";
     }
-    printf("  ],\n  \"runs\": [\n");
-    for (unsigned c = 0; c < n; c++) {
-        for (unsigned i = 0; i < runs; i++) {
-            json_run(stdout, &b->outcome[c * runs + i], &b->row[i], list[c].name, i % b->seeds);
-            puts(c + 1 < n || i + 1 < runs ? "," : "");
-        }
+    printf("\n  ],\n  \"runs\": [\n");
+    between = "";
+    for (unsigned i = 0; i < n * runs; i++) {
+        if (!board_plays(b, i / runs))
+            continue;
+        fputs(between, stdout);
+        json_run(stdout, &b->outcome[i], &b->row[i % runs], list[i / runs].name,
+                 i % runs % b->seeds);
+        between = ",\n";
     }
-    puts("  ]\n}");
+    puts("\n  ]\n}");
 }
 
 static int open_output(const char *path, FILE **ret)

@@ -304,21 +304,20 @@ static bool in_limits(const struct model *m, const struct row *row)
 }
 
 /* Tries plans from the state `from` on; keeps the best end so far in `best`. */
-static void try_plans(const struct model *from, const struct row *row, bool throttle,
-                      struct model *best, bool trace)
+static void try_plans(const struct model *from, const struct row *row, struct model *best,
+                      bool trace)
 {
-    static const double shares[] = {0.2, 0.3, 0.4, 0.5, 0.65, 0.8};
-    static const double parts[] = {1, 0.6, 0.4, 0.25, 0.15, 0.08, 0.04, 0};
+    static const double shares[] = {1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8};
+    static const double parts[] = {1, 0.96, 0.9, 0.8, 0.6, 0.4, 0.25, 0.15, 0.08, 0.04, 0};
     double high = fmax(row->ceiling_s - from->overhead_s - from->guest.flush_s, DEFAULT_LIMIT_S);
     static struct model m;
     static struct pages pages;
 
-    for (unsigned i = 0; i < (throttle ? sizeof(shares) / sizeof(shares[0]) : 1); i++) {
+    for (unsigned i = 0; i < (row->throttle ? sizeof(shares) / sizeof(shares[0]) : 1); i++) {
         for (unsigned k = 0; k < sizeof(parts) / sizeof(parts[0]); k++) {
             struct plan plan = {
-                .share = throttle ? fmax(shares[i], row->min_cpu) : 1,
-                /* A little below the ceiling: the link is measured with a jitter. */
-                .downtime_s = 0.3 + parts[k] * fmax(high / 1.04 - 0.3, 0),
+                .share = fmax(shares[i], row->min_cpu),
+                .downtime_s = DEFAULT_LIMIT_S + parts[k] * (high - DEFAULT_LIMIT_S),
             };
 
             if (high <= 0.31 && k > 0)
@@ -355,15 +354,14 @@ static void run_oracle(const struct row *row, struct model *m, bool trace)
         model_copy(m, m->pages, &now);
         return;
     }
-    try_plans(m, row, false, &best, trace);
     model_copy(&now, &now_pages, m);
-    while (row->throttle && now.state == MODEL_RUNNING && now.time_s < row->deadline_s) {
+    while (now.state == MODEL_RUNNING && now.time_s < row->deadline_s) {
+        if (now.time_s >= next_s) {
+            try_plans(&now, row, &best, trace);
+            /* The first passes one by one, later ones with growing steps. */
+            next_s = now.iteration < 5 ? 0 : now.time_s * 1.3;
+        }
         model_run(&now, row->deadline_s - now.time_s);
-        if (now.state != MODEL_RUNNING || now.time_s < next_s)
-            continue;
-        try_plans(&now, row, true, &best, trace);
-        /* The first passes one by one, later ones with growing steps. */
-        next_s = now.iteration < 5 ? 0 : now.time_s * 1.3;
     }
     if (isinf(best.work_lost_s))
         model_copy(&best, &best_pages, &now);

@@ -189,9 +189,11 @@ static void print_forecast(FILE *f, const struct board *b, unsigned own, enum co
             percent(all.probes - all.said, all.probes));
     fprintf(f,
             "        where only the earliest end is shown: not over before it in %.1f%% of %u; "
-            "before two passes are complete, %.0f%%: median error of that time %.1f%% of %u\n",
+            "before two passes are complete, %.0f%%: median error of that time %.1f%% of %u; the "
+            "end lies between the earliest and the "
+            "latest in %.1f%% of %u\n",
             percent(all.floors_kept, all.floors), all.floors, percent(all.early, all.probes),
-            all.early_p50 * 100, all.early_etas);
+            all.early_p50 * 100, all.early_etas, percent(all.covered, all.spans), all.spans);
 }
 
 /* What holds wherever it is run. */
