@@ -133,7 +133,7 @@ struct vdsm_step {
 static void vdsm(struct peer_state *p, const struct sample *s, struct model *m,
                  const struct vdsm_step *list, unsigned n, enum vdsm_last last)
 {
-    unsigned iterations = (unsigned)s->iteration - 1;
+    unsigned iterations;
 
     if (p->step == 0) {
         m->downtime_limit_s = 0.1;
@@ -143,9 +143,16 @@ static void vdsm(struct peer_state *p, const struct sample *s, struct model *m,
     if (m->time_s < p->next_s)
         return;
     p->next_s += 10;
+    /* The first look only says where to count from. */
+    if (!p->latched) {
+        p->latched = true;
+        p->count = (unsigned)s->iteration;
+        p->iteration = s->iteration;
+    }
     if (s->iteration <= p->iteration)
         return;
     p->iteration = s->iteration;
+    iterations = (unsigned)s->iteration - p->count;
     if (p->step <= n) {
         if (iterations <= list[p->step - 1].iterations)
             return;
@@ -209,67 +216,99 @@ static void nova_force(struct peer_state *p, const struct sample *s, struct mode
         model_suspend(m);
 }
 
-/* Without leave to pause or to post-copy: it aborts. */
+/* Without leave to pause or to post-copy: it aborts. Progress is less than at the look before. */
 static void kubevirt_legacy(struct peer_state *p, const struct sample *s, struct model *m,
                             double max_s)
 {
+    double remaining = (double)s->remaining_bytes;
+
     (void)max_s;
-    if (p->low_bytes <= 0 || (double)s->remaining_bytes < p->low_bytes) {
-        p->low_bytes = (double)s->remaining_bytes;
+    if (p->last_bytes <= 0 || remaining < p->last_bytes)
         p->since_s = m->time_s;
-    }
+    p->last_bytes = remaining;
     if (m->time_s > 150 * gib(s) || m->time_s > p->since_s + 150)
         model_cancel(m);
 }
 
-/* The least remainder noted at syncs more than 40 s ago; INFINITY: none yet. */
-static double old_minimum(const struct peer_state *p, double now_s)
+/* Deckhouse with slowing allowed; without it is the above. */
+static void deckhouse_forced(struct peer_state *p, const struct sample *s, struct model *m,
+                             double max_s)
 {
-    unsigned used = p->history < PEER_HISTORY ? p->history : PEER_HISTORY;
-    double least = p->history > PEER_HISTORY ? p->low_bytes : INFINITY;
-
-    for (unsigned i = 0; i < used; i++) {
-        if (p->history_s[i] < now_s - 40)
-            least = fmin(least, p->history_bytes[i]);
-    }
-    return least;
+    auto_converge(p, s, m, max_s);
+    kubevirt_legacy(p, s, m, max_s);
 }
 
+/* From the third iteration on a seventh of the way to the budget every 10 s. */
+static void kubevirt_tuning(struct peer_state *p, const struct sample *s, struct model *m,
+                            double max_s)
+{
+    static const double first_s = 0.15;
+
+    if (p->step == 0) {
+        m->downtime_limit_s = fmin(first_s, max_s);
+        p->step = 1;
+    }
+    if (s->iteration >= 3 && m->time_s >= p->next_s && p->step <= 7) {
+        m->downtime_limit_s = first_s + (max_s - first_s) * p->step / 7;
+        p->step++;
+        p->next_s = m->time_s + 10;
+    }
+    kubevirt_legacy(p, s, m, max_s);
+}
+
+/* Notes what remains after a sync; keeps the minimum of what is older than 40 s. */
+static void note_remaining(struct peer_state *p, double now_s, double remaining)
+{
+    p->history_s[p->history % PEER_HISTORY] = now_s;
+    p->history_bytes[p->history++ % PEER_HISTORY] = remaining;
+    while (p->old < p->history && p->history_s[p->old % PEER_HISTORY] < now_s - 40) {
+        double bytes = p->history_bytes[p->old++ % PEER_HISTORY];
+
+        p->old_bytes = p->old_bytes > 0 ? fmin(p->old_bytes, bytes) : bytes;
+    }
+}
+
+/* It waits for as little as it has seen before the stall, and once patience is spent for as little
+   as since then; then it sets its whole budget, once. */
 static void kubevirt_stall(struct peer_state *p, const struct sample *s, struct model *m,
                            double max_s)
 {
     double remaining = (double)s->remaining_bytes;
-    double needed_s;
 
-    if (!s->at_sync || s->iteration < 2)
-        return;
-    if (m->time_s > p->since_s) {
-        double bps = (m->sent_bytes - p->sent_bytes) / (m->time_s - p->since_s);
+    if (m->time_s >= p->next_s) {
+        double bps = m->pages ? m->window_bps : m->link_bps;
 
         p->bandwidth_bps = p->bandwidth_bps > 0 ? 0.4 * bps + 0.6 * p->bandwidth_bps : bps;
+        p->next_s = m->time_s + 0.4;
     }
-    p->since_s = m->time_s;
-    p->sent_bytes = m->sent_bytes;
-    if (!p->latched && remaining >= 0.96 * old_minimum(p, m->time_s)) {
+    if (p->step > 0) {
+        if (m->time_s > p->since_s + 60)
+            model_cancel(m);
+        return;
+    }
+    if (!s->at_sync || s->iteration < 2)
+        return;
+    note_remaining(p, m->time_s, remaining);
+    if (!p->latched && p->old_bytes > 0 && remaining >= 0.96 * p->old_bytes) {
         p->latched = true;
-        p->patience_s = p->patience_s > 0 ? p->patience_s / 2 : 40;
-        p->next_s = m->time_s + p->patience_s;
+        p->since_s = m->time_s;
+        p->target_bytes = p->old_bytes;
+        p->low_bytes = remaining;
     }
-    p->low_bytes = p->low_bytes > 0 ? fmin(p->low_bytes, remaining) : remaining;
-    p->history_s[p->history % PEER_HISTORY] = m->time_s;
-    p->history_bytes[p->history++ % PEER_HISTORY] = remaining;
     if (!p->latched)
         return;
-    /* It waits for a local minimum, as long as its patience lasts. */
-    if (remaining > 1.04 * p->low_bytes && m->time_s < p->next_s)
+    p->low_bytes = fmin(p->low_bytes, remaining);
+    if (m->time_s > p->since_s + 40)
+        p->target_bytes = p->low_bytes;
+    if (remaining > 1.04 * p->target_bytes)
         return;
-    needed_s = remaining / p->bandwidth_bps;
-    if (needed_s > 1.5 * max_s) {
+    if (remaining / p->bandwidth_bps > 1.5 * max_s) {
         model_cancel(m);
         return;
     }
-    m->downtime_limit_s = fmax(m->downtime_limit_s, needed_s);
-    p->latched = false;
+    m->downtime_limit_s = max_s;
+    p->since_s = m->time_s;
+    p->step = 1;
 }
 
 static void proxmox(struct peer_state *p, const struct sample *s, struct model *m, double max_s)
@@ -321,7 +360,9 @@ const struct peer peers[] = {
     {"nova-abort", 5, nova_abort},
     {"nova-force", 5, nova_force},
     {"kubevirt-legacy", 1, kubevirt_legacy},
-    {"kubevirt-stall", RARELY_S, kubevirt_stall},
+    {"kubevirt-tuning", 1, kubevirt_tuning},
+    {"kubevirt-stall", 0.4, kubevirt_stall},
+    {"deckhouse-forced", 1, deckhouse_forced},
     {"proxmox", 1, proxmox},
     {"fixed-throttle", RARELY_S, fixed_throttle},
     {"stop-and-copy", RARELY_S, stop_and_copy},

@@ -11,22 +11,25 @@
 
 #include "policy/model/model.h"
 
-enum { PEER_HISTORY = 64 };
+/* Syncs within the longest window a peer looks back on. */
+enum { PEER_HISTORY = 1024 };
 
 /* What one peer remembers of one migration. Start with all zero. */
 struct peer_state {
-    unsigned step;      /* of its schedule */
-    unsigned count;     /* of bad signs */
-    bool latched;       /* it has begun to act */
-    uint64_t iteration; /* last seen */
-    double next_s;      /* when it looks again */
-    double since_s;     /* of what it waits for */
-    double patience_s;
+    unsigned step;        /* of its schedule */
+    unsigned count;       /* of bad signs */
+    bool latched;         /* it has begun to act */
+    uint64_t iteration;   /* last seen */
+    double next_s;        /* when it looks again */
+    double since_s;       /* of what it waits for */
     double low_bytes;     /* least remaining */
+    double target_bytes;  /* what it waits for */
     double last_bytes;    /* remaining, last time */
     double sent_bytes;    /* at the last judgement */
     double bandwidth_bps; /* smoothed */
     unsigned history;     /* syncs noted: ring, newest at (history - 1) % size */
+    unsigned old;         /* of these, out of the window; their minimum */
+    double old_bytes;
     double history_s[PEER_HISTORY];
     double history_bytes[PEER_HISTORY];
     double pause_s[MODEL_VCPUS_MAX]; /* dirty-limit: sleep for each full ring */
