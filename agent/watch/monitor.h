@@ -30,8 +30,8 @@ bool monitor_free(struct monitor *m);
 bool monitor_connected(struct monitor *m);
 
 /*
- * Finds a domain by name, "uuid:UUID" or "id:ID", or by its UUID alone. -ENOENT: there is none; -ENOTCONN: not connected
- * since the start, so nobody can tell.
+ * Finds a domain by name, "uuid:UUID" or "id:ID", or by its UUID alone. -ENOENT: there is none;
+ * -ENOTCONN: not connected since the start, so nobody can tell.
  */
 int monitor_find(struct monitor *m, const char *vm, struct hv_domain *ret);
 

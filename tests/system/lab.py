@@ -240,6 +240,12 @@ class Agent:
         values = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", self.metrics(), re.M)
         return sum(map(float, values)) if values else None
 
+    def own_memory(self):
+        """What it holds for itself, in bytes: without the pages of libraries shared with others."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        assert "Name:\tmigpolicyd\n" in status
+        return int(re.search(r"^RssAnon:\s+(\d+) kB$", status, re.M)[1]) * 1024
+
 
 def cpu_hierarchy():
     """Where the cpu controller is mounted."""

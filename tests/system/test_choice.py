@@ -30,7 +30,7 @@ def test_two_migrations_at_once_each_keep_to_their_own_policy(lab, agent):
         untouched.migrate()
         agent.wait_throttled(slowed)
         wait_until(lambda: agent.events(untouched, result="proposed"), "a proposal")
-        memory = agent.metric("process_resident_memory_bytes")
+        memory = agent.own_memory()
         assert client.wait(PATIENCE_S) == 0
         assert any(q.quota > 0 for q in slowed_watch.stop()["vcpu0"])
         assert untouched_watch.stop()["vcpu0"] == [UNLIMITED]
