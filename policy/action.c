@@ -30,6 +30,8 @@ enum policy_allow action_allowance(const struct policy_values *policy, enum acti
     if (field == ACTION_NEEDS_NOTHING)
         return ALLOW_YES;
     if (field == POLICY_MAX_DOWNTIME)
-        return policy->v[field] != POLICY_NONE ? ALLOW_YES : ALLOW_NO;
+        return policy->v[field] != POLICY_NONE || policy->v[POLICY_AIM_DOWNTIME] != POLICY_NONE
+                   ? ALLOW_YES
+                   : ALLOW_NO;
     return (enum policy_allow)policy->v[field];
 }

@@ -6,53 +6,61 @@
 
 #include "common/units.h"
 #include "policy/ladder.h"
-
-/* QEMU measures the link over 100 ms; its threshold swings by about this much around ours. */
-#define DOWNTIME_MARGIN      1.04
-#define DOWNTIME_MARGIN_STEP 1.06
-/* Asked for and not there after this long, post-copy has failed. */
-#define POST_COPY_WAIT_S 10.0
-/* Downtime limits are the same when they differ by less than what libvirt counts in. */
-#define DOWNTIME_SAME_NS NS_PER_MS
-/* The limit that stops and copies covers this much more than what a pass began with. */
-#define PRECOPY_MARGIN 1.1
-/* Nothing is started or lifted any more when the switchover comes within this time. */
-#define ABOUT_TO_END_S 1.0
-/* A migration past its deadline is left alone when it ends within a tenth of it, at most this. */
-#define GRACE_MAX_S 5.0
-/* Hopelessness must have lasted this long, and this many syncs, to cancel before the deadline. */
-#define HOPELESS_HOLD_S     30.0
-#define HOPELESS_HOLD_SYNCS 5
-/* Passes without a new low, at least, to speak of a stall. */
-#define STALL_PASSES 3
-/* A cancel that had no effect is asked for again after this long. */
-#define CANCEL_RETRY_S 10.0
-/* The remainder still shrinks when it falls by more than this. */
-#define NOT_SHRINKING 0.97
-/* Guest and link may each vary by a tenth: so many times what fits into the switchover is near. */
-#define NEAR 1.2
-/* Doubt ends when no more than this many times of what throttling would take is left. */
-#define PRESSED 1.5
-/* A throttle given up gets another try when so many times as much fits into the switchover. */
-#define FASTER 1.5
-/* The remainder is flat when it is at least this much of what it was a pass before. */
-#define FLAT 0.99
-/* Syncs in a row, and the time, for which the likeliest forecast must fail, or the remainder be
-   flat whatever is forecast. */
-#define DOUBT_SYNCS 3
-#define DOUBT_S     2.0
+#include "policy/limits.h"
+#include "policy/tuning.h"
 
 void controller_init(struct controller *c)
 {
     memset(c, 0, sizeof(*c));
     estimator_init(&c->estimator);
     c->tried.downtime_margin = DOWNTIME_MARGIN;
-    c->low_bytes = INFINITY;
 }
 
 void controller_latch(struct controller *c, enum action_kind action, enum reason reason)
 {
     c->tried.latched[action] = reason;
+    /* What comes next need not wait for a sync. */
+    c->last.alternatives_known = false;
+}
+
+void controller_failed(struct controller *c, enum action_kind action, int64_t now_ns)
+{
+    struct retry *r = &c->tried.retry[action];
+
+    /* What was remembered as done is not. */
+    if (action == ACTION_POST_COPY)
+        c->post_copy_ns = 0;
+    if (action == ACTION_SUSPEND)
+        c->suspended_ns = 0;
+    if (action == ACTION_BANDWIDTH)
+        c->tried.speed_set_bps = 0;
+    if (action == ACTION_CANCEL)
+        c->cancel_ns = 0;
+    if (++r->times > RETRIES_MAX)
+        controller_latch(c, action, REASON_ACTION_FAILED);
+    else
+        r->next_ns = now_ns + (int64_t)(RETRY_S * 1e9) * (1 << (r->times - 1));
+}
+
+void controller_done(struct controller *c, enum action_kind action)
+{
+    c->tried.retry[action] = (struct retry){0};
+}
+
+/* Did it fail a moment ago? */
+static bool must_wait(const struct controller *c, enum action_kind action, int64_t now_ns)
+{
+    return c->tried.retry[action].next_ns > now_ns;
+}
+
+/* Is another try due of an action that failed? */
+static bool is_retry_due(const struct controller *c, int64_t now_ns)
+{
+    for (unsigned i = 0; i < ACTIONS; i++) {
+        if (c->tried.retry[i].next_ns != 0 && c->tried.retry[i].next_ns <= now_ns)
+            return true;
+    }
+    return false;
 }
 
 static void add_action(struct decision *d, struct action action)
@@ -91,6 +99,28 @@ struct before {
     double lost_s;
 };
 
+/*
+ * How many passes in a row have found no less than the least so far under the throttle in force?
+ * One pass is one observation: it may have met a link that carried less for a while.
+ */
+static void judge_throttle(struct controller *c, const struct sample *s,
+                           const struct before *before, bool new_pass)
+{
+    const struct estimate *e = &c->estimator.now;
+    double enough = e->transfer_bps * seconds_of(s->downtime_limit_ns);
+
+    if (before->cpu_share >= 1 || s->cpu_share != before->cpu_share) {
+        c->throttle_low_bytes = e->last_x_bytes;
+        c->stuck_passes = 0;
+    } else if (new_pass &&
+               e->last_x_bytes - enough < NOT_SHRINKING * (c->throttle_low_bytes - enough)) {
+        c->throttle_low_bytes = e->last_x_bytes;
+        c->stuck_passes = 0;
+    } else {
+        c->stuck_passes += new_pass;
+    }
+}
+
 /* What was learned from the sample about the throttle in force. */
 static void account(struct controller *c, const struct sample *s, const struct before *before,
                     double floor_share)
@@ -110,23 +140,46 @@ static void account(struct controller *c, const struct sample *s, const struct b
         c->tried.throttled_passes = 0;
         c->tried.floor_passes = 0;
     }
+    judge_throttle(c, s, before, new_pass);
     c->passes_since_downtime += new_pass;
     if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||
         (new_pass && !is_flat(e, s)))
         c->flat_syncs = 0;
     else if (new_pass && c->flat_syncs++ == 0)
         c->flat_ns = s->now_ns;
-    /* Before the RAM phase nothing remains, and nothing is stalled: storage is being copied. */
-    if (s->total_bytes == 0)
-        return;
-    /* Within a pass what remains falls and jumps back: lows are compared from sync to sync. */
-    if (new_pass && e->last_x_bytes < c->low_bytes) {
-        c->low_bytes = e->last_x_bytes;
-        c->low_ns = s->now_ns;
-        c->low_passes = e->passes;
-    }
-    if (s->processed_bytes != before->processed_bytes)
+    /* Before the memory phase nothing is stalled: storage is being copied. */
+    if (s->total_bytes != 0 && s->processed_bytes != before->processed_bytes)
         c->moved_ns = s->now_ns;
+}
+
+/*
+ * A switchover that is due by what a sync found, and does not come for several syncs, is held by
+ * something that memory_remaining does not count: device state, or a link that QEMU measures as
+ * slower than we do. It takes at least what the limit leaves beside memory; QEMU's own expectation
+ * may know it.
+ */
+static void notice_held(struct controller *c, const struct sample *s, const struct before *before)
+{
+    const struct estimate *e = &c->estimator.now;
+    double memory_s = e->last_x_bytes / e->transfer_bps;
+    double limit_s = seconds_of(s->downtime_limit_ns);
+
+    if (s->downtime_limit_ns != before->downtime_limit_ns)
+        c->due_syncs = 0;
+    if (e->passes == before->passes || e->passes == 0 || e->transfer_bps <= 0)
+        return;
+    if (memory_s > DUE_PART * limit_s) {
+        c->due_syncs = 0;
+        return;
+    }
+    if (c->due_syncs++ == 0)
+        c->due_ns = s->now_ns;
+    if (c->due_syncs < DUE_SYNCS || seconds_of(s->now_ns - c->due_ns) < DUE_S)
+        return;
+    if (limit_s - memory_s >= c->held_s)
+        c->held_s = fmax(fmax(limit_s - memory_s, c->held_s) * HELD_STEP,
+                         seconds_of(s->expected_downtime_ns) - memory_s);
+    c->due_syncs = 0;
 }
 
 /* A throttle is in force: keep it, ease it, or give it up. True when the step is decided. */
@@ -168,8 +221,8 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         add_release(d, REASON_LESS_SUFFICES);
         return true;
     }
-    if (c->tried.throttled_passes > 0 && remains(e, s, NOT_SHRINKING) &&
-        !d->alternative[ALT_THROTTLE].works && !d->alternative[ALT_BOTH].works) {
+    if (c->stuck_passes >= STUCK_PASSES && !d->alternative[ALT_THROTTLE].works &&
+        !d->alternative[ALT_BOTH].works) {
         controller_latch(c, ACTION_THROTTLE, REASON_THROTTLE_INEFFECTIVE);
         c->latch_bytes = e->drain_bps * limit_s;
         add_release(d, REASON_THROTTLE_INEFFECTIVE);
@@ -187,15 +240,21 @@ static void take(struct controller *c, const struct outlook *o, struct decision 
     struct action steps[DECISION_ACTIONS_MAX];
     unsigned n = ladder_steps(o, kind, &d->alternative[kind], steps);
 
+    bool waits = false;
+
     for (unsigned i = 0; i < n; i++) {
+        if (must_wait(c, steps[i].kind, o->s->now_ns)) {
+            waits = true;
+            continue;
+        }
         add_action(d, steps[i]);
         if (steps[i].kind == ACTION_DOWNTIME)
             c->passes_since_downtime = 0;
     }
     d->chosen = kind;
-    d->verdict = d->n_actions > 0 ? VERDICT_NEEDS_HELP : VERDICT_HELPED;
+    d->verdict = d->n_actions > 0 || waits ? VERDICT_NEEDS_HELP : VERDICT_HELPED;
     if (d->n_actions == 0)
-        d->reason = REASON_IN_FORCE;
+        d->reason = waits ? REASON_RETRY : REASON_IN_FORCE;
 }
 
 static void propose(const struct outlook *o, struct decision *d, enum alternative_kind kind)
@@ -241,6 +300,13 @@ static bool is_answered(const struct controller *c, const struct outlook *o)
 
     return c->last.n_proposed > 0 && asked != ACTION_THROTTLE && asked != ACTION_DOWNTIME &&
            action_allowance(o->policy, asked) != ALLOW_ASK;
+}
+
+/* Is there anything to decide by that there was not at the last look? */
+static bool is_new(const struct controller *c, const struct outlook *o)
+{
+    return o->s->at_sync || !c->last.alternatives_known || is_answered(c, o) ||
+           is_retry_due(c, o->s->now_ns);
 }
 
 /* Post-copy or a pause, whichever the policy allows, or wants to be asked about. */
@@ -312,18 +378,23 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
     const int64_t *p = o->policy->v;
     enum policy_allow allow = action_allowance(o->policy, ACTION_CANCEL);
     double deadline_s = seconds_of(o->deadline_ns);
-    bool late = o->deadline_ns != POLICY_NONE && s->elapsed_ns >= o->deadline_ns;
-    bool lost = d->verdict == VERDICT_HOPELESS && c->hopeless_since_ns != 0 &&
-                c->hopeless_syncs >= HOPELESS_HOLD_SYNCS &&
+    bool late = o->deadline_ns != POLICY_NONE && o->elapsed_ns >= o->deadline_ns;
+    /* Until a deadline that was stated there is time for what nobody can forecast. */
+    bool lost = !o->deadline_stated && d->verdict == VERDICT_HOPELESS &&
+                c->hopeless_since_ns != 0 && c->hopeless_syncs >= HOPELESS_HOLD_SYNCS &&
                 seconds_of(s->now_ns - c->hopeless_since_ns) >= HOPELESS_HOLD_S;
     bool stalled = d->verdict == VERDICT_STALLED;
     struct action cancel = {.kind = ACTION_CANCEL};
 
     if (late && d->course.ends && d->course.seconds < fmin(GRACE_MAX_S, deadline_s / 10) &&
-        seconds_of(s->elapsed_ns) < deadline_s + GRACE_MAX_S) {
+        seconds_of(o->elapsed_ns) < deadline_s + GRACE_MAX_S) {
         d->reason = REASON_ABOUT_TO_END;
         return;
     }
+    /* A deadline that nobody stated only says how long help may take. */
+    if (!o->deadline_stated)
+        late = late && !d->course.ends && c->estimator.now.ready;
+    d->late = late && o->deadline_stated;
     if (late && d->n_actions == 0)
         d->reason = REASON_DEADLINE;
     if (late && p[POLICY_ON_DEADLINE] == ON_DEADLINE_FORCE && d->alternatives_known &&
@@ -331,7 +402,10 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
         return;
     if (allow == ALLOW_NO)
         return;
+    late = d->late;
     if (!(late && p[POLICY_ON_DEADLINE] == ON_DEADLINE_CANCEL) && !lost && !stalled)
+        return;
+    if (must_wait(c, ACTION_CANCEL, s->now_ns))
         return;
     if (c->cancel_ns != 0 && seconds_of(s->now_ns - c->cancel_ns) < CANCEL_RETRY_S)
         return;
@@ -351,7 +425,7 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
 static bool has_acted(const struct controller *c, const struct sample *s)
 {
     return s->cpu_share < 1 ||
-           (c->downtime_set_ns != 0 && s->downtime_limit_ns == c->downtime_set_ns);
+           (s->downtime_limit_ns == c->downtime_set_ns && s->downtime_limit_ns > c->found_limit_ns);
 }
 
 /* What costs the guest nothing need not wait until doubt is certainty. */
@@ -377,7 +451,8 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     const struct sample *s = o->s;
     const int64_t *p = o->policy->v;
     const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
-    bool sure = (o->e->passes >= 2 && is_flat(o->e, s)) || c->sure;
+    /* One pass is one observation. */
+    bool sure = c->flat_syncs >= SURE_SYNCS || c->sure_syncs >= SURE_SYNCS;
     bool late = has_acted(c, s) && outlook_half_time_over(o);
     bool pressed = late || (throttle->works && o->left_s < PRESSED * throttle->forecast.seconds);
 
@@ -405,7 +480,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         d->reason = REASON_PATIENCE;
         return;
     }
-    if (!s->at_sync && c->last.alternatives_known && d->n_actions == 0 && !is_answered(c, o)) {
+    if (!is_new(c, o) && d->n_actions == 0) {
         /* The last word stands. */
         d->verdict = c->last.verdict == VERDICT_STARTING ? VERDICT_PLATEAU : c->last.verdict;
         d->reason = c->last.reason;
@@ -455,10 +530,18 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     c->hopeless_syncs += s->at_sync;
 }
 
+/* Keeps the date of this sync, and the last ones before it. */
+static void keep_date(struct controller *c, double now_s, double end_s)
+{
+    if (c->dates == DATES)
+        memmove(&c->date[0], &c->date[1], sizeof(c->date[0]) * --c->dates);
+    c->date[c->dates].said_s = now_s;
+    c->date[c->dates++].end_s = end_s;
+}
+
 /*
- * Has the end come nearer since it was last forecast? One that moves away by more than a third of
- * the time that goes by is none, whatever the curves say: the guest or the link is not as they have
- * it.
+ * Has the end come nearer over the last syncs? One that moves away by more than a third of the time
+ * that goes by is none, whatever the curves say: the guest or the link is not as they have it.
  */
 static void judge_date(struct controller *c, const struct outlook *o, const struct before *before,
                        struct decision *d)
@@ -466,20 +549,20 @@ static void judge_date(struct controller *c, const struct outlook *o, const stru
     const struct sample *s = o->s;
     double now_s = seconds_of(s->now_ns);
     double end_s = now_s + d->course.seconds;
-    bool moved_away;
 
-    if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns) {
-        c->end_s = 0;
+    if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||
+        (s->at_sync && !d->course.ends)) {
+        c->dates = 0;
         c->held = c->receding = false;
     }
-    moved_away = c->end_s != 0 && end_s - c->end_s > (now_s - c->end_said_s) / 3;
-    if (s->at_sync) {
-        c->held = d->course.ends && c->end_s != 0 && !moved_away;
-        c->receding = d->course.ends && moved_away;
-    }
-    if (s->at_sync || c->end_s == 0) {
-        c->end_s = d->course.ends ? end_s : 0;
-        c->end_said_s = now_s;
+    if (s->at_sync && d->course.ends) {
+        bool moved_away = false;
+
+        for (unsigned i = 0; i < c->dates; i++)
+            moved_away |= end_s - c->date[i].end_s > (now_s - c->date[i].said_s) * MAY_SLIP;
+        c->held = c->dates > 0 && !moved_away;
+        c->receding = moved_away;
+        keep_date(c, now_s, end_s);
     }
     d->held = c->held;
     /* Passes under a throttle are shorter than all that are known: no curve is sure of them. */
@@ -504,8 +587,8 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
     d->close = e->last_x_bytes < DOWNTIME_MARGIN * limit_s * e->transfer_bps ||
                (s->cpu_share < 1 && e->last_x_bytes < NOT_SHRINKING * e->prev_x_bytes);
     /* Between syncs there is no new evidence for anything else. */
-    if (s->at_sync || !c->last.alternatives_known || is_answered(c, o) || o->new_policy) {
-        c->sure = !outlook_ends_with_less(o, limit_s);
+    if (is_new(c, o) || o->new_policy) {
+        c->sure_syncs = outlook_ends_with_less(o, limit_s) ? 0 : c->sure_syncs + s->at_sync;
         outlook_alternatives(&c->tried, o, d);
     } else {
         memcpy(d->alternative, c->last.alternative, sizeof(d->alternative));
@@ -523,6 +606,8 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
         d->verdict = has_acted(c, s) ? VERDICT_HELPED : VERDICT_CONVERGING;
         d->chosen = ALT_WAIT;
         d->reason = has_acted(c, s) ? REASON_IN_FORCE : REASON_CONVERGES;
+        if (outlook_breaks_ceiling(o, &d->course))
+            d->reason = REASON_CEILING_AT_RISK;
         c->doubtful_syncs = 0;
         c->plateau_since_ns = 0;
         c->hopeless_since_ns = 0;
@@ -536,14 +621,55 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
     step_doubtful(c, o, d);
 }
 
-/* Counters that stand still, or several passes without a new low, for the policy's time. */
-static bool is_stalled(const struct controller *c, const struct sample *s, int64_t timeout_ns,
-                       const struct decision *d)
+/*
+ * Lowers a downtime limit that would break the ceiling, and once, at the start, one that is longer
+ * than what the policy aims at.
+ */
+static void lower_downtime(struct controller *c, const struct outlook *o, struct decision *d)
 {
-    if (c->moved_ns != 0 && s->now_ns - c->moved_ns > timeout_ns)
-        return true;
-    return d->reason != REASON_PATIENCE && c->low_ns != 0 && s->now_ns - c->low_ns > timeout_ns &&
-           s->cpu_share >= 1 && c->estimator.now.passes >= c->low_passes + STALL_PASSES;
+    const int64_t *p = o->policy->v;
+    double now_s = seconds_of(o->s->downtime_limit_ns);
+    double most_s = fmax(outlook_kept_s(o), CEILING_PART * o->ceiling_s);
+    struct action lower = {.kind = ACTION_DOWNTIME};
+
+    if (!d->apply || o->s->total_bytes == 0 || d->n_actions > 0 ||
+        action_allowance(o->policy, ACTION_DOWNTIME) != ALLOW_YES ||
+        c->tried.latched[ACTION_DOWNTIME] != REASON_NONE ||
+        must_wait(c, ACTION_DOWNTIME, o->s->now_ns))
+        return;
+    /* A ceiling that the flush of the disks alone breaks is not to be kept by any limit. */
+    if (p[POLICY_MAX_DOWNTIME] != POLICY_NONE && o->ceiling_s > seconds_of(o->s->flush_ns) &&
+        now_s > CEILING_DEADBAND * most_s) {
+        lower.reason = REASON_CEILING;
+        lower.downtime_ns = (int64_t)(most_s * 1e9);
+    }
+    if (p[POLICY_AIM_DOWNTIME] != POLICY_NONE && !c->aimed) {
+        c->aimed = true;
+        if (seconds_of(p[POLICY_AIM_DOWNTIME]) < fmin(now_s, most_s)) {
+            lower.reason = REASON_AIM;
+            lower.downtime_ns = p[POLICY_AIM_DOWNTIME];
+        }
+    }
+    if (lower.reason == REASON_NONE)
+        return;
+    lower.downtime_ns -= lower.downtime_ns % NS_PER_MS;
+    lower.downtime_ns = lower.downtime_ns > NS_PER_MS ? lower.downtime_ns : NS_PER_MS;
+    d->action[d->n_actions++] = lower;
+}
+
+/* What another program lowered is set again, at most once a pass. */
+static void hold_downtime(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    double ours_s = seconds_of(c->downtime_set_ns);
+
+    for (unsigned i = 0; c->taken && d->apply && i < d->n_actions; i++)
+        c->holds += d->action[i].kind == ACTION_DOWNTIME;
+    if (!c->taken || !d->apply || !o->s->at_sync || d->n_actions > 0 ||
+        seconds_of(o->s->downtime_limit_ns) > ours_s || ours_s > outlook_ceiling_s(o))
+        return;
+    d->action[d->n_actions++] = (struct action){
+        .kind = ACTION_DOWNTIME, .reason = REASON_HOLD, .downtime_ns = c->downtime_set_ns};
+    c->holds++;
 }
 
 static void remember(struct controller *c, const struct action *a, const struct sample *s)
@@ -573,16 +699,51 @@ static bool same_limit(int64_t a_ns, int64_t b_ns)
     return (a_ns > b_ns ? a_ns - b_ns : b_ns - a_ns) < DOWNTIME_SAME_NS;
 }
 
-/* Somebody else has the last word on a limit that was ours. */
-static void notice_others(struct controller *c, const struct sample *s)
+/* Somebody else has changed a limit that was ours: who has the last word, the policy says. */
+static void notice_others(struct controller *c, const struct outlook *o)
 {
-    if (c->downtime_set_ns == 0)
+    const struct sample *s = o->s;
+
+    c->taken = false;
+    if (c->downtime_set_ns == 0 || c->tried.latched[ACTION_DOWNTIME] != REASON_NONE)
         return;
     if (same_limit(s->downtime_limit_ns, c->downtime_set_ns))
         c->downtime_seen = true;
     /* Unless it has just not been possible to set it. */
     else if (c->downtime_seen || !same_limit(s->downtime_limit_ns, c->downtime_before_ns))
+        c->taken = true;
+    if (c->taken &&
+        (o->policy->v[POLICY_ON_OTHER_WRITER] == OTHER_WRITER_YIELD || c->holds >= HOLDS_MAX))
         controller_latch(c, ACTION_DOWNTIME, REASON_OTHER_WRITER);
+}
+
+/*
+ * When it is wanted ended, after its memory phase began. A deadline that nobody stated leaves time
+ * for a few passes over all of the memory.
+ */
+static void set_deadline(struct controller *c, struct outlook *o)
+{
+    double pass_s = (double)o->s->total_bytes / o->e->transfer_bps;
+
+    o->elapsed_ns = o->s->elapsed_ns - c->memory_ns;
+    o->deadline_ns = policy_deadline_ns(o->policy, o->s->total_bytes);
+    o->deadline_stated = o->deadline_ns != POLICY_NONE;
+    if (!o->deadline_stated && policy_allows_anything(o->policy) && o->e->transfer_bps > 0)
+        o->deadline_ns = (int64_t)(fmax(DEADLINE_S, DEADLINE_PASSES * pass_s) * 1e9);
+    if (o->deadline_ns != POLICY_NONE && o->elapsed_ns < o->deadline_ns)
+        o->left_s = seconds_of(o->deadline_ns - o->elapsed_ns);
+}
+
+/* The memory phase begins: storage that is copied before has a clock of its own. */
+static void note_start(struct controller *c, const struct sample *s)
+{
+    if (s->total_bytes == 0)
+        c->storage_first = true;
+    if (s->total_bytes == 0 || c->memory_known)
+        return;
+    c->memory_known = true;
+    c->memory_ns = c->storage_first || s->disk_total_bytes > 0 ? s->elapsed_ns : 0;
+    c->found_limit_ns = s->downtime_limit_ns;
 }
 
 /* What was asked for for good is under way: there is nothing left to decide but a stall. */
@@ -646,15 +807,16 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         before = (struct before){0};
     }
     account(c, s, &before, (double)policy->v[POLICY_MIN_CPU] / (double)PPM_ONE);
-
-    notice_others(c, s);
-
-    o.deadline_ns = policy_deadline_ns(policy, s->total_bytes + s->disk_total_bytes);
-    if (o.deadline_ns != POLICY_NONE && s->elapsed_ns < o.deadline_ns)
-        o.left_s = seconds_of(o.deadline_ns - s->elapsed_ns);
+    note_start(c, s);
+    notice_held(c, s, &before);
+    notice_others(c, &o);
+    set_deadline(c, &o);
+    o.held_s = c->held_s;
+    o.taken = c->taken;
     if (policy->v[POLICY_MAX_DOWNTIME] != POLICY_NONE)
         o.ceiling_s = seconds_of(policy->v[POLICY_MAX_DOWNTIME]);
-
+    else if (policy->v[POLICY_AIM_DOWNTIME] != POLICY_NONE)
+        o.ceiling_s = outlook_ceiling_for(&o, seconds_of(c->found_limit_ns));
     if (c->flat_syncs >= DOUBT_SYNCS && seconds_of(s->now_ns - c->flat_ns) >= DOUBT_S)
         o.flat_speed = fmin(e->speed, estimate_speed_at(e, s->cpu_share));
 
@@ -668,10 +830,12 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         lower_speed(c, &o, &d);
     } else {
         d.verdict = VERDICT_STARTING;
-        d.reason = REASON_NO_EVIDENCE;
+        d.reason = outlook_breaks_ceiling(&o, NULL) ? REASON_CEILING_AT_RISK : REASON_NO_EVIDENCE;
     }
-    if (is_stalled(c, s, policy->v[POLICY_STALL_TIMEOUT], &d) && !d.course.ends &&
-        d.n_actions == 0) {
+    lower_downtime(c, &o, &d);
+    hold_downtime(c, &o, &d);
+    if (c->moved_ns != 0 && s->now_ns - c->moved_ns > policy->v[POLICY_STALL_TIMEOUT] &&
+        !d.course.ends && d.n_actions == 0) {
         d.verdict = VERDICT_STALLED;
         d.reason = REASON_STALLED;
     }

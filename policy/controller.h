@@ -32,6 +32,7 @@
 #include "policy/estimate.h"
 #include "policy/outlook.h"
 #include "policy/policy.h"
+#include "policy/tuning.h"
 
 struct controller {
     struct estimator estimator;
@@ -48,8 +49,10 @@ struct controller {
     int64_t flat_ns;         /* since when the remainder has been flat, and for how many syncs */
     unsigned flat_syncs;
     unsigned hopeless_syncs;
+    double throttle_low_bytes;  /* least remaining after a sync under the throttle in force */
+    unsigned stuck_passes;      /* under it, in a row, that found no less */
     double latch_bytes;         /* what fitted into the switchover when a throttle was given up */
-    bool sure;                  /* at the last sync: no curve ends at full speed */
+    unsigned sure_syncs;        /* in a row, at which no curve ended at full speed */
     bool held;                  /* at the last sync: the end came nearer since the one before */
     bool receding;              /* or it moved away */
     bool downtime_seen;         /* our downtime limit has been in force */
@@ -57,11 +60,21 @@ struct controller {
     int64_t downtime_before_ns; /* what it was before we set it */
     int64_t post_copy_ns;       /* post-copy asked for, when; 0: not */
     int64_t suspended_ns;       /* the guest was paused by us; 0: not */
-    double end_s;               /* the end as forecast at the last sync, by the clock; 0: none */
-    double end_said_s;          /* and when that was */
-    double low_bytes; /* least ever remaining after a sync, when, and after how many passes */
-    int64_t low_ns;
-    unsigned low_passes;
+    struct {
+        double said_s; /* by the clock, and for when */
+        double end_s;
+    } date[DATES];      /* the ends forecast at the last syncs, the oldest first */
+    unsigned dates;     /* of them, with what is in force now */
+    bool storage_first; /* the migration was seen before its memory phase */
+    bool memory_known;  /* that phase has begun, and when, by the migration's own clock */
+    int64_t memory_ns;
+    int64_t found_limit_ns; /* the downtime limit that was found */
+    bool aimed;             /* it has been lowered to aim_downtime */
+    unsigned due_syncs;     /* in a row, after which the switchover was due, and since when */
+    int64_t due_ns;
+    double held_s; /* what beside memory is known from that to take part of the limit */
+    bool taken;    /* another program changed our downtime limit; how often it was set again */
+    unsigned holds;
     unsigned passes_since_downtime;
     int64_t moved_ns;   /* when the count of bytes sent last moved */
     int64_t cancel_ns;  /* cancel asked for; 0: not */
@@ -83,5 +96,15 @@ void controller_step(struct controller *c, const struct policy_values *policy,
  * The reason shows in the alternatives.
  */
 void controller_latch(struct controller *c, enum action_kind action, enum reason reason);
+
+/*
+ * That action was decided on and failed for a reason that may pass (a lock not acquired, a
+ * timeout). It is decided on again after a while that doubles each time; after RETRIES_MAX failures
+ * in a row it is latched.
+ */
+void controller_failed(struct controller *c, enum action_kind action, int64_t now_ns);
+
+/* That action has been carried out. */
+void controller_done(struct controller *c, enum action_kind action);
 
 #endif

@@ -43,6 +43,7 @@ struct alternative {
     enum reason reason;       /* why it would do, or why not */
     double share;             /* 1: no throttle */
     int64_t downtime_ns;      /* downtime limit */
+    int64_t ceiling_ns;       /* ALT_DOWNTIME: the least max_downtime that allows that limit */
     int64_t speed_limit_bps;  /* ALT_BANDWIDTH; 0: none */
     int64_t cache_bytes;      /* ALT_COMPRESSION_CACHE */
     struct forecast forecast; /* may not end where it is only worth a try */
@@ -61,11 +62,12 @@ struct decision {
     struct action proposed[DECISION_ACTIONS_MAX];
     enum alternative_kind asked; /* what these carry out; ALTERNATIVES: a cancel */
     struct forecast course;      /* on the present course */
-    double earliest_s;           /* the spread of course.seconds; INFINITY: not at all */
-    double latest_s;
+    double earliest_s; /* not before that, whatever the guest does; INFINITY: not at all */
+    double latest_s;   /* on the worst curve; INFINITY: it does not end on it */
     bool close; /* no plateau: so little was found that QEMU's measurement of the link may let it
                    through, or less and less under a throttle */
     bool held;  /* with what is in force, the end has come nearer from sync to sync */
+    bool late;  /* a deadline that was stated has passed */
     bool alternatives_known;
     enum alternative_kind chosen; /* ALTERNATIVES: none */
     struct alternative alternative[ALTERNATIVES];

@@ -4,44 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "common/units.h"
-
-/* Rates are taken over about this much time, and not over less than the minimum. */
-#define WINDOW_S     3.0
-#define WINDOW_MIN_S 0.2
-/* The newest quarter of it alone counts when it differs from what was before by this factor. */
-#define LINK_CHANGED 1.4
-#define NEWEST       0.25
-/* The guest's untouched CPU use is remembered over about this much time. */
-#define BASELINE_S 10.0
-/* The speed shown is smoothed over this much time. */
-#define SPEED_SMOOTH_S 0.25
-#define BURST_S        0.05
-/* A point counts this much less after as long a pass as the longest known. */
-#define POINT_FADE 0.6
-/* What counts less than this does not count. */
-#define FORGOTTEN 0.05
-/* Passes whose lengths differ by less than this, as a logarithm, are of the same length. */
-#define SAME_TAU 0.05
-/* A point weighs no more than so many passes. */
-#define POINT_WEIGHT_MAX 2.5
-/*
- * Passes scatter around a curve by about this much, relatively, as if so many had shown it: likely
- * by little, for most guests do the same all the time; and by how much it must be possible.
- */
-#define SCATTER_LIKELY   0.006
-#define SCATTER_POSSIBLE 0.02
-#define SCATTER_PASSES   2.0
-/* A curve is possible within so many deviations of the best; and what is dirtied is known no better
-   than to this part. */
-#define DEVIATIONS 2.0
-#define SIZE_ERROR 0.02
-/* The range of kappa tried, relative to the longest tau seen. */
-#define KAPPA_MIN   0.01
-#define KAPPA_MAX   800.0
-#define KAPPA_STEPS 60
-/* What is likely before there is a point, relative to the first pass. */
-#define KAPPA_FIRST 2.0
+#include "policy/limits.h"
+#include "policy/tuning.h"
 
 void estimator_init(struct estimator *e)
 {
@@ -397,6 +361,25 @@ static void cross_sync(struct estimator *e, const struct sample *s, double wall_
     begin_pass(e, sync_ns, guest_after, x);
 }
 
+/*
+ * How much what the link carries scatters. Looks are further apart than QEMU's windows, so what
+ * they show is the mean of several: it scatters less, by the root of their number if they are
+ * independent.
+ */
+static void note_scatter(struct estimator *e, double wall_s, double drained_bytes)
+{
+    double off = drained_bytes / wall_s / e->now.drain_bps - 1;
+    double windows = wall_s / QEMU_WINDOW_S;
+    double part = 1 - exp(-wall_s / NOISE_OVER_S);
+
+    if (e->now.drain_bps <= 0 || wall_s < QEMU_WINDOW_S)
+        return;
+    if (fabs(off) > NOISE_MOST)
+        return; /* a link that changes is no noise */
+    e->variance += (off * off * windows - e->variance) * part;
+    e->now.noise = fmax(sqrt(e->variance) - NOISE_OURS, 0);
+}
+
 bool estimator_add(struct estimator *e, const struct sample *s)
 {
     bool fresh_job =
@@ -424,9 +407,12 @@ bool estimator_add(struct estimator *e, const struct sample *s)
         if (s->iteration != e->last.iteration) {
             cross_sync(e, s, wall, guest);
         } else {
+            double drained = fmax((double)e->last.remaining_bytes - (double)s->remaining_bytes, 0);
+
             e->now.pass_tau_s += guest;
-            e->drained_bytes +=
-                fmax((double)e->last.remaining_bytes - (double)s->remaining_bytes, 0);
+            e->drained_bytes += drained;
+            if (!e->pass_is_first)
+                note_scatter(e, wall, drained);
         }
     }
     /* Another limit, another rate: what was measured under the old one is of no use. */

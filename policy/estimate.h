@@ -62,6 +62,7 @@ struct estimate {
     bool ready;          /* the first pass and one more are complete: the curves may be used */
     unsigned passes;     /* complete passes seen, the first one included */
     double transfer_bps; /* bytes per second on the wire */
+    double noise;        /* relative scatter of what the link carries in QEMU's window of 100 ms */
     double drain_bps;    /* bytes per second by which the remainder falls within a pass */
     double dirty_bps;    /* unique bytes dirtied per second, over the last complete pass */
     double remaining_bytes;
@@ -104,6 +105,7 @@ struct estimator {
     int64_t window_ns[ESTIMATE_WINDOW];
     double window_sent[ESTIMATE_WINDOW];
     double window_drained[ESTIMATE_WINDOW];
+    double variance;      /* of what the link carries in a window of QEMU's, relative */
     double drained_bytes; /* total fall of the remainder, jumps at syncs left out */
     unsigned points;      /* of the dirty curve, of different lengths */
     struct estimate_point point[ESTIMATE_PASSES];

@@ -3,14 +3,8 @@
 
 #include <math.h>
 
-/* An end further away than so many passes is none. */
-enum { PASSES_MAX = 200 };
-/* QEMU sends for up to 50 ms between two looks at what is pending. */
-#define BURST_S 0.05
-/* The plateau is reached when the remainder has not fallen by this, relatively, for a few passes.
-   For more than one, because whole bursts make it go up and down. */
-#define SETTLED        0.002
-#define SETTLED_PASSES 3
+#include "policy/limits.h"
+#include "policy/tuning.h"
 
 struct forecast forecast_run(const struct estimate *e, const struct forecast_case *c)
 {
@@ -18,7 +12,7 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
     double faster = c->bandwidth > 0 ? c->bandwidth : 1;
     double transfer_bps = e->transfer_bps * faster;
     double drain_bps = e->drain_bps * faster;
-    double threshold = transfer_bps * c->downtime_limit_s;
+    double threshold = transfer_bps * fmax(c->downtime_limit_s - c->held_s, 0);
     double burst = drain_bps * BURST_S;
     double x = e->remaining_bytes;
     double tau = e->pass_tau_s;
@@ -46,7 +40,7 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
         tau = 0;
         f.passes++;
         if (next < threshold) {
-            f.downtime_s = next / drain_bps + c->overhead_s;
+            f.downtime_s = next / drain_bps + c->overhead_s + c->held_s;
             f.seconds = t + f.downtime_s;
             f.ends = f.seconds <= c->horizon_s;
             f.work_lost_s = t * (1 - c->speed) + f.downtime_s;
@@ -63,6 +57,6 @@ struct forecast forecast_run(const struct estimate *e, const struct forecast_cas
         x = next;
     }
     f.plateau_bytes = x;
-    f.downtime_s = x / drain_bps + c->overhead_s;
+    f.downtime_s = x / drain_bps + c->overhead_s + c->held_s;
     return f;
 }

@@ -23,6 +23,7 @@ struct forecast_case {
     double bandwidth;        /* of what the link carries now; 0: the same */
     double downtime_limit_s; /* limit in force from now on */
     double overhead_s;       /* switchover time beside sending memory: device state, block flush */
+    double held_s;           /* part of the limit that something beside memory takes; 0: none */
     double horizon_s;        /* an end after this long is none; INFINITY allowed */
 };
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "policy/ladder.h"
 
+#include "policy/tuning.h"
+
 unsigned ladder_order(const struct outlook *o, enum alternative_kind out[ALTERNATIVES])
 {
     int64_t order = o->policy->v[POLICY_ORDER];

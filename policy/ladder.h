@@ -13,9 +13,6 @@
 /* Quota period: the shorter, the shorter each stall of a vCPU. */
 #define LADDER_PERIOD_US 10000
 
-/* Shares that differ by less than this part are not worth a write. */
-#define SHARE_DEADBAND 0.1
-
 /*
  * The alternatives in the policy's order; returns how many. Downtime and throttle together come
  * after either alone, and nothing comes after an approved cancel.

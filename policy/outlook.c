@@ -4,44 +4,8 @@
 #include <math.h>
 
 #include "common/units.h"
-
-/* A blackout that just fits into the ceiling may be this much longer. */
-#define DOWNTIME_SLACK 1.05
-/* A downtime limit is searched to this ratio. */
-#define EXACT 1.01
-/* A step raises the limit by so much at least. */
-#define DOWNTIME_STEP_MIN 1.1
-/* A speed limit is what slows a link that carries more than this part of it. */
-#define SPEED_LIMITING 0.85
-/* Where the policy names no limit, no more than so many times what the link carries is asked for.
- */
-#define SPEED_RAISE_MAX 16.0
-/* The cache is made larger than what the guest writes to: it is a hash without chains. */
-#define CACHE_MARGIN 1.25
-/* The guest's speed while its memory is fetched after the switch to post-copy: a guess. */
-#define POST_COPY_SPEED 0.5
-/* A quota that leaves the guest more than this much of its speed does nothing. */
-#define USELESS_SPEED 0.95
-/* The gentle objective aims at this part of the time left. */
-#define GENTLE_PART 0.8
-/* And it reckons with a guest that is faster by this. */
-#define GENTLE_MARGIN 1.15
-/* Whole passes under a throttle before the likeliest curve is believed, not the most favourable. */
-#define JUDGE_PASSES 2
-/*
- * QEMU measures the link anew ten times a second and looks for the end of a pass more often: the
- * luckiest look counts, by so much on average. Dates go by that; what is done does not rely on it.
- */
-#define LOOKS_GAIN 0.015
-/* Of the overhead that ceilings are kept with, so much is seldom needed. */
-#define OVERHEAD_SPARE_S 0.1
-/* What a guest dirties may fall by this much any time. */
-#define MAY_CHANGE 0.1
-/* A downtime limit is meant to end it within this part of the time left, as far as the ceiling
-   allows: the least that would do ends it just before the deadline, or just after. */
-#define DOWNTIME_PART 0.8
-/* A speed limit that would just do is raised by this much more. */
-#define SPEED_MARGIN 1.1
+#include "policy/limits.h"
+#include "policy/tuning.h"
 
 static const double share_steps[] = {1, 1.25, 1.5, 2, 2.5, 3, 3.5, 4, 4.5};
 enum { SHARE_STEPS = sizeof(share_steps) / sizeof(share_steps[0]) };
@@ -49,7 +13,7 @@ enum { SHARE_STEPS = sizeof(share_steps) / sizeof(share_steps[0]) };
 /* The part of the blackout that no downtime limit knows of. */
 static double overhead_s(const struct outlook *o)
 {
-    return OUTLOOK_OVERHEAD_S + fmax(seconds_of(o->s->flush_ns), 0);
+    return OVERHEAD_S + fmax(seconds_of(o->s->flush_ns), 0);
 }
 
 struct forecast outlook_forecast(const struct outlook *o, const struct dirty_curve *curve,
@@ -65,6 +29,7 @@ struct forecast outlook_forecast(const struct outlook *o, const struct dirty_cur
                                   .speed = speed,
                                   .downtime_limit_s = limit_s,
                                   .overhead_s = overhead_s(o),
+                                  .held_s = o->held_s,
                                   .horizon_s = o->left_s,
                               });
 }
@@ -97,6 +62,15 @@ bool outlook_ends_with_less(const struct outlook *o, double limit_s)
     return outlook_spread(o, 1, limit_s).any_ends || outlook_forecast(o, &slow, 1, limit_s).ends;
 }
 
+/* The end if the guest dirtied nothing any more, and the link were as good as it gets. */
+static double earliest(const struct outlook *o)
+{
+    const struct estimate *e = o->e;
+    double enough = e->transfer_bps * fmax(seconds_of(o->s->downtime_limit_ns) - o->held_s, 0);
+
+    return fmax(e->remaining_bytes - enough, 0) / (e->drain_bps * (1 + LUCK * e->noise));
+}
+
 void outlook_course(const struct outlook *o, struct decision *d)
 {
     double limit_s = seconds_of(o->s->downtime_limit_ns) * (1 + LOOKS_GAIN);
@@ -105,7 +79,7 @@ void outlook_course(const struct outlook *o, struct decision *d)
     d->course = course.likely;
     d->course.seconds -= OVERHEAD_SPARE_S;
     d->course.downtime_s -= OVERHEAD_SPARE_S;
-    d->earliest_s = course.first.ends ? course.first.seconds - OVERHEAD_SPARE_S : INFINITY;
+    d->earliest_s = course.any_ends ? fmin(earliest(o), course.first.seconds) : INFINITY;
     d->latest_s = course.all_end ? course.last.seconds : INFINITY;
 }
 
@@ -130,7 +104,7 @@ void outlook_first_guess(const struct outlook *o, struct decision *d)
 
 bool outlook_half_time_over(const struct outlook *o)
 {
-    return o->deadline_ns != POLICY_NONE && o->s->elapsed_ns > o->deadline_ns / 2;
+    return o->deadline_ns != POLICY_NONE && o->elapsed_ns > o->deadline_ns / 2;
 }
 
 /*
@@ -159,9 +133,39 @@ static double least_downtime(const struct outlook *o, const struct dirty_curve *
     return high;
 }
 
+/* How much longer than the limit a blackout may be. */
+static double slack(const struct outlook *o)
+{
+    return fmax(DOWNTIME_SLACK, 1 + LUCK * o->e->noise);
+}
+
+/* The largest limit that keeps the ceiling with so much time beside sending memory. */
+static double limit_within(const struct outlook *o, double beside_s)
+{
+    return fmax((o->ceiling_s - beside_s - fmax(seconds_of(o->s->flush_ns), 0)) / slack(o), 0);
+}
+
 double outlook_ceiling_s(const struct outlook *o)
 {
-    return fmax((o->ceiling_s - overhead_s(o)) / DOWNTIME_SLACK, 0);
+    return limit_within(o, OVERHEAD_MOST_S);
+}
+
+double outlook_kept_s(const struct outlook *o)
+{
+    return limit_within(o, OVERHEAD_S);
+}
+
+bool outlook_breaks_ceiling(const struct outlook *o, const struct forecast *f)
+{
+    double least_s = overhead_s(o) - OVERHEAD_SPARE_S + o->held_s;
+
+    return o->policy->v[POLICY_MAX_DOWNTIME] != POLICY_NONE &&
+           (f ? f->downtime_s : least_s) > o->ceiling_s;
+}
+
+double outlook_ceiling_for(const struct outlook *o, double limit_s)
+{
+    return limit_s * slack(o) + overhead_s(o) - OVERHEAD_S + OVERHEAD_MOST_S;
 }
 
 struct alternative outlook_may(const struct outlook *o, enum action_kind action)
@@ -184,14 +188,14 @@ static struct forecast forecast_faster(const struct outlook *o, double bandwidth
                                   .bandwidth = bandwidth,
                                   .downtime_limit_s = seconds_of(o->s->downtime_limit_ns),
                                   .overhead_s = overhead_s(o),
+                                  .held_s = o->held_s,
                                   .horizon_s = o->left_s,
                               });
 }
 
 /*
  * A higher speed limit costs the guest nothing. How much faster the link would be without the
- * present limit nobody knows, nor always whether there is one: where the forecast promises nothing,
- * it is worth a try.
+ * present limit nobody knows: where the forecast promises nothing, it is worth a try.
  */
 static struct alternative try_bandwidth(const struct tried *tried, const struct outlook *o)
 {
@@ -206,7 +210,7 @@ static struct alternative try_bandwidth(const struct tried *tried, const struct 
     a.reason = tried->latched[ACTION_BANDWIDTH];
     if (a.reason != REASON_NONE)
         return a;
-    if (limit > 0 && carried < SPEED_LIMITING * limit) {
+    if (limit <= 0 || carried < SPEED_LIMITING * limit) {
         a.reason = REASON_BANDWIDTH_NOT_LIMITING;
         return a;
     }
@@ -214,16 +218,9 @@ static struct alternative try_bandwidth(const struct tried *tried, const struct 
         a.reason = REASON_BANDWIDTH_OVER_CEILING;
         return a;
     }
-    /* Without any limit there is none to raise; one that libvirt does not know may be set once. */
-    if (limit <= 0 && tried->speed_set_bps != 0) {
-        a.reason = REASON_BANDWIDTH_NOT_LIMITING;
-        return a;
-    }
     a.works = true;
     a.reason = REASON_BANDWIDTH_WORTH_A_TRY;
     a.speed_limit_bps = max >= 0 ? (int64_t)max : 0;
-    if (limit <= 0)
-        return a;
     a.forecast = forecast_faster(o, most);
     if (!a.forecast.ends)
         return a;
@@ -343,6 +340,19 @@ static double raised(const struct tried *tried, const struct outlook *o, double 
     return needed <= max_s ? fmin(limit_s, max_s) : limit_s;
 }
 
+/* Waiting has a price: is the chance of a blackout that is so much shorter worth another pass? */
+static bool is_worth_a_pass(const struct outlook *o, double shorter_s)
+{
+    double pass_s = o->e->last_x_bytes / o->e->drain_bps;
+
+    /* A trial that another program ends shows nothing. */
+    if (o->taken)
+        return false;
+    return o->policy->v[POLICY_AIM_DOWNTIME] != POLICY_NONE
+               ? shorter_s > 0
+               : shorter_s * TRIAL_CHANCE > BROWNOUT * pass_s;
+}
+
 static struct alternative try_downtime(const struct tried *tried, struct outlook in_time)
 {
     const struct outlook *o = &in_time;
@@ -360,13 +370,16 @@ static struct alternative try_downtime(const struct tried *tried, struct outlook
         return a;
     }
     a.reason = REASON_DOWNTIME_SUFFICES;
+    /* Where it may be lowered again before the next sync, it has to do at once. */
+    if (o->taken)
+        needed = fmax(needed, o->e->last_x_bytes / o->e->transfer_bps);
     needed = raised(tried, o, needed, outlook_ceiling_s(o));
     a.forecast = outlook_forecast(o, &o->e->curve, 1, needed);
     if (a.approved) {
         double step = step_towards(o, fmin(needed, outlook_ceiling_s(o)));
         struct forecast hoped = outlook_forecast(o, &o->e->slow, 1, step);
 
-        if (step < needed && hoped.ends &&
+        if (is_worth_a_pass(o, needed - step) && hoped.ends &&
             step > (1 + DOWNTIME_DEADBAND) * seconds_of(o->s->downtime_limit_ns)) {
             a.reason = REASON_DOWNTIME_WORTH_A_TRY;
             a.forecast = hoped;
@@ -374,6 +387,7 @@ static struct alternative try_downtime(const struct tried *tried, struct outlook
         }
     }
     a.downtime_ns = limit_ns(o, needed);
+    a.ceiling_ns = (int64_t)(outlook_ceiling_for(o, seconds_of(a.downtime_ns)) * 1e9);
     a.works = a.forecast.ends;
     if (a.approved && needed > outlook_ceiling_s(o)) {
         a.approved = false;
@@ -558,7 +572,9 @@ void outlook_alternatives(const struct tried *tried, const struct outlook *o, st
         .forecast = outlook_forecast(o, &o->e->curve, 1, seconds_of(o->s->downtime_limit_ns)),
     };
     a[ALT_WAIT].works = a[ALT_WAIT].forecast.ends;
-    a[ALT_WAIT].reason = a[ALT_WAIT].works ? REASON_CONVERGES : REASON_UNCONFIRMED;
+    a[ALT_WAIT].reason = a[ALT_WAIT].works ? REASON_CONVERGES
+                         : o->held_s > 0   ? REASON_HELD
+                                           : REASON_UNCONFIRMED;
     a[ALT_BANDWIDTH] = try_bandwidth(tried, o);
     a[ALT_COMPRESSION_CACHE] = try_compression_cache(tried, o);
     a[ALT_DOWNTIME] = try_downtime(tried, *o);

@@ -13,28 +13,26 @@
 #include "policy/estimate.h"
 #include "policy/policy.h"
 
-/* Time the guest is stopped beside sending memory: pause, device state, resume. */
-#define OUTLOOK_OVERHEAD_S 0.15
-
-/* libvirt's own bounds on the downtime limit. */
-#define DOWNTIME_LIMIT_MAX_S 2000.0
-#define DOWNTIME_LIMIT_MIN_S 0.001
-
-/* Downtime limits that differ by less than this are not worth a write. */
-#define DOWNTIME_DEADBAND 0.05
-/* So are speed limits. */
-#define SPEED_DEADBAND 0.1
-
 /* What the alternatives of one step are worked out from. */
 struct outlook {
     const struct estimate *e;
     const struct policy_values *policy;
     const struct sample *s;
     bool new_policy;     /* not the one the last decision was made by */
-    int64_t deadline_ns; /* since the start; POLICY_NONE: none */
-    double left_s;       /* until the deadline; INFINITY: none, or it has passed */
+    int64_t elapsed_ns;  /* since the memory phase began */
+    int64_t deadline_ns; /* since the memory phase began; POLICY_NONE: none */
+    bool deadline_stated;
+    double left_s; /* until the deadline; INFINITY: none, or it has passed */
     double ceiling_s;
     double flat_speed; /* the remainder has been flat at this speed, and at the limit in force */
+    bool taken;        /* another program changes our downtime limit */
+    double held_s;     /* what the switchover takes beside sending memory, by QEMU's own count */
+};
+
+/* An action that failed for a reason that may pass. */
+struct retry {
+    int64_t next_ns; /* not before; 0: did not fail */
+    unsigned times;  /* in a row */
 };
 
 /* What has been done to this migration already, and what is known from that. */
@@ -45,6 +43,7 @@ struct tried {
     int64_t speed_set_bps;        /* speed limit of ours; 0: none */
     double downtime_margin;       /* grows when the switchover does not come as forecast */
     double work_lost_s;           /* guest work it cost */
+    struct retry retry[ACTIONS];
 };
 
 /* The same future on each of the curves the evidence allows. */
@@ -74,8 +73,18 @@ bool outlook_ends_with_less(const struct outlook *o, double limit_s);
 /* What remains is sent while the guest stands still, or runs elsewhere without it. */
 struct forecast outlook_send_rest(const struct outlook *o, double downtime_s, double speed);
 
-/* The largest limit with which the blackout still stays within the ceiling. */
+/* The largest limit that may be set: with it the blackout stays within the ceiling, even if pause
+   and device state take as long as is seen. */
 double outlook_ceiling_s(const struct outlook *o);
+
+/* The largest limit that may stay in force if it was found: with what they take as a rule. */
+double outlook_kept_s(const struct outlook *o);
+
+/* Would that end break max_downtime, or, of NULL, would any? */
+bool outlook_breaks_ceiling(const struct outlook *o, const struct forecast *f);
+
+/* The other way round: the least ceiling that allows a limit. */
+double outlook_ceiling_for(const struct outlook *o, double limit_s);
 
 bool outlook_half_time_over(const struct outlook *o);
 

@@ -37,6 +37,7 @@ static const struct {
     {POLICY_ALLOW_BANDWIDTH,         {UNSTATED,     ALLOW_YES,     ALLOW_YES,     ALLOW_YES,     ALLOW_YES}},
     {POLICY_ALLOW_COMPRESSION_CACHE, {UNSTATED,     ALLOW_NO,      ALLOW_YES,     ALLOW_YES,     ALLOW_YES}},
     {POLICY_MAX_DOWNTIME,            {UNSTATED,     S / 2,         S,             5 * S,         2 * S}},
+    {POLICY_AIM_DOWNTIME,            {UNSTATED,     POLICY_NONE,   POLICY_NONE,   POLICY_NONE,   POLICY_NONE}},
     {POLICY_ALLOW_THROTTLE,          {UNSTATED,     ALLOW_YES,     ALLOW_YES,     ALLOW_YES,     ALLOW_NO}},
     {POLICY_MIN_CPU,                 {UNSTATED,     PPM_ONE / 2,   PPM_ONE / 5,   PPM_ONE / 20,  PPM_ONE / 5}},
     {POLICY_MAX_WORK_LOST,           {UNSTATED,     POLICY_NONE,   30 * S,        POLICY_NONE,   POLICY_NONE}},
@@ -45,7 +46,7 @@ static const struct {
     {POLICY_ALLOW_POST_COPY,         {UNSTATED,     ALLOW_NO,      ALLOW_NO,      ALLOW_YES,     ALLOW_YES}},
     {POLICY_ALLOW_SUSPEND,           {UNSTATED,     ALLOW_NO,      ALLOW_NO,      ALLOW_YES,     ALLOW_NO}},
     {POLICY_ALLOW_CANCEL,            {UNSTATED,     ALLOW_NO,      ALLOW_NO,      ALLOW_NO,      ALLOW_NO}},
-    {POLICY_DEADLINE,                {UNSTATED,     30 * MIN,      10 * MIN,      10 * MIN,      10 * MIN}},
+    {POLICY_DEADLINE,                {UNSTATED,     30 * MIN,      POLICY_NONE,   POLICY_NONE,   POLICY_NONE}},
     {POLICY_ON_DEADLINE,             {UNSTATED,     ON_DEADLINE_REPORT, ON_DEADLINE_REPORT,
                                                     ON_DEADLINE_FORCE,  ON_DEADLINE_REPORT}},
 };
@@ -69,6 +70,7 @@ void policy_preset_layer(int64_t preset, struct policy_layer *ret)
 static const char *const mode_names[] = {"observe", "enforce", NULL};
 static const char *const allow_names[] = {"no", "ask", "yes", NULL};
 static const char *const on_deadline_names[] = {"report", "cancel", "force", NULL};
+static const char *const on_other_writer_names[] = {"yield", "hold", NULL};
 static const char *const objective_names[] = {"least-loss", "gentle", NULL};
 static const char *const rung_names[] = {"bandwidth", "downtime", "throttle", "post-copy",
                                          "suspend",   "cancel",   NULL};
@@ -102,7 +104,13 @@ static const struct policy_field_info fields[POLICY_FIELDS] = {
     [POLICY_MAX_DOWNTIME] = {"max_downtime", KIND_DURATION, NARROWER_LOW, NULL, NS_PER_MS,
                              DOWNTIME_MAX_NS, POLICY_NONE,
                              "a duration between 1ms and 33m20s, or none",
-                             "the downtime limit may be raised up to this"},
+                             "the longest blackout: the downtime limit is lowered, and may be "
+                             "raised, to what keeps it"},
+    [POLICY_AIM_DOWNTIME] = {"aim_downtime", KIND_DURATION, NARROWER_NEITHER, NULL, NS_PER_MS,
+                             DOWNTIME_MAX_NS, POLICY_NONE,
+                             "a duration between 1ms and 33m20s, or none",
+                             "the downtime limit to begin with; it is raised only as far as time "
+                             "demands"},
     [POLICY_ALLOW_THROTTLE] = {"allow_throttle", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0,
                                ALLOW_NO, ACCEPTS_ALLOW,
                                "vCPUs may be slowed through cgroup CPU quota"},
@@ -138,11 +146,11 @@ static const struct policy_field_info fields[POLICY_FIELDS] = {
                              "the migration may be cancelled when it is hopeless or too late"},
     [POLICY_DEADLINE] = {"deadline", KIND_DURATION, NARROWER_NEITHER, NULL, NS_PER_S,
                          DURATION_MAX_NS, POLICY_NONE, ACCEPTS_DURATION ", or none",
-                         "the migration should have ended this long after its start"},
+                         "the migration should have ended this long after its memory phase began"},
     [POLICY_DEADLINE_PER_GIB] = {"deadline_per_gib", KIND_DURATION, NARROWER_NEITHER, NULL,
                                  NS_PER_MS, DURATION_MAX_NS, POLICY_NONE,
                                  "a duration between 1ms and 30 days, or none",
-                                 "the deadline is at least this for each GiB to be copied"},
+                                 "the deadline is at least this for each GiB of memory"},
     [POLICY_ON_DEADLINE] = {"on_deadline", KIND_CHOICE, NARROWER_FIRST, on_deadline_names, 0, 0,
                             ON_DEADLINE_REPORT, "report, cancel or force",
                             "what happens at the deadline: cancel needs allow_cancel; force is "
@@ -152,7 +160,11 @@ static const struct policy_field_info fields[POLICY_FIELDS] = {
                          "how long a confirmed plateau may last before the first action"},
     [POLICY_STALL_TIMEOUT] = {"stall_timeout", KIND_DURATION, NARROWER_HIGH, NULL, NS_PER_S,
                               DURATION_MAX_NS, 60 * NS_PER_S, ACCEPTS_DURATION,
-                              "no new low in what remains for this long means stalled"},
+                              "no byte sent for this long means stalled"},
+    [POLICY_ON_OTHER_WRITER] = {"on_other_writer", KIND_CHOICE, NARROWER_FIRST,
+                                on_other_writer_names, 0, 0, OTHER_WRITER_YIELD, "yield or hold",
+                                "when another program changes a downtime limit of ours: leave it, "
+                                "or set ours again"},
     [POLICY_ASK_TIMEOUT] = {"ask_timeout", KIND_DURATION, NARROWER_NEITHER, NULL, NS_PER_S,
                             DURATION_MAX_NS, 300 * NS_PER_S, ACCEPTS_DURATION,
                             "a question that nobody answers for this long is withdrawn"},
@@ -425,7 +437,8 @@ void policy_narrow(struct policy *policy, const struct policy_layer *layer, cons
 
 bool policy_allows_anything(const struct policy_values *values)
 {
-    bool any = values->v[POLICY_MAX_DOWNTIME] != POLICY_NONE;
+    bool any = values->v[POLICY_MAX_DOWNTIME] != POLICY_NONE ||
+               values->v[POLICY_AIM_DOWNTIME] != POLICY_NONE;
 
     for (unsigned i = 0; i < POLICY_FIELDS; i++)
         any |= fields[i].choices == allow_names && values->v[i] != ALLOW_NO;
@@ -457,8 +470,6 @@ void policy_finish(struct policy *policy)
         return;
     if (!(policy->set & (1u << POLICY_MODE)))
         v[POLICY_MODE] = MODE_ENFORCE;
-    if (!(policy->set & (1u << POLICY_DEADLINE | 1u << POLICY_DEADLINE_PER_GIB)))
-        v[POLICY_DEADLINE] = 600 * NS_PER_S;
     if (!(policy->set & (1u << POLICY_ON_DEADLINE)) && v[POLICY_ALLOW_CANCEL] == ALLOW_YES)
         v[POLICY_ON_DEADLINE] = ON_DEADLINE_CANCEL;
 }

@@ -18,6 +18,7 @@
 enum policy_mode { MODE_OBSERVE, MODE_ENFORCE };
 enum policy_allow { ALLOW_NO, ALLOW_ASK, ALLOW_YES };
 enum policy_on_deadline { ON_DEADLINE_REPORT, ON_DEADLINE_CANCEL, ON_DEADLINE_FORCE };
+enum policy_on_other_writer { OTHER_WRITER_YIELD, OTHER_WRITER_HOLD };
 enum policy_objective { OBJECTIVE_LEAST_LOSS, OBJECTIVE_GENTLE };
 
 /* The rungs of the ladder, least harmful first. */
@@ -35,6 +36,7 @@ enum policy_field {
     POLICY_PRESET, /* stands for other fields, see policy_merge() */
     POLICY_MODE,
     POLICY_MAX_DOWNTIME,
+    POLICY_AIM_DOWNTIME,
     POLICY_ALLOW_THROTTLE,
     POLICY_MIN_CPU,
     POLICY_MAX_WORK_LOST,
@@ -50,6 +52,7 @@ enum policy_field {
     POLICY_ON_DEADLINE,
     POLICY_PATIENCE,
     POLICY_STALL_TIMEOUT,
+    POLICY_ON_OTHER_WRITER,
     POLICY_ASK_TIMEOUT,
     POLICY_PRECOPY_ITERATIONS,
     POLICY_PRECOPY_THRESHOLD,
@@ -143,7 +146,7 @@ void policy_merge(struct policy *policy, const struct policy_layer *layer, const
 
 /*
  * Fills in what follows from the rest once all layers are merged: mode is enforce once anything is
- * allowed, the deadline 10 min then, and on_deadline is cancel when cancelling is allowed.
+ * allowed, and on_deadline is cancel when cancelling is allowed.
  */
 void policy_finish(struct policy *policy);
 
@@ -161,9 +164,9 @@ bool policy_allows_anything(const struct policy_values *values);
 enum policy_rung policy_rung_at(int64_t order, unsigned place);
 
 /*
- * When the migration of a guest of `total_bytes` (memory, and storage that is copied) is wanted
- * ended, ns after its start: the larger of `deadline` and `deadline_per_gib`; POLICY_NONE: never,
- * or not known yet (total_bytes 0).
+ * When the migration of a guest of `total_bytes` of memory is wanted ended, ns after its memory
+ * phase began: the larger of `deadline` and `deadline_per_gib`; POLICY_NONE: none is stated, or it
+ * is not known yet (total_bytes 0).
  */
 int64_t policy_deadline_ns(const struct policy_values *values, uint64_t total_bytes);
 

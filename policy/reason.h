@@ -58,6 +58,12 @@
     X(SUSPEND_SUFFICES, "suspend-suffices", "pausing the guest ends it") \
     X(SUSPENDED, "suspended", "the guest is paused until the rest is sent") \
     X(PRECOPY_LIMIT, "precopy-limit", "precopy_iterations or precopy_threshold is reached") \
+    X(CEILING, "ceiling", "the downtime limit in force would break max_downtime") \
+    X(CEILING_AT_RISK, "ceiling-at-risk", "it ends by itself, but max_downtime cannot be kept") \
+    X(AIM, "aim", "the policy aims at a shorter downtime") \
+    X(HELD, "switchover-held", "the switchover is due and does not come: something beside guest memory holds it, such as device state") \
+    X(HOLD, "hold", "another program had changed a limit we set") \
+    X(RETRY, "retry", "an action failed for a reason that may pass; it is tried again") \
     X(HOST_LIMIT, "host-limit", "the speed limit we set is above what max_bandwidth or the host's ceiling allows now") \
     X(LESS_SUFFICES, "less-suffices", "it ends without this as well") \
     X(IN_FORCE, "in-force", "the action taken is at work") \

@@ -194,6 +194,12 @@ static void replay_step(struct replay *r, const struct trace_step *step)
     s.now_ns += CLOCK_START_NS;
     s.sync_ns += s.at_sync ? CLOCK_START_NS : 0;
     controller_step(&r->controller, &policy->values, &s, &d);
+    for (unsigned i = 0; i < step->n_actions; i++) {
+        if (step->result[i] == TRACE_FAILED)
+            controller_failed(&r->controller, step->action[i].kind, s.now_ns);
+        else if (step->result[i] == TRACE_APPLIED)
+            controller_done(&r->controller, step->action[i].kind);
+    }
     for (unsigned i = 0; i < d.n_actions; i++)
         cli_describe(&d.action[i], decision_applies(&d, i), would);
     for (unsigned i = 0; i < step->n_actions; i++)

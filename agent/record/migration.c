@@ -99,7 +99,7 @@ static void describe_wish(const struct migration *m, char *buf, size_t size)
     buf[0] = '\0';
     if (a[ALT_DOWNTIME].works) {
         snprintf(text, sizeof(text), "--max-downtime %.1fs",
-                 (double)a[ALT_DOWNTIME].downtime_ns / 1e9 * 1.05 + OUTLOOK_OVERHEAD_S + 0.1);
+                 ceil((double)a[ALT_DOWNTIME].ceiling_ns / 1e8) / 10);
         append(buf, size, &len, "", text);
     }
     if (a[ALT_THROTTLE].works) {

@@ -10,6 +10,13 @@
 #include "common/units.h"
 #include "common/wakeup.h"
 
+/* Will it never be possible, or was it only not possible now: a lock not acquired, a monitor that
+   did not answer? */
+static bool is_refusal(int r)
+{
+    return r == -EINVAL;
+}
+
 static int apply_downtime(struct act *act, const struct action *a, char *detail, size_t size)
 {
     int64_t before = act->downtime_limit_ns;
@@ -36,7 +43,7 @@ static int apply_bandwidth(struct act *act, const struct action *a, char *detail
                             hv_watch_set_speed(act->hv, a->speed_limit_bps));
 
     if (r < 0) {
-        *ret_latch = REASON_ACTION_FAILED;
+        *ret_latch = is_refusal(r) ? REASON_ACTION_FAILED : REASON_NONE;
         snprintf(detail, size, "speed limit not set: %s", hypervisor_error());
         return r;
     }
@@ -62,7 +69,7 @@ static int apply_cache(struct act *act, const struct action *a, char *detail, si
                             hv_watch_set_compression_cache(act->hv, a->cache_bytes));
 
     if (r < 0) {
-        *ret_latch = REASON_ACTION_FAILED;
+        *ret_latch = is_refusal(r) ? REASON_ACTION_FAILED : REASON_NONE;
         snprintf(detail, size, "compression cache not grown: %s", hypervisor_error());
         return r;
     }
@@ -76,7 +83,7 @@ static int apply_post_copy(struct act *act, char *detail, size_t size, enum reas
     int r = watcher_counted(act->w, METRICS_CALL_POST_COPY, started, hv_watch_post_copy(act->hv));
 
     if (r < 0) {
-        *ret_latch = r == -EINVAL ? REASON_POST_COPY_UNAVAILABLE : REASON_ACTION_FAILED;
+        *ret_latch = is_refusal(r) ? REASON_POST_COPY_UNAVAILABLE : REASON_NONE;
         snprintf(detail, size, "no switch to post-copy: %s", hypervisor_error());
         return r;
     }
@@ -91,7 +98,7 @@ static int apply_suspend(struct act *act, char *detail, size_t size, enum reason
     int r = watcher_counted(act->w, METRICS_CALL_SUSPEND, started, hv_watch_suspend(act->hv));
 
     if (r < 0) {
-        *ret_latch = REASON_ACTION_FAILED;
+        *ret_latch = is_refusal(r) ? REASON_ACTION_FAILED : REASON_NONE;
         snprintf(detail, size, "guest not paused: %s", hypervisor_error());
         return r;
     }
@@ -116,7 +123,7 @@ static int apply_throttle(struct act *act, const struct action *a, int64_t decid
     }
     if (!atomic_load(&act->w->throttled))
         host_give_slot(act->w->env->host, &act->w->host);
-    *ret_latch = r == -EBUSY ? REASON_OTHER_WRITER : REASON_ACTION_FAILED;
+    *ret_latch = r == -EBUSY ? REASON_OTHER_WRITER : REASON_NONE;
     snprintf(detail, size, "vCPU quota not set: %s", strerror(-r));
     return r;
 }

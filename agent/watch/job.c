@@ -17,6 +17,8 @@
 
 /* While the guest is paused nothing is asked; after this long, whether it is still there. */
 #define PAUSED_LOOK_NS (2 * NS_PER_S)
+/* A pause that lasts so many times the downtime limit, and a second, is no switchover. */
+#define SWITCHOVER_LIMITS 3
 /* Looks begin at multiples of this part of the time between them. */
 #define LOOKS_GRID 10
 /* The completed statistics come with an event of their own, about when the domain stops. */
@@ -100,13 +102,10 @@ static void propose(struct job *j, const struct decision *d)
 static void await_slot(struct job *j)
 {
     struct policy *p = &j->policy;
-    const struct sample *last = &j->controller.estimator.last;
-    int64_t deadline_ns =
-        policy_deadline_ns(&p->values, last->total_bytes + last->disk_total_bytes);
 
     if (p->values.v[POLICY_ALLOW_CANCEL] == ALLOW_NO ||
         policy_rung_at(p->values.v[POLICY_ORDER], RUNGS - 1) != RUNG_CANCEL ||
-        (deadline_ns != POLICY_NONE && last->elapsed_ns >= deadline_ns))
+        j->controller.last.late)
         return;
     p->values.v[POLICY_ALLOW_CANCEL] = ALLOW_NO;
     memcpy(p->source[POLICY_ALLOW_CANCEL], p->source[POLICY_ALLOW_THROTTLE], POLICY_SOURCE_MAX);
@@ -317,6 +316,10 @@ static int apply(struct job *j, const struct action *a, int64_t decided_ns)
     int r = act_apply(&j->act, a, &j->policy, j->paused, decided_ns, &why_latched);
 
     latch_if(j, a->kind, why_latched);
+    if (r == 0)
+        controller_done(&j->controller, a->kind);
+    else if (r != -EAGAIN && why_latched == REASON_NONE)
+        controller_failed(&j->controller, a->kind, j->controller.estimator.last.now_ns);
     return r;
 }
 
@@ -333,6 +336,11 @@ static bool is_another(struct job *j, const struct hv_job *hv)
     pthread_mutex_unlock(&w->lock);
     j->elapsed_ns = hv->elapsed_ns;
     return another;
+}
+
+static enum trace_result result_of(int r)
+{
+    return r == 0 ? TRACE_APPLIED : r == -EAGAIN ? TRACE_NOT_APPLIED : TRACE_FAILED;
 }
 
 /* Returns 0, -ESRCH when the job is over, or the hypervisor's error. */
@@ -376,7 +384,7 @@ static int look(struct job *j)
     pthread_mutex_unlock(&j->w->lock);
     for (unsigned i = 0; i < d.n_actions; i++) {
         if (decision_applies(&d, i))
-            result[i] = apply(j, &d.action[i], decided) == 0 ? TRACE_APPLIED : TRACE_FAILED;
+            result[i] = result_of(apply(j, &d.action[i], decided));
     }
     trace_decision(j, &s, &d, result);
     propose(j, &d);
@@ -448,13 +456,48 @@ static int64_t end_watching(struct job *j, int error)
     return AT_ONCE;
 }
 
+/*
+ * libvirt reports every stop of the guest during a migration as a switchover, a pause that somebody
+ * asked for included, and then memory is still sent for as long as it takes. So when it takes
+ * longer than a switchover does, it is asked for after all how much was sent.
+ */
+static void look_at_pause(struct job *j)
+{
+    struct watcher *w = j->w;
+    int64_t now = monotonic_ns();
+    struct hv_job hv;
+
+    if (now - j->paused_ns < SWITCHOVER_LIMITS * j->act.downtime_limit_ns + NS_PER_S ||
+        read_job(j, &hv) < 0 || !hv.active)
+        return;
+    if (j->moved_ns != 0 && hv.memory_processed_bytes == j->moved_bytes)
+        return;
+    j->told_stalled = false;
+    if (j->moved_ns != 0) {
+        pthread_mutex_lock(&w->lock);
+        w->view.sample.elapsed_ns = hv.elapsed_ns;
+        w->view.sample.processed_bytes = hv.memory_processed_bytes;
+        w->view.sample.remaining_bytes = hv.memory_remaining_bytes;
+        w->view.decision.verdict = VERDICT_SWITCHOVER;
+        w->view.decision.reason = REASON_SUSPENDED;
+        phase_export(w->env->metrics, &w->view);
+        pthread_mutex_unlock(&w->lock);
+        if (!j->told_sending)
+            log_info("%s: %s", w->domain.name, reason_text(REASON_SUSPENDED));
+        j->told_sending = true;
+    }
+    j->moved_ns = now;
+    j->moved_bytes = hv.memory_processed_bytes;
+}
+
 /* A switchover that does not end is a guest that nobody can reach. */
 static void watch_switchover(struct job *j)
 {
     const int64_t *p = j->policy.values.v;
     struct action cancel = {.kind = ACTION_CANCEL, .reason = REASON_STALLED};
+    int64_t since_ns = j->moved_ns != 0 ? j->moved_ns : j->paused_ns;
 
-    if (j->told_stalled || monotonic_ns() - j->paused_ns < p[POLICY_STALL_TIMEOUT])
+    if (j->told_stalled || monotonic_ns() - since_ns < p[POLICY_STALL_TIMEOUT])
         return;
     j->told_stalled = true;
     pthread_mutex_lock(&j->w->lock);
@@ -476,7 +519,8 @@ static int64_t begin_pause(struct job *j)
     j->state = JOB_PAUSED;
     j->paused_ns = monotonic_ns();
     watcher_take_sync(w);
-    j->told_stalled = false;
+    j->moved_ns = 0;
+    j->told_sending = j->told_stalled = false;
     watcher_withdraw_question(w);
     pthread_mutex_lock(&w->lock);
     w->view.decision.verdict = VERDICT_SWITCHOVER;
@@ -501,6 +545,7 @@ static int64_t sit_out_pause(struct job *j)
     if (watcher_marked(w, &w->mark.stopped) || watcher_marked(w, &w->mark.completed))
         return end_watching(j, -ESRCH);
     if (!watcher_marked(w, &w->mark.resumed) && !watcher_marked(w, &w->mark.post_copy)) {
+        look_at_pause(j);
         watch_switchover(j);
         if (hv_watch_state(j->act.hv, &active, &running) == 0 && active && !running)
             return monotonic_ns() + PAUSED_LOOK_NS;

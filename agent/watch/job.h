@@ -22,13 +22,16 @@ struct job {
     struct watcher *w;
     struct act act;
     enum job_state state;
-    int error;          /* JOB_ENDED: why there is nothing left to watch */
-    int64_t until_ns;   /* JOB_ENDED: when not to wait for the result any longer */
-    int64_t paused_ns;  /* JOB_PAUSED: since when */
+    int error;         /* JOB_ENDED: why there is nothing left to watch */
+    int64_t until_ns;  /* JOB_ENDED: when not to wait for the result any longer */
+    int64_t paused_ns; /* JOB_PAUSED: since when */
+    int64_t moved_ns;  /* JOB_PAUSED: when bytes were last seen to move; 0: not asked yet */
+    uint64_t moved_bytes;
     int64_t elapsed_ns; /* of the migration, at the last look */
     struct controller controller;
     struct policy_kept kept; /* before what holds for this migration only is laid over it */
     struct policy policy;
+    bool told_sending; /* JOB_PAUSED: that this is no switchover yet */
     bool told_stalled; /* JOB_PAUSED: that this takes too long */
     bool paused;       /* by an administrator */
     bool knows_metadata;

@@ -21,10 +21,10 @@ _migpolicy() {
     local verbs='status set unset apply show explain history watch wait predict pending approve deny release pause resume check reload replay simulate help version'
     local options='--output --json --socket --quiet --no-legend --help --version'
     local values='-o|-f|--file|--output|--socket|--policy|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
-    local fields=(preset mode max-downtime allow-throttle min-cpu max-work-lost allow-bandwidth
-        max-bandwidth allow-compression-cache max-compression-cache allow-post-copy allow-suspend
-        allow-cancel deadline deadline-per-gib on-deadline patience stall-timeout ask-timeout
-        precopy-iterations precopy-threshold objective order)
+    local fields=(preset mode max-downtime aim-downtime allow-throttle min-cpu max-work-lost
+        allow-bandwidth max-bandwidth allow-compression-cache max-compression-cache allow-post-copy
+        allow-suspend allow-cancel deadline deadline-per-gib on-deadline patience stall-timeout
+        ask-timeout on-other-writer precopy-iterations precopy-threshold objective order)
     local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush devices storage link
         noise seed seeds limit for)
     local verb='' vm='' assigned='' words='' word value i
@@ -32,7 +32,7 @@ _migpolicy() {
 
     values+='|--on-deadline|--patience|--stall-timeout|--objective|--max-bandwidth|--order'
     values+='|--max-compression-cache|--deadline-per-gib|--ask-timeout|--precopy-iterations'
-    values+='|--precopy-threshold'
+    values+='|--precopy-threshold|--aim-downtime|--on-other-writer'
     values+="|--${described[0]}$(printf '|--%s' "${described[@]:1}")"
     COMPREPLY=()
     # bash splits --flag=value into three words.
@@ -65,6 +65,7 @@ _migpolicy() {
     --scope) words='host metadata' ;;
     --on-deadline) words='report cancel force' ;;
     --objective) words='least-loss gentle' ;;
+    --on-other-writer) words='yield hold' ;;
     -o | --output) words='table json jsonl' ;;
     --pattern) words='random sequential' ;;
     -f | --file | --socket | --policy | --curve)

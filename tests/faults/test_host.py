@@ -38,12 +38,13 @@ def test_no_more_guests_are_throttled_at_once_than_the_host_allows(limit):
 
 
 def test_who_waits_for_its_turn_says_so_and_is_not_cancelled_as_hopeless():
-    rules = [{"name": "*", "policy": {"allow_throttle": True, "allow_cancel": True, "min_cpu": "10%",
-                                      "max_downtime": "310ms", "deadline": "1h"}}]
-    with Host([domain("a", hot="300MiB", rate="170MB/s", link="160Mbit/s"),
-               domain("b", start="35s")], rules, time_factor=20, config={"max_throttled_domains": 1}) as host:
+    rules = [{"name": "*",
+              "policy": {"allow_throttle": True, "allow_cancel": True, "min_cpu": "10%"}}]
+    with Host([domain("a", ram="1GiB", hot="600MiB", rate="170MB/s", link="160Mbit/s"),
+               domain("b", start="130s")], rules, time_factor=20, config={"max_throttled_domains": 1}) as host:
         host.wait(lambda: host.events("cpu_share", "a"))
-        host.wait(lambda: host.status("b") and host.status("b")[0]["verdict"] == "hopeless")
+        host.wait(lambda: host.status("b") and host.status("b")[0]["verdict"] == "needs-help")
+        assert host.status("b")[0]["reason"] == "not-approved"
         assert field(host, "b", "allow_throttle") == ("no", "max_throttled_domains of the host")
         assert field(host, "a", "allow_throttle")[0] == "yes"
         host.wait(lambda: host.completed() == {"a", "b"})

@@ -85,6 +85,27 @@ def test_a_guest_paused_for_a_migration_that_fails_runs_on_where_it_was(lab, age
         assert lab.virsh("a", "domstate", guest.name) == "running"
 
 
+def test_a_pause_is_not_stalled_while_memory_is_sent(lab, agent):
+    with Guest(lab, dirties=3, hot="7s", memory="7.6s") as guest:
+        agent.set(guest, "--allow-suspend", "--allow-cancel", "--stall-timeout", "2s")
+        assert guest.migrate().wait(PATIENCE_S) == 0
+        assert [e["action"] for e in agent.events(guest, result="applied")] == ["suspend"]
+        assert agent.ended(guest)["result"] == "completed"
+        assert guest.downtime_seconds() > 4
+
+
+def test_a_pause_by_somebody_else_is_not_judged(lab, agent):
+    with Guest(lab, dirties=3, hot="7s", memory="7.6s") as guest:
+        agent.set(guest, "--allow-cancel", "--stall-timeout", "2s", "--deadline", "30m")
+        client = guest.migrate()
+        wait_until(lambda: (agent.status(guest) or {}).get("iteration", 0) >= 2, "its first pass is complete")
+        lab.virsh("a", "suspend", guest.name)
+        wait_until(lambda: agent.status(guest)["reason"] == "suspended", "it is seen for what it is")
+        assert client.wait(PATIENCE_S) == 0
+        assert agent.events(guest, "cancel") == []
+        assert agent.ended(guest)["result"] == "completed"
+
+
 def test_it_stops_and_copies_after_so_many_passes(agent, guest):
     agent.set(guest, "--precopy-iterations", "3", "--max-downtime", "10s", "--patience", "10m")
     assert guest.migrate().wait(PATIENCE_S) == 0

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -58,14 +59,14 @@ static void observe_mode_decides_the_same_and_applies_nothing(void **state)
     assert_true(sim.proposed > 0);
 }
 
-static void nothing_is_done_before_two_passes_are_complete(void **state)
+static void nothing_is_done_before_two_passes_agree(void **state)
 {
     struct model_guest guest = busy_guest();
 
     (void)state;
     sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "max_downtime", "10s", NULL);
     sim_run(&sim, 60);
-    assert_int_equal(sim.first_action_iteration, 3);
+    assert_int_equal(sim.first_action_iteration, 4);
 }
 
 static void migrations_that_converge_are_never_touched(void **state)
@@ -102,6 +103,24 @@ static void downtime_is_raised_to_what_is_needed_and_not_to_the_ceiling(void **s
     /* 210 MB at 97 MB/s take 2.2 s; shorter passes leave a little less. */
     assert_true(sim.greatest_limit_s > 1.5 && sim.greatest_limit_s < 2.6);
     assert_true(sim.model.downtime_s < 2.5);
+}
+
+static void the_ceiling_that_is_wished_for_does(void **state)
+{
+    struct model_guest guest = busy_guest();
+    char ceiling[32];
+
+    (void)state;
+    /* A slow flush is part of the blackout. */
+    guest.flush_s = 1.5;
+    sim_start(&sim, &guest, LINK, NULL);
+    sim_run(&sim, 30);
+    snprintf(ceiling, sizeof(ceiling), "%" PRId64 "ms",
+             sim.last.alternative[ALT_DOWNTIME].ceiling_ns / NS_PER_MS + 1);
+    sim_start(&sim, &guest, LINK, "max_downtime", ceiling, NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_true(sim.model.downtime_s * 1e3 < strtod(ceiling, NULL));
 }
 
 static void downtime_above_the_ceiling_is_never_chosen(void **state)
@@ -262,6 +281,144 @@ static void a_hopeless_migration_is_cancelled_long_before_a_far_deadline(void **
     assert_true(sim.model.time_s > 30 && sim.model.time_s < 60);
 }
 
+static void nothing_is_cancelled_before_a_deadline_that_was_stated(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_cancel", "yes", "deadline", "5m", NULL);
+    sim_run(&sim, 400);
+    assert_int_equal(sim.model.state, MODEL_CANCELLED);
+    assert_true(sim.model.time_s >= 300);
+}
+
+static void nothing_is_cancelled_for_a_deadline_that_nobody_stated(void **state)
+{
+    /* Ends by itself after 20 minutes of one pass. */
+    struct model_guest guest = {.ram_bytes = 1200 * LINK * 1e6, .vcpus = 1, .vcpu_busy = {1}};
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_cancel", "yes", NULL);
+    sim_run(&sim, 1500);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    sim_start(&sim, &guest, LINK, "preset", "must-finish", NULL);
+    sim_run(&sim, 1500);
+    assert_int_equal(actions(&sim), 0);
+}
+
+static void add_storage(struct sim *s, struct sample *sample)
+{
+    (void)s;
+    sample->elapsed_ns += 3000 * NS_PER_S;
+    sample->disk_total_bytes = UINT64_C(80) << 30;
+}
+
+static void storage_that_is_copied_before_does_not_count_for_the_deadline(void **state)
+{
+    struct model_guest guest = sim_guest(10, 10);
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_cancel", "yes", "deadline", "1m", NULL);
+    sim.meddle = add_storage;
+    sim_run(&sim, 120);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_CANCEL], 0);
+}
+
+static void a_plateau_is_no_stall(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_cancel", "yes", "deadline", "5m", "stall_timeout", "5s",
+              NULL);
+    sim_run(&sim, 299);
+    assert_int_equal(sim.model.state, MODEL_RUNNING);
+    assert_false(sim.seen[VERDICT_STALLED]);
+}
+
+static void a_limit_that_would_break_the_ceiling_is_lowered_at_the_start(void **state)
+{
+    struct model_guest guest = sim_guest(60, 60);
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "max_downtime", "250ms", "allow_throttle", "yes", NULL);
+    sim_run(&sim, 1);
+    assert_int_equal(sim.count[ACTION_DOWNTIME], 1);
+    assert_true(sim.greatest_limit_s < 0.1);
+    sim_run(&sim, 120);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_true(sim.model.downtime_s < 0.25);
+}
+
+static void a_ceiling_that_cannot_be_kept_is_said_before_it_is_broken(void **state)
+{
+    struct model_guest guest = sim_guest(10, 10);
+
+    (void)state;
+    guest.ram_bytes = 4e9;
+    guest.flush_s = 2;
+    sim_start(&sim, &guest, LINK, "max_downtime", "1s", NULL);
+    for (unsigned i = 1; sim.last.reason != REASON_CEILING_AT_RISK && i < 240; i++)
+        sim_run(&sim, i * 0.25);
+    assert_int_equal(sim.last.reason, REASON_CEILING_AT_RISK);
+    assert_int_equal(sim.model.state, MODEL_RUNNING);
+    assert_int_equal(actions(&sim), 0);
+}
+
+static void a_short_downtime_is_aimed_at_and_raised_only_as_far_as_is_needed(void **state)
+{
+    struct model_guest idle = sim_guest(1, 1);
+    struct model_guest busy = sim_guest(60, 60);
+
+    (void)state;
+    sim_start(&sim, &idle, LINK, "aim_downtime", "50ms", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_DOWNTIME], 1);
+    assert_true(sim.model.downtime_s < 0.12);
+    /* A plateau of 60 MB takes 0.6 s. */
+    sim_start(&sim, &busy, LINK, "aim_downtime", "50ms", "max_downtime", "2s", NULL);
+    sim_run(&sim, 120);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_true(sim.model.downtime_s < 0.8);
+}
+
+/* QEMU counts two seconds of device state to the switchover. */
+static double limit_with_device_s;
+
+static void add_device(struct sim *s, struct sample *sample)
+{
+    /* What has been set since the last look is the limit; the model is left what remains of it. */
+    if (s->model.downtime_limit_s != fmax(limit_with_device_s - 2, 0))
+        limit_with_device_s = s->model.downtime_limit_s;
+    s->model.downtime_limit_s = fmax(limit_with_device_s - 2, 0);
+    sample->downtime_limit_ns = (int64_t)(limit_with_device_s * 1e9);
+}
+
+static void start_with_device(const char *field, const char *value)
+{
+    struct model_guest guest = sim_guest(2, 2);
+
+    sim_start(&sim, &guest, LINK, field, value, NULL);
+    sim.meddle = add_device;
+    limit_with_device_s = 0.3;
+    sim.model.downtime_limit_s = 0;
+    sim_run(&sim, 120);
+}
+
+static void a_switchover_that_is_due_and_does_not_come_is_helped(void **state)
+{
+    (void)state;
+    start_with_device("max_downtime", "10s");
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_true(sim.greatest_limit_s < 4);
+    start_with_device("mode", "observe");
+    assert_int_equal(sim.model.state, MODEL_RUNNING);
+    assert_int_equal(sim.last.alternative[ALT_WAIT].reason, REASON_HELD);
+    assert_int_equal(sim.last.verdict, VERDICT_NEEDS_HELP);
+}
+
 static void a_deadline_is_only_reported_unless_cancelling_is_wanted(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -277,15 +434,14 @@ static void a_deadline_is_only_reported_unless_cancelling_is_wanted(void **state
 static void a_migration_about_to_end_is_not_cancelled_at_the_deadline(void **state)
 {
     struct model_guest guest = busy_guest();
-    double end;
+    char deadline[32];
 
     (void)state;
     sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
     sim_run(&sim, 60);
-    end = sim.model.time_s;
-    assert_true(end > 10.1 && end < 12); /* the deadline below falls just before it */
-    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "allow_cancel", "yes", "deadline", "10s",
-              NULL);
+    snprintf(deadline, sizeof(deadline), "%.1fs", sim.model.time_s - 0.5);
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "allow_cancel", "yes", "deadline",
+              deadline, NULL);
     sim_run(&sim, 60);
     assert_int_equal(sim.model.state, MODEL_COMPLETED);
 }
@@ -444,7 +600,8 @@ static void a_latched_throttle_is_released_and_not_tried_again(void **state)
 
     (void)state;
     sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
-    sim_run(&sim, 8);
+    for (unsigned i = 1; sim.model.cpu_share == 1 && i < 240; i++)
+        sim_run(&sim, i * 0.25);
     assert_true(sim.model.cpu_share < 1);
     controller_latch(&sim.controller, ACTION_THROTTLE, REASON_OTHER_WRITER);
     sim_run(&sim, 30);
@@ -792,14 +949,14 @@ static void a_speed_limit_of_others_is_not_lowered(void **state)
     assert_int_equal(sim.count[ACTION_BANDWIDTH], 0);
 }
 
-static void a_speed_limit_nobody_knows_is_lifted_once(void **state)
+static void without_a_speed_limit_there_is_none_to_raise(void **state)
 {
     struct model_guest guest = busy_guest();
 
     (void)state;
     sim_start(&sim, &guest, LINK, "allow_bandwidth", "yes", NULL);
     sim_run(&sim, 60);
-    assert_int_equal(sim.count[ACTION_BANDWIDTH], 1);
+    assert_int_equal(sim.count[ACTION_BANDWIDTH], 0);
     assert_int_equal(sim.last.alternative[ALT_BANDWIDTH].reason, REASON_BANDWIDTH_NOT_LIMITING);
     assert_int_equal(sim.last.verdict, VERDICT_HOPELESS);
 }
@@ -839,6 +996,7 @@ static void a_limit_below_what_the_link_carries_is_never_set(void **state)
 
     (void)state;
     sim_start(&sim, &guest, LINK, "allow_bandwidth", "yes", "max_bandwidth", "50MB/s", NULL);
+    model_limit_speed(&sim.model, 60e6);
     sim_run(&sim, 60);
     assert_int_equal(actions(&sim), 0);
     assert_int_equal(sim.last.alternative[ALT_BANDWIDTH].reason, REASON_BANDWIDTH_OVER_CEILING);
@@ -945,6 +1103,8 @@ static void what_is_to_be_asked_about_is_proposed_and_not_done(void **state)
     (void)state;
     for (size_t i = 0; i < 4; i++) {
         sim_start(&sim, &guest, LINK, fields[i], "ask", NULL);
+        if (kinds[i] == ACTION_BANDWIDTH)
+            model_limit_speed(&sim.model, LINK / 2.0 * 1e6);
         sim_run(&sim, 30);
         assert_int_equal(actions(&sim), 0);
         assert_int_equal(sim.last.reason, REASON_ASKED);
@@ -1079,6 +1239,100 @@ static void a_downtime_limit_that_others_set_is_not_fought_over(void **state)
     assert_true(sim.model.downtime_limit_s == 0.3);
 }
 
+static void lower_downtime_at_each_look(struct sim *s, struct sample *sample)
+{
+    if (sample->downtime_limit_ns > 300 * NS_PER_MS)
+        s->model.downtime_limit_s = 0.3;
+}
+
+static void a_downtime_limit_is_held_if_the_policy_says_so_and_not_for_ever(void **state)
+{
+    struct model_guest guest = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "max_downtime", "3s", NULL);
+    sim.meddle = lower_downtime_at_each_look;
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_RUNNING);
+    assert_int_equal(sim.controller.tried.latched[ACTION_DOWNTIME], REASON_OTHER_WRITER);
+    sim_start(&sim, &guest, LINK, "max_downtime", "3s", "on_other_writer", "hold", NULL);
+    sim.meddle = lower_downtime_at_each_look;
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_true(sim.count[ACTION_DOWNTIME] <= sim.model.iteration);
+    sim_start(&sim, &guest, LINK, "max_downtime", "3s", "on_other_writer", "hold", NULL);
+    sim.meddle = lower_downtime_at_each_look;
+    sim.controller.holds = 20;
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_RUNNING);
+    assert_int_equal(sim.controller.tried.latched[ACTION_DOWNTIME], REASON_OTHER_WRITER);
+}
+
+/* A pause that fails so many times. Returns how often it was tried. */
+static unsigned try_pause(unsigned failures, double tried_s[])
+{
+    unsigned tries = 0;
+
+    while (sim.model.state == MODEL_RUNNING && sim.model.time_s < 120) {
+        struct sample s;
+        struct decision d;
+
+        model_sample(&sim.model, &s);
+        controller_step(&sim.controller, &sim.policy.values, &s, &d);
+        if (d.n_actions > 0 && d.action[0].kind == ACTION_SUSPEND) {
+            tried_s[tries++] = sim.model.time_s;
+            if (tries > failures)
+                model_suspend(&sim.model);
+            else
+                controller_failed(&sim.controller, ACTION_SUSPEND, s.now_ns);
+        }
+        model_run(&sim.model, 0.25);
+    }
+    return tries;
+}
+
+static void an_action_that_fails_for_a_passing_reason_is_tried_again_and_not_at_once(void **state)
+{
+    struct model_guest guest = busy_guest();
+    double tried_s[64] = {0};
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_suspend", "yes", NULL);
+    assert_int_equal(try_pause(3, tried_s), 4);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    for (unsigned i = 1; i < 4; i++)
+        assert_true(tried_s[i] - tried_s[i - 1] >= 1 << (i - 1) &&
+                    tried_s[i] - tried_s[i - 1] < (1 << (i - 1)) + 1);
+    sim_start(&sim, &guest, LINK, "allow_suspend", "yes", NULL);
+    assert_int_equal(try_pause(1000, tried_s), 7);
+    assert_int_equal(sim.controller.tried.latched[ACTION_SUSPEND], REASON_ACTION_FAILED);
+}
+
+static void what_was_refused_gives_way_without_waiting_for_a_sync(void **state)
+{
+    struct model_guest guest = busy_guest();
+    struct sample s;
+    struct decision d;
+    double refused_s;
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_post_copy", "yes", "allow_suspend", "yes", NULL);
+    do {
+        model_run(&sim.model, 0.25);
+        model_sample(&sim.model, &s);
+        controller_step(&sim.controller, &sim.policy.values, &s, &d);
+    } while (d.n_actions == 0);
+    assert_int_equal(d.action[0].kind, ACTION_POST_COPY);
+    refused_s = sim.model.time_s;
+    controller_latch(&sim.controller, ACTION_POST_COPY, REASON_POST_COPY_UNAVAILABLE);
+    model_run(&sim.model, 0.25);
+    model_sample(&sim.model, &s);
+    controller_step(&sim.controller, &sim.policy.values, &s, &d);
+    assert_int_equal(d.n_actions, 1);
+    assert_int_equal(d.action[0].kind, ACTION_SUSPEND);
+    assert_true(sim.model.time_s - refused_s < 0.3);
+}
+
 static void a_downtime_limit_that_others_set_at_once_is_noticed_too(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -1132,7 +1386,7 @@ int main(void)
         cmocka_unit_test(a_speed_limit_of_ours_is_lowered_with_what_is_allowed),
         cmocka_unit_test(a_speed_limit_of_ours_is_not_lowered_by_little),
         cmocka_unit_test(a_speed_limit_of_others_is_not_lowered),
-        cmocka_unit_test(a_speed_limit_nobody_knows_is_lifted_once),
+        cmocka_unit_test(without_a_speed_limit_there_is_none_to_raise),
         cmocka_unit_test(what_costs_the_guest_nothing_need_not_wait_for_certainty),
         cmocka_unit_test(a_question_stands_between_syncs),
         cmocka_unit_test(a_limit_below_what_the_link_carries_is_never_set),
@@ -1150,13 +1404,17 @@ int main(void)
         cmocka_unit_test(the_deadline_grows_with_the_guest),
         cmocka_unit_test(passes_are_limited_by_downtime_or_by_suspend),
         cmocka_unit_test(a_downtime_limit_that_others_set_is_not_fought_over),
+        cmocka_unit_test(a_downtime_limit_is_held_if_the_policy_says_so_and_not_for_ever),
+        cmocka_unit_test(an_action_that_fails_for_a_passing_reason_is_tried_again_and_not_at_once),
+        cmocka_unit_test(what_was_refused_gives_way_without_waiting_for_a_sync),
         cmocka_unit_test(a_downtime_limit_that_others_set_at_once_is_noticed_too),
         cmocka_unit_test(a_paused_guest_is_left_alone_unless_it_stalls),
         cmocka_unit_test(nothing_is_done_without_a_policy_but_the_need_and_the_cure_are_known),
         cmocka_unit_test(observe_mode_decides_the_same_and_applies_nothing),
-        cmocka_unit_test(nothing_is_done_before_two_passes_are_complete),
+        cmocka_unit_test(nothing_is_done_before_two_passes_agree),
         cmocka_unit_test(migrations_that_converge_are_never_touched),
         cmocka_unit_test(downtime_is_raised_to_what_is_needed_and_not_to_the_ceiling),
+        cmocka_unit_test(the_ceiling_that_is_wished_for_does),
         cmocka_unit_test(downtime_above_the_ceiling_is_never_chosen),
         cmocka_unit_test(throttling_ends_it_above_the_floor),
         cmocka_unit_test(a_sufficient_downtime_alone_is_preferred_to_a_throttle),
@@ -1168,6 +1426,14 @@ int main(void)
         cmocka_unit_test(an_ineffective_throttle_gives_way_to_the_next_rung),
         cmocka_unit_test(cancel_comes_at_the_deadline_and_not_before),
         cmocka_unit_test(a_hopeless_migration_is_cancelled_long_before_a_far_deadline),
+        cmocka_unit_test(nothing_is_cancelled_before_a_deadline_that_was_stated),
+        cmocka_unit_test(nothing_is_cancelled_for_a_deadline_that_nobody_stated),
+        cmocka_unit_test(storage_that_is_copied_before_does_not_count_for_the_deadline),
+        cmocka_unit_test(a_plateau_is_no_stall),
+        cmocka_unit_test(a_limit_that_would_break_the_ceiling_is_lowered_at_the_start),
+        cmocka_unit_test(a_ceiling_that_cannot_be_kept_is_said_before_it_is_broken),
+        cmocka_unit_test(a_short_downtime_is_aimed_at_and_raised_only_as_far_as_is_needed),
+        cmocka_unit_test(a_switchover_that_is_due_and_does_not_come_is_helped),
         cmocka_unit_test(a_deadline_is_only_reported_unless_cancelling_is_wanted),
         cmocka_unit_test(a_migration_about_to_end_is_not_cancelled_at_the_deadline),
         cmocka_unit_test(the_work_budget_is_kept),

@@ -139,7 +139,7 @@ static void resolved_policy_is_finished(void **state)
     (void)state;
     start("{\"policy\": {\"allow_throttle\": true}}", "");
     expect("vm", UUID_A, POLICY_MODE, "enforce", "default");
-    expect("vm", UUID_A, POLICY_DEADLINE, "10m", "default");
+    expect("vm", UUID_A, POLICY_DEADLINE, "none", "default");
 }
 
 static void override_wins_over_rules_and_names_who_set_it(void **state)
@@ -602,7 +602,7 @@ static void metadata_only_narrows_unless_it_is_trusted(void **state)
     expect("vm", UUID_A, POLICY_MIN_CPU, "40%", "domain metadata");
     expect("vm", UUID_A, POLICY_MAX_DOWNTIME, "1s", "FILE");
     expect("vm", UUID_A, POLICY_ALLOW_CANCEL, "no", "default");
-    expect("vm", UUID_A, POLICY_DEADLINE, "10m", "default");
+    expect("vm", UUID_A, POLICY_DEADLINE, "none", "default");
     expect("vm", UUID_B, POLICY_MIN_CPU, "10%", "FILE");
     assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "20%"), 0);
     expect("vm", UUID_A, POLICY_MIN_CPU, "40%", "domain metadata");

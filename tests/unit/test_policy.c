@@ -270,13 +270,15 @@ static struct policy finish(const struct policy_layer *layer)
     return policy;
 }
 
-static void allowing_anything_enforces_with_a_deadline(void **state)
+static void allowing_anything_enforces(void **state)
 {
     static const struct {
         enum policy_field field;
         const char *text;
-    } cases[] = {
-        {POLICY_MAX_DOWNTIME, "1s"}, {POLICY_ALLOW_THROTTLE, "yes"}, {POLICY_ALLOW_CANCEL, "yes"}};
+    } cases[] = {{POLICY_MAX_DOWNTIME, "1s"},
+                 {POLICY_AIM_DOWNTIME, "50ms"},
+                 {POLICY_ALLOW_THROTTLE, "yes"},
+                 {POLICY_ALLOW_CANCEL, "yes"}};
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -287,7 +289,6 @@ static void allowing_anything_enforces_with_a_deadline(void **state)
         policy = finish(&layer);
         assert_true(policy_allows_anything(&policy.values));
         assert_int_equal(policy.values.v[POLICY_MODE], MODE_ENFORCE);
-        assert_int_equal(policy.values.v[POLICY_DEADLINE], 600 * NS_PER_S);
         assert_int_equal(policy.values.v[POLICY_ON_DEADLINE], cases[i].field == POLICY_ALLOW_CANCEL
                                                                   ? ON_DEADLINE_CANCEL
                                                                   : ON_DEADLINE_REPORT);
@@ -486,7 +487,7 @@ static void narrowing_by_a_preset_narrows_each_of_its_fields(void **state)
     policy_narrow(&policy, &wish, "wish");
     assert_int_equal(policy.values.v[POLICY_ALLOW_SUSPEND], ALLOW_NO);
     assert_int_equal(policy.values.v[POLICY_MAX_DOWNTIME], NS_PER_S / 2);
-    assert_int_equal(policy.values.v[POLICY_DEADLINE], 600 * NS_PER_S);
+    assert_int_equal(policy.values.v[POLICY_DEADLINE], POLICY_NONE);
     assert_string_equal(policy.source[POLICY_MIN_CPU], "preset gentle, wish");
     assert_string_equal(policy.source[POLICY_PRESET], "layer");
 }
@@ -508,7 +509,7 @@ int main(void)
         cmocka_unit_test(same_layer_twice_changes_nothing),
         cmocka_unit_test(long_source_is_cut),
         cmocka_unit_test(forgotten_field_no_longer_counts),
-        cmocka_unit_test(allowing_anything_enforces_with_a_deadline),
+        cmocka_unit_test(allowing_anything_enforces),
         cmocka_unit_test(stated_fields_are_not_filled_in),
         cmocka_unit_test(allowing_nothing_keeps_what_is_stated),
         cmocka_unit_test(fields_beside_a_preset_override_it_and_both_are_named),

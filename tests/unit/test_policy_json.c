@@ -150,6 +150,7 @@ static void layers_survive_json(void **state)
     static const char *const texts[POLICY_FIELDS] = {
         [POLICY_MODE] = "enforce",
         [POLICY_MAX_DOWNTIME] = "1.5s",
+        [POLICY_AIM_DOWNTIME] = "50ms",
         [POLICY_ALLOW_THROTTLE] = "yes",
         [POLICY_MIN_CPU] = "12.5%",
         [POLICY_MAX_WORK_LOST] = "30s",
@@ -166,6 +167,7 @@ static void layers_survive_json(void **state)
         [POLICY_ON_DEADLINE] = "force",
         [POLICY_PATIENCE] = "50ns",
         [POLICY_STALL_TIMEOUT] = "90s",
+        [POLICY_ON_OTHER_WRITER] = "hold",
         [POLICY_ASK_TIMEOUT] = "1m",
         [POLICY_PRECOPY_ITERATIONS] = "30",
         [POLICY_PRECOPY_THRESHOLD] = "200KiB",

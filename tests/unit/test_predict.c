@@ -130,8 +130,8 @@ static void a_longer_downtime_ends_it_as_predicted(void **state)
     struct policy_values policy = POLICY("max_downtime", "4s");
 
     (void)state;
-    compare(&random, &policy, 0.25);
-    compare(&sequential, &policy, 0.25);
+    compare(&random, &policy, 0.35);
+    compare(&sequential, &policy, 0.35);
 }
 
 static void a_throttle_ends_it_as_predicted(void **state)

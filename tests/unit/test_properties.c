@@ -368,7 +368,8 @@ static bool is_allowed(const struct action *a, const struct policy_values *p,
         return false;
     switch (a->kind) {
     case ACTION_DOWNTIME:
-        return a->downtime_ns > 0 && a->downtime_ns <= p->v[POLICY_MAX_DOWNTIME];
+        return a->downtime_ns > 0 && (a->downtime_ns <= p->v[POLICY_MAX_DOWNTIME] ||
+                                      p->v[POLICY_MAX_DOWNTIME] == POLICY_NONE);
     case ACTION_THROTTLE:
         return a->share >= (double)p->v[POLICY_MIN_CPU] / PPM_ONE - 1e-9 && a->share < 1;
     case ACTION_BANDWIDTH:
