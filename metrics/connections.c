@@ -7,7 +7,7 @@
 
 void connections_init(struct connections *all)
 {
-    *all = (struct connections){.now_ns = 0};
+    *all = (struct connections){.order = 0};
     pthread_mutex_init(&all->lock, NULL);
     for (int i = 0; i < CONNECTIONS_SLOTS; i++)
         all->slot[i].fd = -1;
@@ -58,10 +58,11 @@ static struct connection *find_longest(struct connections *all)
     return longest;
 }
 
+/* Its time counts from the next tick: the last one may be long ago where the daemon was kept busy. */
 static void begin(struct connections *all, struct connection *c)
 {
     c->order = all->order++;
-    c->since_ns = all->now_ns;
+    c->since_ns = 0;
 }
 
 static void take_address(const struct sockaddr *from, uint8_t to[static 8])
@@ -110,7 +111,6 @@ void connections_answered(struct connections *all, struct connection *c)
 void connections_tick(struct connections *all, int64_t now_ns)
 {
     pthread_mutex_lock(&all->lock);
-    all->now_ns = now_ns;
     for (int i = 0; i < CONNECTIONS_SLOTS; i++) {
         struct connection *c = &all->slot[i];
 

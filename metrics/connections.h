@@ -28,7 +28,7 @@ struct connection {
     int fd;             /* -1: a free slot */
     uint8_t address[8]; /* IPv4, or the network part of IPv6 */
     uint64_t order;     /* of the beginnings of requests */
-    int64_t since_ns;   /* that beginning; 0: before the first tick */
+    int64_t since_ns;   /* that beginning, at the tick after it; 0: before that */
     bool leaving;
 };
 
@@ -36,7 +36,6 @@ struct connections {
     pthread_mutex_t lock; /* guards the rest */
     struct connection slot[CONNECTIONS_SLOTS];
     uint64_t order;
-    int64_t now_ns;
 };
 
 void connections_init(struct connections *all);

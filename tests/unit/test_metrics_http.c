@@ -250,13 +250,15 @@ static void expect_end(int fd)
     assert_true(n == 0 || (n < 0 && errno == ECONNRESET));
 }
 
-static void the_first_tick_ends_nothing(void **state)
+static void a_tick_that_comes_late_ends_no_request_that_has_just_begun(void **state)
 {
-    int fd = dial();
+    int fd;
 
     (void)state;
-    assert_true(is_served(fd));
     metrics_http_tick(http, INT64_C(1000000000000));
+    fd = dial();
+    assert_true(is_served(fd));
+    metrics_http_tick(http, INT64_C(1060000000000));
     assert_true(is_served(fd));
     close(fd);
 }
@@ -432,7 +434,7 @@ static void ipv6_is_served_where_there_is_any(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_first_tick_ends_nothing),
+        cmocka_unit_test(a_tick_that_comes_late_ends_no_request_that_has_just_begun),
         cmocka_unit_test(metrics_come_as_text_by_default),
         cmocka_unit_test(metrics_come_as_openmetrics_when_asked),
         cmocka_unit_test(health_and_status_page_answer),
