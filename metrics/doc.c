@@ -12,7 +12,8 @@ static const char introduction[] =
     "server runs. All of it is served from memory: a scrape never waits for libvirt.\n"
     "\n"
     "What is not known is left out, never shown as 0. Counters and histograms start at 0 unless "
-    "noted. Label sets are closed, but for `vm` and `uuid`. Bytes of a VM's name that are not "
+    "noted. Label sets are closed, but for `vm`, `uuid` and those of `migpolicy_vm_info`. Bytes of "
+    "a VM's name that are not "
     "UTF-8 show as U+FFFD.\n";
 
 static const char *const type_names[] = {
@@ -37,6 +38,8 @@ static void labels_write(const struct metrics_family *f, struct metrics_buf *b)
 {
     if (f->scope != METRICS_HOST)
         metrics_buf_str(b, "`vm`, `uuid`");
+    for (size_t i = 0; f->scope == METRICS_INFO_OF_VM && i < METRICS_INFO_LABELS; i++)
+        metrics_buf_printf(b, ", `%s`", metrics_info_labels[i]);
     for (size_t i = 0; i < METRICS_LABELS_MAX && f->labels[i].name; i++) {
         enum metrics_set set = f->labels[i].set;
 
@@ -95,6 +98,11 @@ static bool is_live(enum metrics_scope scope)
     return scope == METRICS_VM || scope == METRICS_STATE;
 }
 
+static bool is_info(enum metrics_scope scope)
+{
+    return scope == METRICS_INFO_OF_VM;
+}
+
 static bool is_last(enum metrics_scope scope)
 {
     return scope == METRICS_LAST;
@@ -105,6 +113,7 @@ void metrics_render_doc(struct metrics_buf *b)
     metrics_buf_str(b, introduction);
     section_write("Host and daemon", "Independent of any one VM.", is_host, b);
     section_write("One VM, now", "While it migrates or is throttled.", is_live, b);
+    section_write("One VM, for joins", "As long as it has any other series.", is_info, b);
     section_write("One VM, its last migration", "Once it has ended.", is_last, b);
     metrics_buf_printf(b,
                        "\nAt most %d VMs have series. Past that the summary of the longest ended "

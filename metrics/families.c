@@ -20,6 +20,8 @@ const char *const *const metrics_fixed_sets[METRICS_SET_COUNT] = {
     [METRICS_SET_OUTCOME] = outcomes,
 };
 
+const char *const metrics_info_labels[METRICS_INFO_LABELS] = {"flavor", "project", "instance_name"};
+
 static const double call_bounds[] = {0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, INFINITY};
 static const double duration_bounds[] = {1,   3,   10,   30,   60,    120,
                                          300, 600, 1800, 3600, 14400, INFINITY};
@@ -33,6 +35,9 @@ const struct metrics_family metrics_families[] = {
     {.type = METRICS_##type_, .name = name_, .unit = unit_, .help = help_, __VA_ARGS__},
     METRIC_TABLE(X)
 #undef X
+
+    {.name = "migpolicy_vm_info", .type = METRICS_INFO, .scope = METRICS_INFO_OF_VM, \
+     .help = "Always 1; the labels tell what operators know the VM by, as far as it is told."},
 
 #define X(member, set, help_) \
     {.name = "migpolicy_migration_" #member, .help = help_, .scope = METRICS_STATE, \

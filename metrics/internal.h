@@ -27,6 +27,7 @@ enum metrics_scope {
     METRICS_VM,    /* a double of struct metrics_vm */
     METRICS_STATE, /* an index in struct metrics_vm, shown as one 0/1 series per name of the set */
     METRICS_LAST,  /* a double of struct metrics_last */
+    METRICS_INFO_OF_VM, /* always 1, with the texts of an entry as labels */
 };
 
 enum metrics_set {
@@ -71,12 +72,18 @@ extern const char *const *const metrics_fixed_sets[METRICS_SET_COUNT];
 /* Number of buckets of a histogram, the one up to infinity included; 0 for other types. */
 size_t metrics_family_buckets(const struct metrics_family *f);
 
+enum { METRICS_INFO_SIZE = 128, METRICS_INFO_LABELS = 3 };
+
+/* The labels of migpolicy_vm_info beside vm and uuid. */
+extern const char *const metrics_info_labels[METRICS_INFO_LABELS];
+
 struct metrics_entry {
     char uuid[METRICS_UUID_SIZE];
     char name[METRICS_NAME_SIZE];
     bool shown; /* within METRICS_VMS_MAX */
     bool live;  /* vm is valid */
     bool ended; /* last is valid */
+    char info[METRICS_INFO_LABELS][METRICS_INFO_SIZE];
     struct metrics_vm vm;
     struct metrics_last last;
 };

@@ -110,6 +110,10 @@ int metrics_vm_last(struct metrics *m, const char *uuid, const char *name,
                     const struct metrics_last *last);
 void metrics_vm_remove(struct metrics *m, const char *uuid);
 
+/* What else a VM is known by, "" where it is not told; nothing happens unless it has series. */
+void metrics_vm_info(struct metrics *m, const char *uuid, const char *flavor, const char *project,
+                     const char *instance_name);
+
 /* Growable text, NUL-terminated once anything was written. Start from {0}. */
 struct metrics_buf {
     char *data;

@@ -300,6 +300,23 @@ void metrics_vm_remove(struct metrics *m, const char *uuid)
     pthread_mutex_unlock(&m->lock);
 }
 
+void metrics_vm_info(struct metrics *m, const char *uuid, const char *flavor, const char *project,
+                     const char *instance_name)
+{
+    const char *const text[METRICS_INFO_LABELS] = {flavor, project, instance_name};
+    char key[METRICS_UUID_SIZE];
+    bool found;
+    size_t at;
+
+    if (!uuid_key(uuid, key))
+        return;
+    pthread_mutex_lock(&m->lock);
+    at = entry_find(m, key, &found);
+    for (size_t i = 0; found && i < METRICS_INFO_LABELS; i++)
+        metrics_utf8_copy(m->entries[at].info[i], METRICS_INFO_SIZE, text[i]);
+    pthread_mutex_unlock(&m->lock);
+}
+
 /* The copying part of a snapshot, with the lock held. */
 static void snapshot_copy(const struct metrics *m, struct metrics_snapshot *s)
 {

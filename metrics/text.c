@@ -205,6 +205,16 @@ static void state_write(struct writer *w, const struct metrics_layout *l,
     }
 }
 
+static void info_write(struct writer *w, const struct metrics_entry *e)
+{
+    vm_sample_begin(w, e);
+    for (size_t i = 0; i < METRICS_INFO_LABELS; i++) {
+        if (e->info[i][0])
+            sample_label(w, metrics_info_labels[i], e->info[i]);
+    }
+    sample_end(w, 1);
+}
+
 static void last_write(struct writer *w, const struct metrics_layout *l,
                        const struct metrics_entry *e)
 {
@@ -232,6 +242,8 @@ static void family_write(struct writer *w, const struct metrics_snapshot *s, siz
             vm_write(w, e);
         else if (scope == METRICS_STATE && e->live)
             state_write(w, s->layout, e);
+        else if (scope == METRICS_INFO_OF_VM)
+            info_write(w, e);
         else if (scope == METRICS_LAST && e->ended)
             last_write(w, s->layout, e);
     }

@@ -48,11 +48,13 @@ static void warn_of_brackets(const struct config *config)
     for (size_t i = 0; i < config->rules; i++) {
         const struct config_rule *rule = &config->rule[i];
 
-        if (rule->name && has_word_in_brackets(rule->name))
-            cli_fail(CLI_OK,
-                     "%s: the pattern \"%s\" does not match a VM of that very name; a plain [ is "
-                     "written \\\\[ in JSON",
-                     rule->source, rule->name);
+        for (char **name = rule->select.text[SELECT_NAME]; name && *name; name++) {
+            if (has_word_in_brackets(*name))
+                cli_fail(CLI_OK,
+                         "%s: the pattern \"%s\" does not match a VM of that very name; a plain [ "
+                         "is written \\\\[ in JSON",
+                         rule->source, *name);
+        }
     }
 }
 

@@ -39,6 +39,21 @@ struct migration_evidence migration_evidence(const struct sample *s, const struc
     };
 }
 
+static void take_name(char *to, size_t size, const struct description *d,
+                      enum description_text which)
+{
+    snprintf(to, size, "%s", d->text[which] ? d->text[which] : "");
+}
+
+void migration_take_names(struct migration *m, const struct description *d)
+{
+    struct migration_names *n = &m->names;
+
+    take_name(n->flavor, sizeof(n->flavor), d, DESCRIPTION_FLAVOR);
+    take_name(n->project, sizeof(n->project), d, DESCRIPTION_PROJECT);
+    take_name(n->instance_name, sizeof(n->instance_name), d, DESCRIPTION_INSTANCE_NAME);
+}
+
 void migration_add_event(struct migration *m, const struct migration_event *event)
 {
     m->event[m->events++ % MIGRATION_EVENTS] = *event;

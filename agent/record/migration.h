@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <time.h>
 
+#include "agent/virt/description.h"
 #include "agent/virt/hypervisor.h"
 #include "policy/controller.h"
 
@@ -74,8 +75,14 @@ struct migration_event {
     char approved_by[POLICY_SOURCE_MAX]; /* layer that allowed it; "" if nobody had to */
 };
 
+/* What operators know its VM by, printable as it is or not; "": not told. */
+struct migration_names {
+    char flavor[128], project[128], instance_name[128];
+};
+
 struct migration {
     struct hv_domain domain;
+    struct migration_names names;
     struct timespec started; /* by the wall clock */
     bool active;
     enum outcome outcome; /* !active */
@@ -101,6 +108,9 @@ const char *outcome_name(enum outcome outcome);
 /* What a decision rests on. */
 struct migration_evidence migration_evidence(const struct sample *s, const struct estimate *e,
                                              const struct decision *d);
+
+/* Copies the names out of a description, cut to size. */
+void migration_take_names(struct migration *m, const struct description *d);
 
 /* Adds an event to the ring. */
 void migration_add_event(struct migration *m, const struct migration_event *event);

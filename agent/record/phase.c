@@ -21,6 +21,12 @@ static enum phase phase_of(const struct migration *m)
     return m->sample.disk_total_bytes > 0 ? PHASE_STORAGE : PHASE_SETUP;
 }
 
+static void export_names(struct metrics *metrics, const struct migration *m)
+{
+    metrics_vm_info(metrics, m->domain.uuid, m->names.flavor, m->names.project,
+                    m->names.instance_name);
+}
+
 static double known(double value)
 {
     return value > 0 ? value : NAN;
@@ -66,6 +72,7 @@ void phase_export(struct metrics *metrics, const struct migration *m)
         vm.last_action_timestamp_seconds = (double)t->tv_sec + (double)t->tv_nsec / 1e9;
     }
     metrics_vm_update(metrics, m->domain.uuid, m->domain.name, &vm);
+    export_names(metrics, m);
 }
 
 void phase_export_last(struct metrics *metrics, const struct migration *m)
@@ -85,4 +92,5 @@ void phase_export_last(struct metrics *metrics, const struct migration *m)
                         .work_lost_seconds = m->work_lost_s,
                         .end_timestamp_seconds = unix_time(),
                     });
+    export_names(metrics, m);
 }

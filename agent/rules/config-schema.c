@@ -119,6 +119,9 @@ static struct json_object *config_schema(void)
         " 'description': 'the metadata of a domain may allow more, too'},"
         "'max_throttled_domains': {'type': 'integer', 'minimum': 0, 'maximum': 2147483647,"
         " 'description': 'how many guests may be throttled at once'},"
+        "'namespaces': {'type': 'object', 'additionalProperties': {'type': 'string', 'minLength': "
+        "1},"
+        " 'description': 'prefixes that XPath expressions use, and what they stand for'},"
         "'policy': {'$ref': '#/definitions/policy'},"
         "'rules': {'type': 'array', 'items': {'$ref': '#/definitions/rule'}}}}");
 
@@ -131,13 +134,48 @@ static struct json_object *config_schema(void)
 
 static const char rule_schema[] =
     "{'type': 'object', 'additionalProperties': false, 'required': ['policy'],"
-    " 'anyOf': [{'required': ['name']}, {'required': ['uuid']}, {'required': ['label']}],"
-    " 'properties': {"
-    "'name': {'type': 'string', 'description': 'a pattern for the name of the VM'},"
-    "'uuid': {'type': 'string', 'description': 'the UUID of the VM'},"
-    "'label': {'type': 'string', 'description': 'a label in the metadata of the VM',"
-    " 'pattern': '^[A-Za-z0-9._-]{1,63}$'},"
+    " 'minProperties': 2, 'properties': {"
+    "'min_memory': {'$ref': '#/definitions/size'}, 'max_memory': {'$ref': '#/definitions/size'},"
+    "'min_vcpus': {'type': 'integer', 'minimum': 1},"
+    "'max_vcpus': {'type': 'integer', 'minimum': 1},"
+    "'trust_owner': {'type': 'boolean',"
+    " 'description': 'what the owner of the VM may write may allow more, too'},"
     "'policy': {'$ref': '#/definitions/policy'}}}";
+
+/* A text, or a list of which any will do. */
+static struct json_object *texts_schema(const char *description, const char *pattern)
+{
+    struct json_object *o = json_object_new_object();
+    struct json_object *any = json_object_new_array();
+    struct json_object *list = object("{'type': 'array', 'minItems': 1}");
+    struct json_object *one = object("{'type': 'string'}");
+
+    if (pattern)
+        add(one, "pattern", text(pattern));
+    add(list, "items", json_object_get(one));
+    json_object_array_add(any, one);
+    json_object_array_add(any, list);
+    add(o, "description", text(description));
+    add(o, "anyOf", any);
+    return o;
+}
+
+static struct json_object *rule_object(void)
+{
+    static const struct {
+        const char *key, *help;
+    } selectors[] = {
+#define X(constant, key, is_owner_s, help) {key, help},
+        SELECTOR_TABLE(X)
+#undef X
+    };
+    struct json_object *o = object(rule_schema);
+
+    for (unsigned i = 0; i < SELECTORS; i++)
+        add(json_object_object_get(o, "properties"), selectors[i].key,
+            texts_schema(selectors[i].help, i == SELECT_LABEL ? "^[A-Za-z0-9._-]{1,63}$" : NULL));
+    return o;
+}
 
 static const char apply_schema[] =
     "{'type': 'object', 'additionalProperties': false, 'required': ['vms'], 'properties': {"
@@ -158,7 +196,8 @@ int main(void)
     int r;
 
     add(definitions, "config", config_schema());
-    add(definitions, "rule", object(rule_schema));
+    add(definitions, "rule", rule_object());
+    add(definitions, "size", quantity_schema(KIND_SIZE, "a bound for the memory of the VM"));
     add(definitions, "apply", object(apply_schema));
     add(definitions, "expires",
         quantity_schema(KIND_DURATION, "ends by itself after " CONFIG_EXPIRES_ACCEPTS));

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/json_strict.h"
@@ -99,16 +100,6 @@ int config_parse_expires(const char *text, int64_t *ret_s)
     return 0;
 }
 
-static int take_label(const struct place *place, const char *pointer, struct json_object *value,
-                      char **target)
-{
-    const char *text = json_object_get_string(value);
-
-    if (!json_object_is_type(value, json_type_string) || !policy_is_label(text, strlen(text)))
-        return fail(place, pointer, "must be " POLICY_LABEL);
-    return take_string(place, pointer, value, target);
-}
-
 static int take_layer(const struct place *place, const char *pointer, struct json_object *value,
                       struct policy_layer *ret)
 {
@@ -123,11 +114,35 @@ static int take_layer(const struct place *place, const char *pointer, struct jso
     return fail(place, where, "%s", err.reason);
 }
 
+#define SELECTOR_KEY(constant, key, ...) key ", "
+#define RULE_KEYS                                                                                  \
+    SELECTOR_TABLE(SELECTOR_KEY)                                                                   \
+    "min_memory, max_memory, min_vcpus or max_vcpus"
+
+static int take_member(const struct place *place, const char *pointer, const char *key,
+                       struct json_object *value, const struct config *config,
+                       struct selector *select)
+{
+    const char *expected;
+    int r = selector_take(select, key, value, config->namespace, config->namespaces, &expected);
+
+    if (r == -ENOENT)
+        return fail(place, pointer, "unknown key; a rule has policy, and " RULE_KEYS);
+    return r < 0 ? fail(place, pointer, "%s", expected) : 0;
+}
+
+static void add_rule(const struct place *place, const char *pointer, struct config_rule *rule,
+                     struct config *config)
+{
+    snprintf(rule->source, sizeof(rule->source), "%s%s", place->path, pointer);
+    config->rule = alloc_need(reallocarray(config->rule, config->rules + 1, sizeof(*config->rule)));
+    config->rule[config->rules++] = *rule;
+}
+
 static int take_rule(const struct place *place, const char *pointer, struct json_object *value,
                      struct config *config)
 {
     struct config_rule rule = {0};
-    struct config_rule *grown;
     bool has_policy = false;
     int r = 0;
 
@@ -138,39 +153,19 @@ static int take_rule(const struct place *place, const char *pointer, struct json
         char where[256];
 
         join(where, sizeof(where), pointer, key);
-        if (strcmp(key, "name") == 0) {
-            r = take_string(place, where, member, &rule.name);
-        } else if (strcmp(key, "uuid") == 0) {
-            r = take_string(place, where, member, &rule.uuid);
-        } else if (strcmp(key, "label") == 0) {
-            r = take_label(place, where, member, &rule.label);
-        } else if (strcmp(key, "policy") == 0) {
+        if (r == 0 && strcmp(key, "policy") == 0) {
             has_policy = true;
             r = take_layer(place, where, member, &rule.layer);
-        } else {
-            r = fail(place, where, "unknown key; a rule has name, uuid or label, and policy");
+        } else if (r == 0) {
+            r = take_member(place, where, key, member, config, &rule.select);
         }
-        if (r < 0)
-            goto cleanup;
     }
-    if (!has_policy || (!rule.name && !rule.uuid && !rule.label)) {
-        r = fail(place, pointer, "a rule needs name, uuid or label, and policy");
-        goto cleanup;
-    }
-    grown = realloc(config->rule, (config->rules + 1) * sizeof(*grown));
-    if (!grown) {
-        r = -ENOMEM;
-        goto cleanup;
-    }
-    snprintf(rule.source, sizeof(rule.source), "%s%s", place->path, pointer);
-    config->rule = grown;
-    config->rule[config->rules++] = rule;
-    return 0;
-
-cleanup:
-    free(rule.name);
-    free(rule.uuid);
-    free(rule.label);
+    if (r == 0 && (!has_policy || selector_is_empty(&rule.select)))
+        r = fail(place, pointer, "a rule needs policy, and " RULE_KEYS);
+    if (r == 0)
+        add_rule(place, pointer, &rule, config);
+    else
+        selector_clear(&rule.select);
     return r;
 }
 
@@ -178,11 +173,55 @@ cleanup:
 static int take_default_rule(const struct place *place, struct json_object *value,
                              struct config *config)
 {
-    struct json_object *rule AUTO_JSON = json_object_new_object();
+    struct config_rule rule = {0};
+    int r = take_layer(place, "/policy", value, &rule.layer);
 
-    json_object_object_add(rule, "name", json_object_new_string("*"));
-    json_object_object_add(rule, "policy", json_object_get(value));
-    return take_rule(place, "", rule, config);
+    if (r == 0)
+        add_rule(place, "", &rule, config);
+    return r;
+}
+
+static int take_namespace(const struct place *place, const char *pointer, const char *prefix,
+                          struct json_object *value, struct config *config)
+{
+    struct description_namespace *n = config->namespace;
+
+    if (!policy_is_label(prefix, strlen(prefix)))
+        return fail(place, pointer, "a prefix must be " POLICY_LABEL);
+    if (!json_object_is_type(value, json_type_string) || !*json_object_get_string(value))
+        return fail(place, pointer, "must be the URI of a namespace");
+    for (size_t i = 0; i < config->namespaces; i++) {
+        if (strcmp(n[i].prefix, prefix) == 0 &&
+            strcmp(n[i].uri, json_object_get_string(value)) != 0)
+            return fail(place, pointer, "stands for another namespace already");
+    }
+    config->namespace = alloc_need(reallocarray(n, config->namespaces + 1, sizeof(*n)));
+    config->namespace[config->namespaces++] = (struct description_namespace){
+        .prefix = alloc_need(strdup(prefix)),
+        .uri = alloc_need(strdup(json_object_get_string(value))),
+    };
+    return 0;
+}
+
+static int take_namespaces(const struct place *place, struct json_object *root,
+                           struct config *config)
+{
+    struct json_object *value;
+    int r = 0;
+
+    if (!json_object_object_get_ex(root, "namespaces", &value))
+        return 0;
+    if (!json_object_is_type(value, json_type_object))
+        return fail(place, "/namespaces", "must be an object");
+    json_object_object_foreach(value, prefix, uri)
+    {
+        char where[256];
+
+        join(where, sizeof(where), "/namespaces", prefix);
+        if (r == 0)
+            r = take_namespace(place, where, prefix, uri, config);
+    }
+    return r;
 }
 
 static int take_poll_interval(const struct place *place, struct json_object *value,
@@ -220,12 +259,16 @@ static int take_host_bandwidth(const struct place *place, struct json_object *va
 
 static int take_all(const struct place *place, struct json_object *root, struct config *config)
 {
+    int r;
+
     if (!json_object_is_type(root, json_type_object))
         return fail(place, "", "must be an object");
+    r = take_namespaces(place, root, config); /* rules may come before them */
+    if (r < 0)
+        return r;
     json_object_object_foreach(root, key, value)
     {
         char pointer[256];
-        int r = 0;
 
         join(pointer, sizeof(pointer), "", key);
         if (strcmp(key, "uri") == 0) {
@@ -253,7 +296,7 @@ static int take_all(const struct place *place, struct json_object *root, struct 
                 snprintf(pointer, sizeof(pointer), "/rules/%zu", i);
                 r = take_rule(place, pointer, json_object_array_get_idx(value, i), config);
             }
-        } else {
+        } else if (strcmp(key, "namespaces") != 0) {
             r = fail(place, pointer, "unknown key");
         }
         if (r < 0)
@@ -464,11 +507,13 @@ int config_load(const char *path, struct config *ret, struct config_error *ret_e
 
 void config_clear(struct config *config)
 {
-    for (size_t i = 0; i < config->rules; i++) {
-        free(config->rule[i].name);
-        free(config->rule[i].uuid);
-        free(config->rule[i].label);
+    for (size_t i = 0; i < config->rules; i++)
+        selector_clear(&config->rule[i].select);
+    for (size_t i = 0; i < config->namespaces; i++) {
+        free(config->namespace[i].prefix);
+        free(config->namespace[i].uri);
     }
+    free(config->namespace);
     free(config->rule);
     free(config->uri);
     free(config->metrics_listen);

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/rules/selector.h"
+#include "agent/virt/description.h"
 #include "policy/policy.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/migpolicy"
@@ -20,9 +22,7 @@
 struct json_object;
 
 struct config_rule {
-    char *name;  /* glob; NULL: any */
-    char *uuid;  /* NULL: any */
-    char *label; /* NULL: any */
+    struct selector select;
     struct policy_layer layer;
     char source[POLICY_SOURCE_MAX]; /* "FILE/rules/N", or "FILE" for the policy at the top */
 };
@@ -36,6 +36,8 @@ struct config {
     int64_t max_throttled_domains; /* of use with: */
     bool limits_throttled;
     bool trust_metadata; /* a domain's own metadata may allow more, too */
+    size_t namespaces;   /* that XPath expressions may name */
+    struct description_namespace *namespace;
     size_t rules;
     struct config_rule *rule;
 };

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <pthread.h>
 #include <search.h>
 #include <stdatomic.h>
@@ -12,6 +11,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -28,6 +28,7 @@ struct policies {
 struct domain_metadata {
     char uuid[OVERRIDES_UUID_SIZE];
     struct metadata metadata;
+    struct description description;
 };
 
 static void unlock(pthread_mutex_t **lock)
@@ -151,6 +152,14 @@ int policies_new(struct config *config, const char *state_dir, struct paused *pa
     return 0;
 }
 
+static void free_domain(void *opaque)
+{
+    struct domain_metadata *d = opaque;
+
+    description_clear(&d->description);
+    free(d);
+}
+
 void policies_free(struct policies *p)
 {
     if (!p)
@@ -158,7 +167,7 @@ void policies_free(struct policies *p)
     while (p->list.count > 0)
         overrides_drop(&p->list, &p->list.override[0]);
     free(p->list.override);
-    tdestroy(p->metadata, free);
+    tdestroy(p->metadata, free_domain);
     config_clear(&p->config);
     if (p->list.state_dir >= 0)
         close(p->list.state_dir);
@@ -208,7 +217,7 @@ const char *policies_until(const struct policy *policy, enum policy_field field)
     return found ? found + strlen(UNTIL) : NULL;
 }
 
-static int compare_uuid(const void *a, const void *b)
+static int compare_domains(const void *a, const void *b)
 {
     const struct domain_metadata *x = a;
     const struct domain_metadata *y = b;
@@ -222,7 +231,7 @@ static struct domain_metadata *find_metadata(struct policies *p, const char *uui
     struct domain_metadata **found;
 
     snprintf(key.uuid, sizeof(key.uuid), "%s", uuid);
-    found = tfind(&key, &p->metadata, compare_uuid);
+    found = tfind(&key, &p->metadata, compare_domains);
     return found ? *found : NULL;
 }
 
@@ -232,39 +241,55 @@ static bool has_policy(const struct metadata *metadata)
     return metadata->layer.set || metadata->error[0];
 }
 
+/* The entry of a domain, made if need be. */
+static struct domain_metadata *need_domain(struct policies *p, const char *uuid)
+{
+    struct domain_metadata *d = find_metadata(p, uuid);
+
+    if (!d) {
+        d = alloc_need(calloc(1, sizeof(*d)));
+        snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
+        alloc_need(tsearch(d, &p->metadata, compare_domains));
+    }
+    return d;
+}
+
 bool policies_set_metadata(struct policies *p, const char *uuid, const struct metadata *metadata)
 {
     LOCKED(p);
-    static const struct metadata none;
-    struct domain_metadata *d = find_metadata(p, uuid);
-    const struct metadata *before = d ? &d->metadata : &none;
-    bool is_news;
+    struct domain_metadata *d = need_domain(p, uuid);
+    bool is_news = !metadata_equal(&d->metadata, metadata);
 
-    if (!metadata)
-        metadata = &none;
-    is_news = !metadata_equal(before, metadata);
-    p->metadata_policies -= has_policy(before);
+    p->metadata_policies += (size_t)has_policy(metadata) - (size_t)has_policy(&d->metadata);
+    d->metadata = *metadata;
     if (is_news)
         atomic_fetch_add(&p->version, 1);
-    if (metadata_equal(metadata, &none)) {
-        if (d)
-            tdelete(d, &p->metadata, compare_uuid);
-        free(d);
-        return is_news;
-    }
-    if (!d) {
-        d = calloc(1, sizeof(*d));
-        if (!d)
-            return false;
-        snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
-        if (!tsearch(d, &p->metadata, compare_uuid)) {
-            free(d);
-            return false;
-        }
-    }
-    d->metadata = *metadata;
-    p->metadata_policies += has_policy(metadata);
     return is_news;
+}
+
+void policies_set_description(struct policies *p, const char *uuid, struct description *d)
+{
+    LOCKED(p);
+    struct domain_metadata *domain = need_domain(p, uuid);
+
+    if (!description_equal(&domain->description, d))
+        atomic_fetch_add(&p->version, 1);
+    description_clear(&domain->description);
+    domain->description = *d;
+    *d = (struct description){0};
+}
+
+void policies_forget_domain(struct policies *p, const char *uuid)
+{
+    LOCKED(p);
+    struct domain_metadata *d = find_metadata(p, uuid);
+
+    if (!d)
+        return;
+    p->metadata_policies -= has_policy(&d->metadata);
+    tdelete(d, &p->metadata, compare_domains);
+    free_domain(d);
+    atomic_fetch_add(&p->version, 1);
 }
 
 void policies_learn_metadata(struct policies *p, const char *uuid, int error, const char *xml)
@@ -302,20 +327,44 @@ static void observe_unread(const struct policies *p, const char *uuid, struct po
     }
 }
 
+/* Lays the rules that select the VM one over the other, or narrows by those that only do that. */
+static void apply_rules(const struct config *config, const struct selector_subject *subject,
+                        bool narrow, struct policy *policy)
+{
+    for (size_t i = 0; i < config->rules; i++) {
+        const struct config_rule *rule = &config->rule[i];
+        char by[POLICY_SOURCE_MAX];
+        char source[POLICY_SOURCE_MAX * 3];
+
+        if (selector_narrows(&rule->select) != narrow ||
+            !selector_selects(&rule->select, subject, by, sizeof(by)))
+            continue;
+        snprintf(source, sizeof(source), "%s%s%s%s", rule->source, *by ? ", by " : "", by,
+                 narrow ? " (its owner's to write)" : "");
+        if (narrow)
+            policy_narrow(policy, &rule->layer, source);
+        else
+            policy_merge(policy, &rule->layer, source);
+    }
+}
+
 static void resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret)
 {
-    const struct domain_metadata *own = find_metadata(p, uuid);
-    bool is_trusted = own && p->config.trust_metadata && !own->metadata.error[0];
+    static const struct domain_metadata nothing;
+    const struct domain_metadata *found = find_metadata(p, uuid);
+    const struct domain_metadata *own = found ? found : &nothing;
+    bool is_trusted = p->config.trust_metadata && !own->metadata.error[0];
+    const struct selector_subject subject = {
+        .name = name,
+        .uuid = uuid,
+        .metadata = &own->metadata,
+        .description = &own->description,
+        .namespace = p->config.namespace,
+        .namespaces = p->config.namespaces,
+    };
 
     policy_init(ret);
-    for (size_t i = 0; i < p->config.rules; i++) {
-        const struct config_rule *rule = &p->config.rule[i];
-
-        if ((!rule->name || fnmatch(rule->name, name, 0) == 0) &&
-            (!rule->uuid || strcasecmp(rule->uuid, uuid) == 0) &&
-            (!rule->label || (own && metadata_has_label(&own->metadata, rule->label))))
-            policy_merge(ret, &rule->layer, rule->source);
-    }
+    apply_rules(&p->config, &subject, false, ret);
     if (is_trusted)
         policy_merge(ret, &own->metadata.layer, "domain metadata");
     for (enum policies_kind kind = 0; kind < POLICIES_KINDS; kind++) {
@@ -325,7 +374,8 @@ static void resolve(struct policies *p, const char *name, const char *uuid, stru
             merge_override(ret, o);
     }
     policy_finish(ret);
-    if (own && !is_trusted)
+    apply_rules(&p->config, &subject, true, ret);
+    if (!is_trusted)
         policy_narrow(ret, &own->metadata.layer,
                       own->metadata.error[0] ? "malformed domain metadata" : "domain metadata");
     observe_unread(p, uuid, ret);

@@ -13,6 +13,7 @@
 #include "agent/rules/config.h"
 #include "agent/rules/overrides.h"
 #include "agent/rules/paused.h"
+#include "agent/virt/description.h"
 #include "agent/virt/hypervisor.h"
 #include "agent/virt/metadata.h"
 #include "policy/policy.h"
@@ -33,18 +34,22 @@ void policies_reload(struct policies *p, struct config *config);
 
 /*
  * Reads a domain's own metadata, the XML element or NULL; or notes that it could not be read. What
- * is wrong with it is logged once. policies_set_metadata() takes it as it was read, copied; NULL:
- * the domain is not on this host any more. Returns true if that is news.
+ * is wrong with it is logged once. policies_set_metadata() takes it as it was read, copied; it
+ * returns true if that is news. policies_set_description() takes over what *d holds, which is
+ * emptied. policies_forget_domain(): it is not on this host any more.
  */
 void policies_learn_metadata(struct policies *p, const char *uuid, int error, const char *xml);
 bool policies_set_metadata(struct policies *p, const char *uuid, const struct metadata *metadata);
+void policies_set_description(struct policies *p, const char *uuid, struct description *d);
+void policies_forget_domain(struct policies *p, const char *uuid);
 
 /* What was set last; nothing if nothing was. */
 void policies_get_metadata(struct policies *p, const char *uuid, struct metadata *ret);
 
 /*
  * The effective policy of a VM: the layers of the configuration, its metadata where that is
- * trusted, and its overrides, one over the other; then narrowed by its metadata where that is not.
+ * trusted, and its overrides, one over the other; then narrowed by the rules that select by what
+ * its owner may write (selector.h), and by its metadata where that is not trusted.
  */
 void policies_resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret);
 

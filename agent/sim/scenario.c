@@ -334,18 +334,21 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
 {
     const char *name;
     const char *metadata;
+    const char *description;
     size_t at;
 
-    if (!is_object(
-            r, object,
-            " name start metadata link guest speed_limit compression_cache post_copy switchover"
-            " auto_converge hang_after fail_after failures others retry_after retries "))
+    if (!is_object(r, object,
+                   " name start metadata description link guest speed_limit compression_cache "
+                   "post_copy switchover"
+                   " auto_converge hang_after fail_after failures others retry_after retries "))
         return;
     name = string(r, object, "name");
     if (!name || (size_t)snprintf(ret->name, sizeof(ret->name), "%s", name) >= sizeof(ret->name))
         complain(r, "", "needs a \"name\" of up to %zu bytes", sizeof(ret->name) - 1);
     metadata = string(r, object, "metadata");
     ret->metadata = metadata ? alloc_need(strdup(metadata)) : NULL;
+    description = string(r, object, "description");
+    ret->description = description ? alloc_need(strdup(description)) : NULL;
     ret->start_s = quantity(r, object, "start", UNIT_DURATION, 0);
     ret->hang_s = quantity(r, object, "hang_after", UNIT_DURATION, INFINITY);
     ret->fail_s = quantity(r, object, "fail_after", UNIT_DURATION, INFINITY);
@@ -429,8 +432,10 @@ int scenario_parse(const char *text, size_t len, struct scenario *ret,
 
 void scenario_clear(struct scenario *s)
 {
-    for (size_t i = 0; s->domain && i < s->n_domains; i++)
+    for (size_t i = 0; s->domain && i < s->n_domains; i++) {
         free(s->domain[i].metadata);
+        free(s->domain[i].description);
+    }
     free(s->log);
     free(s->domain);
     *s = (struct scenario){0};

@@ -8,6 +8,7 @@
  *    "log": "FILE",                          what was done to the domains: JSON lines, appended
  *    "domains": [{
  *      "name": "vm1", "start": "2s",         its migration begins then; 0s if absent
+ *      "description": "<domain>...</domain>", its XML, as libvirt gives it; none if absent
  *      "metadata": "<policy .../>",          its own policy (agent/virt/metadata.h); none if absent
  *      "link": {"rate": "1Gbit/s", "noise": 0.1, "changes": [{"at": "10s", "factor": 0.5}]},
  *      "guest": {"ram": "2GiB", "zero": "1GiB", "disk": "0B",    its storage, copied first
@@ -114,7 +115,8 @@ struct scenario_other {
 
 struct scenario_domain {
     char name[HV_NAME_MAX];
-    char *metadata; /* NULL: none */
+    char *metadata;    /* NULL: none */
+    char *description; /* NULL: none */
     double start_s;
     double hang_s; /* INFINITY: never */
     double fail_s; /* likewise */

@@ -120,6 +120,26 @@ int hv_watch_metadata(struct hv_watch *watch, char **ret_xml)
     return read_metadata(watch->domain, watch->opened_s, ret_xml);
 }
 
+static int describe(struct sim_domain *d, double opened_s, char **ret_xml)
+{
+    if (sim_is_cut(opened_s))
+        return sim_failure(-ENOTCONN, "the scenario has cut the connection");
+    *ret_xml = d->script->description ? alloc_need(strdup(d->script->description)) : NULL;
+    return 0;
+}
+
+int hv_link_description(struct hv_link *link, const char *uuid, char **ret_xml)
+{
+    struct sim_domain *d = sim_find(uuid);
+
+    return d ? describe(d, link->opened_s, ret_xml) : sim_failure(-ENOENT, "no such domain");
+}
+
+int hv_watch_description(struct hv_watch *watch, char **ret_xml)
+{
+    return describe(watch->domain, watch->opened_s, ret_xml);
+}
+
 int hv_watch_set_metadata(struct hv_watch *watch, const char *xml)
 {
     struct sim_domain *d = watch->domain;

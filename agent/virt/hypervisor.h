@@ -107,6 +107,12 @@ int hv_link_probe(struct hv_link *link, const struct hv_domain *domain, bool *re
  */
 int hv_link_metadata(struct hv_link *link, const char *uuid, char **ret_xml);
 
+/*
+ * The XML that describes the domain, which the caller frees; NULL if there is none. Takes no job,
+ * waits for no monitor.
+ */
+int hv_link_description(struct hv_link *link, const char *uuid, char **ret_xml);
+
 /* A connection of its own to watch one domain. Used by one thread at a time. */
 struct hv_watch;
 int hv_watch_open(const char *uri, const char *uuid, struct hv_watch **ret);
@@ -142,6 +148,7 @@ int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns);
 
 /* As hv_link_metadata(). */
 int hv_watch_metadata(struct hv_watch *watch, char **ret_xml);
+int hv_watch_description(struct hv_watch *watch, char **ret_xml);
 
 /*
  * Replaces that element, in the running domain and in its definition; NULL: removes it. -EBUSY: not

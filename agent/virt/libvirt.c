@@ -196,8 +196,9 @@ static void on_metadata(virConnectPtr conn, virDomainPtr dom, int type, const ch
     struct hv_event event = {.kind = HV_METADATA};
 
     (void)conn;
-    if (type == VIR_DOMAIN_METADATA_ELEMENT && uri && strcmp(uri, METADATA_URI) == 0)
-        emit(opaque, dom, &event);
+    (void)type;
+    (void)uri;
+    emit(opaque, dom, &event);
 }
 
 static void on_closed(virConnectPtr conn, int reason, void *opaque)
@@ -315,6 +316,23 @@ int hv_link_metadata(struct hv_link *link, const char *uuid, char **ret_xml)
     virDomainPtr dom AUTO_DOMAIN = virDomainLookupByUUIDString(link->conn, uuid);
 
     return dom ? read_metadata(link->conn, dom, ret_xml) : last_errno(link->conn);
+}
+
+static int read_description(virConnectPtr conn, virDomainPtr dom, char **ret_xml)
+{
+    char *xml = virDomainGetXMLDesc(dom, 0);
+
+    if (!xml)
+        return last_errno(conn);
+    *ret_xml = xml;
+    return 0;
+}
+
+int hv_link_description(struct hv_link *link, const char *uuid, char **ret_xml)
+{
+    virDomainPtr dom AUTO_DOMAIN = virDomainLookupByUUIDString(link->conn, uuid);
+
+    return dom ? read_description(link->conn, dom, ret_xml) : last_errno(link->conn);
 }
 
 /* ---- one watched domain ---- */
@@ -483,6 +501,11 @@ int hv_watch_flush(struct hv_watch *watch, int64_t *ret_ns)
 int hv_watch_metadata(struct hv_watch *watch, char **ret_xml)
 {
     return read_metadata(watch->conn, watch->dom, ret_xml);
+}
+
+int hv_watch_description(struct hv_watch *watch, char **ret_xml)
+{
+    return read_description(watch->conn, watch->dom, ret_xml);
 }
 
 int hv_watch_set_metadata(struct hv_watch *watch, const char *xml)

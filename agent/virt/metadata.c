@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The only file that knows libxml2, which is what libvirt itself reads XML with. */
+/* Read with libxml2, which is what libvirt itself reads XML with. */
 #include "agent/virt/metadata.h"
 
 #include <ctype.h>

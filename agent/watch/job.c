@@ -232,7 +232,7 @@ static void publish(struct job *j, const struct sample *s, const struct decision
     w->view.sample.downtime_limit_ns = j->act.downtime_limit_ns;
     estimate_copy(&w->view.estimate, &j->controller.estimator.now);
     w->view.decision = *d;
-    w->view.throttled_s = j->controller.seen.throttled_s;
+    w->view.throttled_s = j->controller.throttled_s;
     w->view.work_lost_s = j->controller.tried.work_lost_s;
     phase_export(w->env->metrics, &w->view);
     pthread_mutex_unlock(&w->lock);
@@ -294,22 +294,6 @@ static void set_start(struct watcher *w, int64_t elapsed_ns)
     pthread_mutex_unlock(&w->lock);
 }
 
-/*
- * Nothing changes the metadata of a migrating domain, so once will do. It is read here, and not
- * left to the monitor, because nothing may be done before it is known what it forbids.
- */
-static int learn_metadata(struct job *j)
-{
-    char *xml AUTO_FREE = NULL;
-    int r = hv_watch_metadata(j->act.hv, &xml);
-
-    if (r == -ENOTCONN || r == -ENOENT)
-        return r;
-    policies_learn_metadata(j->w->env->policies, j->w->domain.uuid, r, xml);
-    j->knows_metadata = true;
-    return 0;
-}
-
 static int apply(struct job *j, const struct action *a, int64_t decided_ns)
 {
     enum reason why_latched;
@@ -362,8 +346,9 @@ static int look(struct job *j)
     /* The switchover began while we asked: what was read is stale, and nothing is to be decided. */
     if (watcher_marked(j->w, &j->w->mark.switchover))
         return 0;
-    if (!j->knows_metadata && (r = learn_metadata(j)) < 0)
+    if (!j->knows_metadata && (r = sampling_learn(&j->act)) < 0)
         return r;
+    j->knows_metadata = true;
     if (!atomic_exchange(&j->w->was_migration, true)) {
         metrics_count(j->w->env->metrics, METRIC_MIGRATIONS_STARTED, METRICS_SINGLE, 1);
         log_info("%s: outgoing migration detected, %" PRId64 " ms after its start",

@@ -10,6 +10,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "common/cleanup.h"
 #include "common/log.h"
 #include "common/units.h"
 #include "common/wakeup.h"
@@ -162,6 +163,18 @@ static bool is_in(const char *uuid, char (*list)[HV_UUID_MAX], size_t count)
     return count > 0 && bsearch(uuid, list, count, sizeof(list[0]), compare_uuid);
 }
 
+static void learn(struct monitor *m, struct hv_link *link, const char *uuid)
+{
+    char *metadata AUTO_FREE = NULL;
+    char *xml AUTO_FREE = NULL;
+    struct description description;
+
+    if (hv_link_metadata(link, uuid, &metadata) == 0)
+        policies_learn_metadata(m->policies, uuid, 0, metadata);
+    if (hv_link_description(link, uuid, &xml) == 0 && description_parse(xml, &description) == 0)
+        policies_set_description(m->policies, uuid, &description);
+}
+
 /*
  * Reads the metadata of domains not yet known and of those where it may have changed. What cannot
  * be read now is when the domain migrates, by its watcher.
@@ -189,18 +202,14 @@ static void read_metadata(struct monitor *m, struct hv_link *link)
     if (n_stale <= STALE_MAX)
         qsort(stale, n_stale, sizeof(stale[0]), compare_uuid);
     for (size_t i = 0; i < count && !atomic_load(&m->closed); i++) {
-        char *xml = NULL;
-
         if (n_stale <= STALE_MAX && is_in(list[i], m->read, m->n_read) &&
             !is_in(list[i], stale, n_stale))
             continue;
-        if (hv_link_metadata(link, list[i], &xml) == 0)
-            policies_learn_metadata(m->policies, list[i], 0, xml);
-        free(xml);
+        learn(m, link, list[i]);
     }
     for (size_t i = 0; i < m->n_read; i++) {
         if (!is_in(m->read[i], list, count))
-            policies_set_metadata(m->policies, m->read[i], NULL);
+            policies_forget_domain(m->policies, m->read[i]);
     }
     free(m->read);
     m->read = list;

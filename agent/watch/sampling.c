@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "common/cleanup.h"
 #include "common/log.h"
 #include "common/units.h"
 
@@ -111,4 +112,26 @@ enum reason sampling_check_drift(struct act *act, int64_t now)
         return REASON_OTHER_WRITER;
     }
     return REASON_NONE;
+}
+
+int sampling_learn(struct act *act)
+{
+    struct watcher *w = act->w;
+    char *metadata AUTO_FREE = NULL;
+    char *xml AUTO_FREE = NULL;
+    struct description description = {0};
+    int r = hv_watch_metadata(act->hv, &metadata);
+
+    if (r == 0)
+        r = hv_watch_description(act->hv, &xml);
+    if (r == -ENOTCONN || r == -ENOENT)
+        return r;
+    if (r == 0)
+        r = description_parse(xml, &description);
+    policies_learn_metadata(w->env->policies, w->domain.uuid, r, metadata);
+    pthread_mutex_lock(&w->lock);
+    migration_take_names(&w->view, &description);
+    pthread_mutex_unlock(&w->lock);
+    policies_set_description(w->env->policies, w->domain.uuid, &description);
+    return 0;
 }

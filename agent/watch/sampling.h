@@ -19,4 +19,12 @@ void sampling_take(struct act *act, const struct hv_job *hv, int64_t sync_ns, st
 /* REASON_OTHER_WRITER when somebody else has changed quotas of ours, which has been logged. */
 enum reason sampling_check_drift(struct act *act, int64_t now);
 
+/*
+ * Reads what the domain's XML says of it, and whether its own metadata forbids anything. Nothing
+ * changes these of a migrating domain, so once will do. It is done here, and not left to the
+ * monitor, because nothing may be done before it is known. What cannot be read forbids everything.
+ * Returns 0, or -ENOTCONN, -ENOENT: the domain is out of reach.
+ */
+int sampling_learn(struct act *act);
+
 #endif

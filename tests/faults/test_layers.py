@@ -28,7 +28,7 @@ def refused(host, status, *args):
 def test_a_preset_of_a_rule_is_named_and_the_rule_s_own_fields_are_over_it():
     rules = [{"name": "*", "policy": {"min_cpu": "40%", "preset": "balanced"}}]
     with Host([domain("vm", start="1h")], rules) as host:
-        rule = f"{host.dir}/migpolicyd.json/rules/0"
+        rule = f"{host.dir}/migpolicyd.json/rules/0, by name *"
         shown = fields(host, "vm")
         assert shown["min_cpu"] == ("40%", rule)
         assert shown["max_downtime"] == ("1s", f"preset balanced, {rule}")
@@ -67,6 +67,30 @@ def test_a_malformed_expiry_is_refused_and_nothing_is_set(value):
         before = fields(host, "vm")
         assert "1s and 365d" in refused(host, 2, "set", "vm", "--mode=enforce", f"--expires={value}")
         assert fields(host, "vm") == before
+
+
+NOVA = """<domain><metadata>
+<nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1"><nova:name>{name}</nova:name>
+<nova:flavor name="{flavor}"/><nova:owner><nova:project uuid="0f1e">shop</nova:project></nova:owner>
+</nova:instance></metadata><memory unit="KiB">524288</memory><vcpu>1</vcpu></domain>"""
+
+
+def test_a_rule_by_flavor_holds_and_the_metrics_tell_the_names():
+    """The one of another flavor is not throttled meanwhile, whatever it calls itself."""
+    vms = [domain("instance-1", description=NOVA.format(name="web", flavor="m1.large")),
+           domain("instance-2", description=NOVA.format(name="m1.large", flavor="c1.small"))]
+    policy = THROTTLE[0]["policy"]
+    rules = [{"flavor": ["b1.*", "m1.*"], "project": "shop", "policy": policy},
+             {"instance_name": "m1.large", "policy": policy}]
+    with Host(vms, rules) as host:
+        host.wait(lambda: "instance-1" in host.completed())
+        assert host.events("cpu_share", "instance-1")
+        assert not host.events("cpu_share", "instance-2")
+        assert fields(host, "instance-1")["allow_throttle"] == (
+            "yes", f"{host.dir}/migpolicyd.json/rules/0, by flavor m1.*, project shop")
+        uuid = next(u for u, name in host.names.items() if name == "instance-1")
+        assert (f'migpolicy_vm_info{{vm="instance-1",uuid="{uuid}",flavor="m1.large",project="shop",'
+                'instance_name="web"} 1') in host.scrape()
 
 
 def test_metadata_narrows_before_anything_is_done():

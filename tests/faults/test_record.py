@@ -68,7 +68,7 @@ def test_the_journal_gets_fields_where_stderr_is_the_journal(tmp_path):
     assert fields[b"MIGPOLICY_RESULT"] == b"applied" and fields[b"PRIORITY"] == b"6"
     assert fields[b"MIGPOLICY_REASON"] == b"throttle-suffices"
     assert fields[b"MIGPOLICY_UUID"].startswith(b"51310000-")
-    assert fields[b"MIGPOLICY_APPROVED_BY"].endswith(b"/rules/0")
+    assert fields[b"MIGPOLICY_APPROVED_BY"].endswith(b"/rules/0, by name *")
     assert fields[b"MESSAGE"].startswith(b"vm?1: throttle applied")
     # A value of several lines is sent with its length before it.
     assert b"MIGPOLICY_VM\n" + (4).to_bytes(8, "little") + b"vm\n1\n" in entry

@@ -54,7 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (parse(text, first, &config) && nul)
         parse(nul + 1, size - first - 1, &config);
     for (size_t i = 0; i < config.rules; i++)
-        check(config.rule[i].name || config.rule[i].uuid || config.rule[i].label);
+        check(!selector_is_empty(&config.rule[i].select) ||
+              !strstr(config.rule[i].source, "/rules/"));
     config_clear(&config);
     parse_vms(text, size);
     return 0;

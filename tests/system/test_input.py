@@ -85,12 +85,14 @@ def test_a_bad_configuration_is_refused_and_check_agrees(lab, agent, text, mode,
 
 
 def test_a_good_configuration_is_in_force_and_named_as_the_source(lab, guest):
-    rules = [{"name": "vm*", "policy": {"max_downtime": "2s", "allow_throttle": "yes"}}]
+    rules = [{"name": "vm*", "min_memory": "1MiB", "max_vcpus": 64,
+              "policy": {"max_downtime": "2s", "allow_throttle": "yes"}}]
     with Agent(lab, {"rules": rules}) as agent:
         assert agent.cli("check", agent.config).returncode == 0
         fields = {f["name"]: f for f in agent.query("show", guest.name)["fields"]}
         assert fields["max_downtime"]["value"] == "2s"
-        assert fields["max_downtime"]["source"] == f"{agent.config}/rules/0"
+        assert fields["max_downtime"]["source"] == (
+            f"{agent.config}/rules/0, by name vm*, memory, vcpus")
         assert fields["mode"]["value"] == "enforce"
 
 

@@ -30,6 +30,10 @@ static const char *in_dir(const char *name)
     return path;
 }
 
+#define RULE_KEYS                                                                                  \
+    "name, uuid, label, title, flavor, project, instance_name, ovirt, xpath, min_memory, "         \
+    "max_memory, min_vcpus or max_vcpus"
+
 static void put(const char *name, const char *text)
 {
     FILE *f = fopen(in_dir(name), "w");
@@ -107,12 +111,12 @@ static void file_is_read(void **state)
     assert_string_equal(config.admin_group, "adm");
     assert_int_equal(config.poll_ns, 250 * NS_PER_MS);
     assert_int_equal(config.rules, 3);
-    assert_string_equal(config.rule[0].name, "*");
+    assert_true(selector_is_empty(&config.rule[0].select));
     assert_int_equal(config.rule[0].layer.values.v[POLICY_MAX_DOWNTIME], NS_PER_S);
-    assert_string_equal(config.rule[1].name, "db*");
-    assert_null(config.rule[1].uuid);
-    assert_string_equal(config.rule[2].uuid, "u");
-    assert_null(config.rule[2].name);
+    assert_string_equal(config.rule[1].select.text[SELECT_NAME][0], "db*");
+    assert_null(config.rule[1].select.text[SELECT_UUID]);
+    assert_string_equal(config.rule[2].select.text[SELECT_UUID][0], "u");
+    assert_null(config.rule[2].select.text[SELECT_NAME]);
     assert_string_equal(config.rule[1].source + strlen(dir), "/c.json/rules/0");
     config_clear(&config);
     assert_null(config.rule);
@@ -221,9 +225,9 @@ static void meaning_is_checked_and_placed(void **state)
     expect_error("{\"rules\": {}}", "/c.json:1: /rules: must be an array");
     expect_error("{\"rules\": [\n1]}", "/c.json:2: /rules/0: a rule must be an object");
     expect_error("{\"rules\": [{\"name\": \"a\"}]}",
-                 "/c.json:1: /rules/0: a rule needs name, uuid or label, and policy");
+                 "/c.json:1: /rules/0: a rule needs policy, and " RULE_KEYS);
     expect_error("{\"rules\": [\n{\"policy\": {}}]}",
-                 "/c.json:2: /rules/0: a rule needs name, uuid or label, and policy");
+                 "/c.json:2: /rules/0: a rule needs policy, and " RULE_KEYS);
     expect_error("{\"rules\": [{\"label\": \"a b\", \"policy\": {}}]}",
                  "/c.json:1: /rules/0/label: must be a label of up to 63 letters, digits, '.', "
                  "'-' and '_'");
@@ -243,10 +247,27 @@ static void meaning_is_checked_and_placed(void **state)
     expect_error("{\"trust_metadata\": \"yes\"}",
                  "/c.json:1: /trust_metadata: must be true or false");
     expect_error("{\"rules\": [{\"name\": [], \"policy\": {}}]}",
-                 "/c.json:1: /rules/0/name: must be a text");
-    expect_error(
-        "{\"rules\": [{\"name\": \"a\", \"tag\": \"b\"}]}",
-        "/c.json:1: /rules/0/tag: unknown key; a rule has name, uuid or label, and policy");
+                 "/c.json:1: /rules/0/name: must not be empty");
+    expect_error("{\"rules\": [{\"flavor\": [\"a\", 1], \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/flavor: must be texts");
+    expect_error("{\"rules\": [{\"title\": 1, \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/title: must be a text, or a list of texts");
+    expect_error("{\"rules\": [{\"ovirt\": \"custom/tier\", \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/ovirt: must be PATH=PATTERN, such as \"custom/tier=gold\"");
+    expect_error("{\"rules\": [{\"min_memory\": 64, \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/min_memory: must be a size, such as \"64GiB\"");
+    expect_error("{\"rules\": [{\"max_vcpus\": 0, \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/max_vcpus: must be a number from 1 on");
+    expect_error("{\"rules\": [{\"name\": \"a\", \"trust_owner\": 1, \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/trust_owner: must be true or false");
+    expect_error("{\"rules\": [{\"xpath\": \"a:vm/a:tier\", \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/xpath: its prefixes must be declared in namespaces");
+    expect_error("{\"rules\": [{\"xpath\": \"b[\", \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/xpath: must be an XPath 1.0 expression");
+    expect_error("{\"namespaces\": {\"a\": \"\"}}",
+                 "/c.json:1: /namespaces/a: must be the URI of a namespace");
+    expect_error("{\"rules\": [{\"name\": \"a\", \"tag\": \"b\"}]}",
+                 "/c.json:1: /rules/0/tag: unknown key; a rule has policy, and " RULE_KEYS);
     expect_error("{\"rules\": [{\"name\": \"a\", \"policy\": {}},\n"
                  "{\"name\": \"b\", \"policy\": {\n\"mode\": \"x\"}}]}",
                  "/c.json:3: /rules/1/policy/mode: must be observe or enforce");
@@ -267,9 +288,8 @@ static void keys_with_slashes_are_placed_too(void **state)
 {
     (void)state;
     expect_error("{\n \"a/b~\": 1}", "/c.json:2: /a~1b~0: unknown key");
-    expect_error(
-        "{\"rules\": [\n{\"name\": \"a\",\n \"a/b\": 1}]}",
-        "/c.json:3: /rules/0/a~1b: unknown key; a rule has name, uuid or label, and policy");
+    expect_error("{\"rules\": [\n{\"name\": \"a\",\n \"a/b\": 1}]}",
+                 "/c.json:3: /rules/0/a~1b: unknown key; a rule has policy, and " RULE_KEYS);
 }
 
 static void keys_that_cannot_be_shown_have_the_line_around_them(void **state)

@@ -190,7 +190,7 @@ static void a_vm_has_series_only_for_what_is_known(void **state)
                 "migpolicy_migration_expected_downtime_seconds{vm=\"web\",uuid=\"" UUID_A
                 "\"} 0.1");
     char *text = page(m, METRICS_TEXT);
-    assert_int_equal(count_of(text, "vm=\"web\""), 2);
+    assert_int_equal(count_of(text, "vm=\"web\""), 3); /* migpolicy_vm_info, too */
     assert_null(strstr(text, "NaN"));
     assert_null(strstr(text, "nan"));
     free(text);

@@ -125,12 +125,14 @@ static void rules_apply_by_glob_and_uuid_and_the_last_wins(void **state)
           " \"policy\": {\"min_cpu\": \"50%\"}}]}",
           "");
     expect("other", UUID_B, POLICY_MIN_CPU, "10%", "FILE");
-    expect("db-x", UUID_B, POLICY_MIN_CPU, "20%", "FILE/rules/0");
-    expect("db-7", UUID_B, POLICY_MIN_CPU, "30%", "FILE/rules/1");
-    expect("db-7", UUID_B, POLICY_PATIENCE, "1s", "FILE/rules/0");
-    expect("db-7", UUID_A, POLICY_MIN_CPU, "40%", "FILE/rules/2");
-    expect("web1", UUID_B, POLICY_MIN_CPU, "50%", "FILE/rules/3");
-    expect("web1", UUID_A, POLICY_MIN_CPU, "40%", "FILE/rules/2");
+    expect("db-x", UUID_B, POLICY_MIN_CPU, "20%", "FILE/rules/0, by name db-*");
+    expect("db-7", UUID_B, POLICY_MIN_CPU, "30%", "FILE/rules/1, by name db-[0-9]");
+    expect("db-7", UUID_B, POLICY_PATIENCE, "1s", "FILE/rules/0, by name db-*");
+    expect("db-7", UUID_A, POLICY_MIN_CPU, "40%",
+           "FILE/rules/2, by uuid AAAAAAAA-1111-1111-1111-111111111111");
+    expect("web1", UUID_B, POLICY_MIN_CPU, "50%", "FILE/rules/3, by name web*, uuid " UUID_B);
+    expect("web1", UUID_A, POLICY_MIN_CPU, "40%",
+           "FILE/rules/2, by uuid AAAAAAAA-1111-1111-1111-111111111111");
     expect("db-7", UUID_A, POLICY_STALL_TIMEOUT, "1m", "default");
 }
 
@@ -224,7 +226,7 @@ static void reload_replaces_the_rules_and_keeps_overrides(void **state)
     policies_count(p, &rules, &count, &metadata);
     assert_int_equal(rules, 2);
     assert_int_equal(count, 1);
-    expect("vm", UUID_A, POLICY_PATIENCE, "3s", "FILE/rules/0");
+    expect("vm", UUID_A, POLICY_PATIENCE, "3s", "FILE/rules/0, by name vm");
     expect("vm", UUID_A, POLICY_MIN_CPU, "50%", "override set by uid 0");
     expect("vm", UUID_B, POLICY_MIN_CPU, "20%", "default");
 }
@@ -650,11 +652,137 @@ static void rules_apply_by_label(void **state)
           "");
     expect("x1", UUID_A, POLICY_PATIENCE, "0s", "default");
     tell(UUID_A, "<policy label='web db'/>");
-    expect("x1", UUID_A, POLICY_PATIENCE, "2s", "FILE/rules/1");
-    expect("vm", UUID_A, POLICY_PATIENCE, "1s", "FILE/rules/0");
+    expect("x1", UUID_A, POLICY_PATIENCE, "2s", "FILE/rules/1, by name x*, label db");
+    expect("vm", UUID_A, POLICY_PATIENCE, "1s", "FILE/rules/0, by label db");
     expect("x1", UUID_B, POLICY_PATIENCE, "0s", "default");
     tell(UUID_A, "<policy label='db' min_cpu='x'/>");
     expect("vm", UUID_A, POLICY_PATIENCE, "0s", "default");
+}
+
+/* As Nova writes it, with both of its namespaces; and what else a domain is known by. */
+#define NOVA(version, name)                                                                        \
+    "<domain type='kvm' id='7'>\n  <name>instance-0000002a</name>\n  <uuid>" UUID_A "</uuid>\n"    \
+    "  <title>shop, front</title>\n  <metadata>\n"                                                 \
+    "    <nova:instance xmlns:nova=\"http://openstack.org/xmlns/libvirt/nova/" version "\">\n"     \
+    "      <nova:package version=\"26.2.2\"/>\n      <nova:name>" name "</nova:name>\n"            \
+    "      <nova:creationTime>2026-11-26 09:15:27</nova:creationTime>\n"                           \
+    "      <nova:flavor name=\"m1.large\">\n        <nova:memory>8192</nova:memory>\n"             \
+    "        <nova:disk>80</nova:disk>\n        <nova:swap>0</nova:swap>\n"                        \
+    "        <nova:ephemeral>0</nova:ephemeral>\n        <nova:vcpus>4</nova:vcpus>\n"             \
+    "      </nova:flavor>\n      <nova:owner>\n"                                                   \
+    "        <nova:user uuid=\"9d4a5e2c1b7f4c38a6d0e5f1b2c3d4e5\">clerk</nova:user>\n"             \
+    "        <nova:project uuid=\"0f1e2d3c4b5a69788796a5b4c3d2e1f0\">shop</nova:project>\n"        \
+    "      </nova:owner>\n      <nova:root type=\"image\" uuid=\"" UUID_B "\"/>\n"                 \
+    "    </nova:instance>\n"                                                                       \
+    "    <a:vm xmlns:a=\"urn:example:vm\"><a:tier>gold</a:tier></a:vm>\n"                          \
+    "    <ovirt-vm:vm xmlns:ovirt-vm=\"http://ovirt.org/vm/1.0\">\n"                               \
+    "      <ovirt-vm:clusterVersion>4.7</ovirt-vm:clusterVersion>\n"                               \
+    "      <ovirt-vm:custom><ovirt-vm:tier>gold</ovirt-vm:tier></ovirt-vm:custom>\n"               \
+    "    </ovirt-vm:vm>\n"                                                                         \
+    "  </metadata>\n  <memory unit='KiB'>8388608</memory>\n"                                       \
+    "  <currentMemory unit='KiB'>8388608</currentMemory>\n"                                        \
+    "  <vcpu placement='static'>4</vcpu>\n</domain>\n"
+
+static void describe(const char *uuid, const char *xml)
+{
+    struct description d;
+
+    assert_int_equal(description_parse(xml, &d), 0);
+    policies_set_description(p, uuid, &d);
+}
+
+/* Is the VM selected, and by what, as show tells? NULL: it is not. */
+static void expect_selected(const char *selectors, const char *by)
+{
+    char config[512];
+    char source[POLICY_SOURCE_MAX];
+
+    snprintf(config, sizeof(config),
+             "{\"namespaces\": {\"v\": \"urn:example:vm\"},"
+             " \"rules\": [{%s, \"policy\": {\"min_cpu\": \"40%%\"}}]}",
+             selectors);
+    start(config, "");
+    describe(UUID_A, NOVA("1.1", "web"));
+    snprintf(source, sizeof(source), "FILE/rules/0, by %s", by ? by : "");
+    expect("instance-0000002a", UUID_A, POLICY_MIN_CPU, by ? "40%" : "20%",
+           by ? source : "default");
+    expect("instance-0000002a", UUID_B, POLICY_MIN_CPU, "20%", "default");
+}
+
+static void rules_select_by_what_nova_ovirt_and_libvirt_write(void **state)
+{
+    (void)state;
+    expect_selected("\"flavor\": \"m1.*\"", "flavor m1.*");
+    expect_selected("\"flavor\": [\"c1.*\", \"m1.large\"]", "flavor m1.large");
+    expect_selected("\"flavor\": \"m1\"", NULL);
+    expect_selected("\"project\": \"shop\"", "project shop");
+    expect_selected("\"project\": \"0F1E2D3C4B5A69788796A5B4C3D2E1F0\"",
+                    "project 0F1E2D3C4B5A69788796A5B4C3D2E1F0");
+    expect_selected("\"title\": \"shop*\", \"flavor\": \"m1.*\"", "title shop*, flavor m1.*");
+    expect_selected("\"title\": \"shop*\", \"flavor\": \"c1.*\"", NULL);
+    expect_selected("\"min_memory\": \"8GiB\", \"max_vcpus\": 4", "memory, vcpus");
+    expect_selected("\"max_memory\": \"8GB\"", NULL);
+    expect_selected("\"min_vcpus\": 5", NULL);
+    expect_selected("\"trust_owner\": true, \"instance_name\": \"web\"", "instance_name web");
+    expect_selected("\"trust_owner\": true, \"ovirt\": [\"custom/tier=s*\", \"custom/tier=g*\"]",
+                    "ovirt custom/tier=g*");
+    expect_selected("\"trust_owner\": true, \"ovirt\": \"tier=gold\"", NULL);
+    expect_selected("\"trust_owner\": true, \"xpath\": \"v:vm[v:tier='gold']\"",
+                    "xpath v:vm[v:tier='gold']");
+    expect_selected("\"trust_owner\": true, \"xpath\": \"v:vm[v:tier='silver']\"", NULL);
+}
+
+static void both_namespaces_of_nova_are_read(void **state)
+{
+    (void)state;
+    start("{\"rules\": [{\"flavor\": \"m1.large\", \"project\": \"shop\","
+          " \"policy\": {\"patience\": \"1s\"}}]}",
+          "");
+    describe(UUID_A, NOVA("1.0", "web"));
+    expect("x", UUID_A, POLICY_PATIENCE, "1s", "FILE/rules/0, by flavor m1.large, project shop");
+    describe(UUID_A, NOVA("2.0", "web"));
+    expect("x", UUID_A, POLICY_PATIENCE, "0s", "default");
+}
+
+static void a_project_cannot_promote_its_own_instance(void **state)
+{
+    static const char *const own[] = {"instance_name web", "ovirt custom/tier=gold",
+                                      "xpath v:vm[v:tier='gold']"};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const char *test = strchr(own[i], ' ') + 1;
+        char source[POLICY_SOURCE_MAX];
+        char config[512];
+
+        snprintf(config, sizeof(config),
+                 "{\"namespaces\": {\"v\": \"urn:example:vm\"}, \"rules\": ["
+                 "{\"flavor\": \"m1.*\", \"policy\": {\"allow_suspend\": true}},"
+                 "{\"%.*s\": \"%s\","
+                 " \"policy\": {\"allow_cancel\": true, \"allow_suspend\": false}}]}",
+                 (int)(test - own[i] - 1), own[i], test);
+        snprintf(source, sizeof(source), "FILE/rules/1, by %s (its owner's to write)", own[i]);
+        start(config, "");
+        describe(UUID_A, NOVA("1.1", "web"));
+        expect("x", UUID_A, POLICY_ALLOW_CANCEL, "no", "default");
+        expect("x", UUID_A, POLICY_ALLOW_SUSPEND, "no", source);
+    }
+}
+
+static void what_is_no_domain_or_too_large_is_refused(void **state)
+{
+    char *xml = malloc(200000);
+    struct description d = {.vcpus = 7};
+
+    (void)state;
+    assert_int_equal(description_parse("<network/>", &d), -EINVAL);
+    assert_int_equal(description_parse("<domain>", &d), -EINVAL);
+    assert_int_equal(description_parse("<!DOCTYPE domain><domain/>", &d), -EINVAL);
+    assert_non_null(xml);
+    snprintf(xml, 200000, "<domain><metadata><a>%0100000d</a></metadata></domain>", 0);
+    assert_int_equal(description_parse(xml, &d), -E2BIG);
+    assert_int_equal(d.vcpus, 7);
+    free(xml);
 }
 
 static void metadata_is_news_once_and_can_be_forgotten(void **state)
@@ -664,12 +792,12 @@ static void metadata_is_news_once_and_can_be_forgotten(void **state)
     (void)state;
     start("{}", "");
     metadata_parse("<policy mode='nothing'/>", &m);
-    assert_false(policies_set_metadata(p, UUID_A, NULL));
+    policies_forget_domain(p, UUID_A);
     assert_true(policies_set_metadata(p, UUID_A, &m));
     assert_false(policies_set_metadata(p, UUID_A, &m));
     policies_get_metadata(p, "AAAAAAAA-1111-1111-1111-111111111111", &m);
     assert_true(strstr(m.error, "mode"));
-    assert_true(policies_set_metadata(p, UUID_A, NULL));
+    policies_forget_domain(p, UUID_A);
     policies_get_metadata(p, UUID_A, &m);
     assert_string_equal(m.error, "");
 }
@@ -701,6 +829,10 @@ int main(void)
         TEST(metadata_narrows_what_follows_from_other_layers_too),
         TEST(malformed_metadata_means_observe_even_if_metadata_is_trusted),
         TEST(rules_apply_by_label),
+        TEST(rules_select_by_what_nova_ovirt_and_libvirt_write),
+        TEST(both_namespaces_of_nova_are_read),
+        TEST(a_project_cannot_promote_its_own_instance),
+        TEST(what_is_no_domain_or_too_large_is_refused),
         TEST(applying_is_all_or_nothing_and_a_rehearsal_changes_nothing),
         TEST(metadata_is_news_once_and_can_be_forgotten),
         TEST(runtime_lies_over_expiring_over_stored),
