@@ -58,7 +58,8 @@ static struct connection *find_longest(struct connections *all)
     return longest;
 }
 
-/* Its time counts from the next tick: the last one may be long ago where the daemon was kept busy. */
+/* Its time counts from the next tick: the last one may be long ago where the daemon was kept busy.
+ */
 static void begin(struct connections *all, struct connection *c)
 {
     c->order = all->order++;

@@ -47,12 +47,6 @@ void controller_done(struct controller *c, enum action_kind action)
     c->tried.retry[action] = (struct retry){0};
 }
 
-/* Did it fail a moment ago? */
-static bool must_wait(const struct controller *c, enum action_kind action, int64_t now_ns)
-{
-    return c->tried.retry[action].next_ns > now_ns;
-}
-
 /* Is another try due of an action that failed? */
 static bool is_retry_due(const struct controller *c, int64_t now_ns)
 {
@@ -72,114 +66,6 @@ static void add_action(struct decision *d, struct action action)
 static void add_release(struct decision *d, enum reason reason)
 {
     add_action(d, (struct action){.kind = ACTION_RELEASE, .reason = reason, .share = 1});
-}
-
-/* Is more than that part of what was above the switchover a pass ago still there? */
-static bool remains(const struct estimate *e, const struct sample *s, double part)
-{
-    double enough = e->transfer_bps * seconds_of(s->downtime_limit_ns);
-
-    return e->last_x_bytes - enough > part * (e->prev_x_bytes - enough);
-}
-
-/* Passes that end as they began, as far above the switchover, are a plateau, whatever a curve
-   through them would allow. */
-static bool is_flat(const struct estimate *e, const struct sample *s)
-{
-    return remains(e, s, FLAT);
-}
-
-/* What was known before the present sample. */
-struct before {
-    int64_t now_ns; /* 0: nothing */
-    double cpu_share;
-    int64_t downtime_limit_ns;
-    uint64_t processed_bytes;
-    unsigned passes;
-    double lost_s;
-};
-
-/*
- * How many passes in a row have found no less than the least so far under the throttle in force?
- * One pass is one observation: it may have met a link that carried less for a while.
- */
-static void judge_throttle(struct controller *c, const struct sample *s,
-                           const struct before *before, bool new_pass)
-{
-    const struct estimate *e = &c->estimator.now;
-    double enough = e->transfer_bps * seconds_of(s->downtime_limit_ns);
-
-    if (before->cpu_share >= 1 || s->cpu_share != before->cpu_share) {
-        c->throttle_low_bytes = e->last_x_bytes;
-        c->stuck_passes = 0;
-    } else if (new_pass &&
-               e->last_x_bytes - enough < NOT_SHRINKING * (c->throttle_low_bytes - enough)) {
-        c->throttle_low_bytes = e->last_x_bytes;
-        c->stuck_passes = 0;
-    } else {
-        c->stuck_passes += new_pass;
-    }
-}
-
-/* What was learned from the sample about the throttle in force. */
-static void account(struct controller *c, const struct sample *s, const struct before *before,
-                    double floor_share)
-{
-    const struct estimate *e = &c->estimator.now;
-    double dt = seconds_of(s->now_ns - before->now_ns);
-    bool new_pass = e->passes > before->passes;
-
-    if (before->now_ns != 0 && dt > 0 && before->cpu_share < 1) {
-        c->throttled_s += dt;
-        c->tried.work_lost_s += e->lost_s - before->lost_s;
-        c->last_loss_s = e->lost_s - before->lost_s;
-        c->tried.throttled_passes += new_pass;
-        c->tried.floor_passes +=
-            new_pass && before->cpu_share <= floor_share * (1 + SHARE_DEADBAND);
-    } else if (s->cpu_share >= 1 && !new_pass) {
-        c->tried.throttled_passes = 0;
-        c->tried.floor_passes = 0;
-    }
-    judge_throttle(c, s, before, new_pass);
-    c->passes_since_downtime += new_pass;
-    if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||
-        (new_pass && !is_flat(e, s)))
-        c->flat_syncs = 0;
-    else if (new_pass && c->flat_syncs++ == 0)
-        c->flat_ns = s->now_ns;
-    /* Before the memory phase nothing is stalled: storage is being copied. */
-    if (s->total_bytes != 0 && s->processed_bytes != before->processed_bytes)
-        c->moved_ns = s->now_ns;
-}
-
-/*
- * A switchover that is due by what a sync found, and does not come for several syncs, is held by
- * something that memory_remaining does not count: device state, or a link that QEMU measures as
- * slower than we do. It takes at least what the limit leaves beside memory; QEMU's own expectation
- * may know it.
- */
-static void notice_held(struct controller *c, const struct sample *s, const struct before *before)
-{
-    const struct estimate *e = &c->estimator.now;
-    double memory_s = e->last_x_bytes / e->transfer_bps;
-    double limit_s = seconds_of(s->downtime_limit_ns);
-
-    if (s->downtime_limit_ns != before->downtime_limit_ns)
-        c->due_syncs = 0;
-    if (e->passes == before->passes || e->passes == 0 || e->transfer_bps <= 0)
-        return;
-    if (memory_s > DUE_PART * limit_s) {
-        c->due_syncs = 0;
-        return;
-    }
-    if (c->due_syncs++ == 0)
-        c->due_ns = s->now_ns;
-    if (c->due_syncs < DUE_SYNCS || seconds_of(s->now_ns - c->due_ns) < DUE_S)
-        return;
-    if (limit_s - memory_s >= c->held_s)
-        c->held_s = fmax(fmax(limit_s - memory_s, c->held_s) * HELD_STEP,
-                         seconds_of(s->expected_downtime_ns) - memory_s);
-    c->due_syncs = 0;
 }
 
 /* A throttle is in force: keep it, ease it, or give it up. True when the step is decided. */
@@ -204,7 +90,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         return false;
     }
     if (p[POLICY_MAX_WORK_LOST] != POLICY_NONE &&
-        c->tried.work_lost_s + c->last_loss_s > seconds_of(p[POLICY_MAX_WORK_LOST])) {
+        c->tried.work_lost_s + c->seen.last_loss_s > seconds_of(p[POLICY_MAX_WORK_LOST])) {
         controller_latch(c, ACTION_THROTTLE, REASON_WORK_BUDGET_SPENT);
         add_release(d, REASON_WORK_BUDGET_SPENT);
         return false;
@@ -221,7 +107,7 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
         add_release(d, REASON_LESS_SUFFICES);
         return true;
     }
-    if (c->stuck_passes >= STUCK_PASSES && !d->alternative[ALT_THROTTLE].works &&
+    if (c->seen.stuck_passes >= STUCK_PASSES && !d->alternative[ALT_THROTTLE].works &&
         !d->alternative[ALT_BOTH].works) {
         controller_latch(c, ACTION_THROTTLE, REASON_THROTTLE_INEFFECTIVE);
         c->latch_bytes = e->drain_bps * limit_s;
@@ -243,13 +129,13 @@ static void take(struct controller *c, const struct outlook *o, struct decision 
     bool waits = false;
 
     for (unsigned i = 0; i < n; i++) {
-        if (must_wait(c, steps[i].kind, o->s->now_ns)) {
+        if (must_wait(&c->tried, steps[i].kind, o->s->now_ns)) {
             waits = true;
             continue;
         }
         add_action(d, steps[i]);
         if (steps[i].kind == ACTION_DOWNTIME)
-            c->passes_since_downtime = 0;
+            c->seen.passes_since_downtime = 0;
     }
     d->chosen = kind;
     d->verdict = d->n_actions > 0 || waits ? VERDICT_NEEDS_HELP : VERDICT_HELPED;
@@ -346,7 +232,7 @@ static void step_precopy_limit(struct controller *c, const struct outlook *o, st
     a->approved = a->approved && limit_s <= outlook_ceiling_s(o);
     a->reason = c->tried.latched[ACTION_DOWNTIME];
     a->works = a->reason == REASON_NONE;
-    a->downtime_ns = (int64_t)fmax(limit_s * 1e9, (double)o->s->downtime_limit_ns);
+    a->downtime_ns = ns_of(fmax(limit_s, seconds_of(o->s->downtime_limit_ns)));
     a->forecast = outlook_send_rest(o, limit_s, 0);
     if (!force(c, o, d, ways, 2, REASON_PRECOPY_LIMIT))
         d->reason = REASON_PRECOPY_LIMIT;
@@ -405,7 +291,7 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
     late = d->late;
     if (!(late && p[POLICY_ON_DEADLINE] == ON_DEADLINE_CANCEL) && !lost && !stalled)
         return;
-    if (must_wait(c, ACTION_CANCEL, s->now_ns))
+    if (must_wait(&c->tried, ACTION_CANCEL, s->now_ns))
         return;
     if (c->cancel_ns != 0 && seconds_of(s->now_ns - c->cancel_ns) < CANCEL_RETRY_S)
         return;
@@ -425,7 +311,7 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
 static bool has_acted(const struct controller *c, const struct sample *s)
 {
     return s->cpu_share < 1 ||
-           (s->downtime_limit_ns == c->downtime_set_ns && s->downtime_limit_ns > c->found_limit_ns);
+           (s->downtime_limit_ns == c->own.set_ns && s->downtime_limit_ns > c->seen.found_limit_ns);
 }
 
 /* What costs the guest nothing need not wait until doubt is certainty. */
@@ -445,6 +331,30 @@ static bool take_free(struct controller *c, const struct outlook *o, struct deci
     return false;
 }
 
+/*
+ * A guest that does not do the same all the time may do less in a moment. Waiting for that is worth
+ * what help would cost: who waits so long and then helps loses no more than twice the least.
+ */
+static bool is_worth_waiting(const struct controller *c, const struct outlook *o,
+                             const struct decision *d)
+{
+    enum alternative_kind order[ALTERNATIVES];
+    unsigned n = ladder_order(o, order);
+
+    if (c->seen.steady_syncs >= STEADY_SYNCS || c->tried.throttled_passes > 0 ||
+        outlook_half_time_over(o))
+        return false;
+    for (unsigned i = 0; i < n; i++) {
+        const struct alternative *a = &d->alternative[order[i]];
+
+        if (a->approved && a->works)
+            return c->doubt_s < WAIT_MOST_S &&
+                   c->doubt_s * BROWNOUT <
+                       a->forecast.work_lost_s - seconds_of(o->s->downtime_limit_ns);
+    }
+    return false;
+}
+
 /* It would not end by itself, as far as we know. */
 static void step_doubtful(struct controller *c, const struct outlook *o, struct decision *d)
 {
@@ -452,10 +362,13 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     const int64_t *p = o->policy->v;
     const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
     /* One pass is one observation. */
-    bool sure = c->flat_syncs >= SURE_SYNCS || c->sure_syncs >= SURE_SYNCS;
+    bool sure = c->seen.flat_syncs >= SURE_SYNCS || c->sure_syncs >= SURE_SYNCS;
     bool late = has_acted(c, s) && outlook_half_time_over(o);
+    bool unconfirmed;
     bool pressed = late || (throttle->works && o->left_s < PRESSED * throttle->forecast.seconds);
 
+    if (s->cpu_share >= 1)
+        c->doubt_s += c->seen.since_last_s;
     if (s->at_sync) {
         /* Each time it has shrunk, doubt starts over. */
         if (c->doubtful_syncs == 0 || o->e->last_x_bytes < NOT_SHRINKING * c->doubt_bytes) {
@@ -465,12 +378,13 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         }
         c->doubtful_syncs++;
     }
-    if (s->cpu_share >= 1 && !sure && !pressed &&
-        (c->doubtful_syncs < DOUBT_SYNCS || seconds_of(s->now_ns - c->doubt_ns) < DOUBT_S)) {
+    unconfirmed =
+        !sure && (c->doubtful_syncs < DOUBT_SYNCS || seconds_of(s->now_ns - c->doubt_ns) < DOUBT_S);
+    if (s->cpu_share >= 1 && !pressed && (unconfirmed || is_worth_waiting(c, o, d))) {
         if (take_free(c, o, d))
             return;
         d->verdict = VERDICT_PLATEAU;
-        d->reason = REASON_UNCONFIRMED;
+        d->reason = unconfirmed ? REASON_UNCONFIRMED : REASON_UNSTEADY;
         return;
     }
     if (c->plateau_since_ns == 0)
@@ -612,73 +526,20 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
         c->plateau_since_ns = 0;
         c->hopeless_since_ns = 0;
         /* The switchover was due and did not come: QEMU measures the link as slower than we do. */
-        if (c->downtime_set_ns != 0 && c->passes_since_downtime >= 4) {
+        if (c->own.set_ns != 0 && c->seen.passes_since_downtime >= 4) {
             c->tried.downtime_margin *= DOWNTIME_MARGIN_STEP;
-            c->passes_since_downtime = 0;
+            c->seen.passes_since_downtime = 0;
         }
         return;
     }
     step_doubtful(c, o, d);
 }
 
-/*
- * Lowers a downtime limit that would break the ceiling, and once, at the start, one that is longer
- * than what the policy aims at.
- */
-static void lower_downtime(struct controller *c, const struct outlook *o, struct decision *d)
-{
-    const int64_t *p = o->policy->v;
-    double now_s = seconds_of(o->s->downtime_limit_ns);
-    double most_s = fmax(outlook_kept_s(o), CEILING_PART * o->ceiling_s);
-    struct action lower = {.kind = ACTION_DOWNTIME};
-
-    if (!d->apply || o->s->total_bytes == 0 || d->n_actions > 0 ||
-        action_allowance(o->policy, ACTION_DOWNTIME) != ALLOW_YES ||
-        c->tried.latched[ACTION_DOWNTIME] != REASON_NONE ||
-        must_wait(c, ACTION_DOWNTIME, o->s->now_ns))
-        return;
-    /* A ceiling that the flush of the disks alone breaks is not to be kept by any limit. */
-    if (p[POLICY_MAX_DOWNTIME] != POLICY_NONE && o->ceiling_s > seconds_of(o->s->flush_ns) &&
-        now_s > CEILING_DEADBAND * most_s) {
-        lower.reason = REASON_CEILING;
-        lower.downtime_ns = (int64_t)(most_s * 1e9);
-    }
-    if (p[POLICY_AIM_DOWNTIME] != POLICY_NONE && !c->aimed) {
-        c->aimed = true;
-        if (seconds_of(p[POLICY_AIM_DOWNTIME]) < fmin(now_s, most_s)) {
-            lower.reason = REASON_AIM;
-            lower.downtime_ns = p[POLICY_AIM_DOWNTIME];
-        }
-    }
-    if (lower.reason == REASON_NONE)
-        return;
-    lower.downtime_ns -= lower.downtime_ns % NS_PER_MS;
-    lower.downtime_ns = lower.downtime_ns > NS_PER_MS ? lower.downtime_ns : NS_PER_MS;
-    d->action[d->n_actions++] = lower;
-}
-
-/* What another program lowered is set again, at most once a pass. */
-static void hold_downtime(struct controller *c, const struct outlook *o, struct decision *d)
-{
-    double ours_s = seconds_of(c->downtime_set_ns);
-
-    for (unsigned i = 0; c->taken && d->apply && i < d->n_actions; i++)
-        c->holds += d->action[i].kind == ACTION_DOWNTIME;
-    if (!c->taken || !d->apply || !o->s->at_sync || d->n_actions > 0 ||
-        seconds_of(o->s->downtime_limit_ns) > ours_s || ours_s > outlook_ceiling_s(o))
-        return;
-    d->action[d->n_actions++] = (struct action){
-        .kind = ACTION_DOWNTIME, .reason = REASON_HOLD, .downtime_ns = c->downtime_set_ns};
-    c->holds++;
-}
-
 static void remember(struct controller *c, const struct action *a, const struct sample *s)
 {
     switch (a->kind) {
     case ACTION_DOWNTIME:
-        c->downtime_before_ns = s->downtime_limit_ns;
-        c->downtime_set_ns = a->downtime_ns;
-        c->downtime_seen = false;
+        own_limit_set(&c->own, s->downtime_limit_ns, a->downtime_ns);
         break;
     case ACTION_BANDWIDTH:
         c->tried.speed_set_bps = a->speed_limit_bps > 0 ? a->speed_limit_bps : INT64_MAX;
@@ -694,29 +555,6 @@ static void remember(struct controller *c, const struct action *a, const struct 
     }
 }
 
-static bool same_limit(int64_t a_ns, int64_t b_ns)
-{
-    return (a_ns > b_ns ? a_ns - b_ns : b_ns - a_ns) < DOWNTIME_SAME_NS;
-}
-
-/* Somebody else has changed a limit that was ours: who has the last word, the policy says. */
-static void notice_others(struct controller *c, const struct outlook *o)
-{
-    const struct sample *s = o->s;
-
-    c->taken = false;
-    if (c->downtime_set_ns == 0 || c->tried.latched[ACTION_DOWNTIME] != REASON_NONE)
-        return;
-    if (same_limit(s->downtime_limit_ns, c->downtime_set_ns))
-        c->downtime_seen = true;
-    /* Unless it has just not been possible to set it. */
-    else if (c->downtime_seen || !same_limit(s->downtime_limit_ns, c->downtime_before_ns))
-        c->taken = true;
-    if (c->taken &&
-        (o->policy->v[POLICY_ON_OTHER_WRITER] == OTHER_WRITER_YIELD || c->holds >= HOLDS_MAX))
-        controller_latch(c, ACTION_DOWNTIME, REASON_OTHER_WRITER);
-}
-
 /*
  * When it is wanted ended, after its memory phase began. A deadline that nobody stated leaves time
  * for a few passes over all of the memory.
@@ -725,25 +563,13 @@ static void set_deadline(struct controller *c, struct outlook *o)
 {
     double pass_s = (double)o->s->total_bytes / o->e->transfer_bps;
 
-    o->elapsed_ns = o->s->elapsed_ns - c->memory_ns;
+    o->elapsed_ns = o->s->elapsed_ns - c->seen.memory_ns;
     o->deadline_ns = policy_deadline_ns(o->policy, o->s->total_bytes);
     o->deadline_stated = o->deadline_ns != POLICY_NONE;
     if (!o->deadline_stated && policy_allows_anything(o->policy) && o->e->transfer_bps > 0)
-        o->deadline_ns = (int64_t)(fmax(DEADLINE_S, DEADLINE_PASSES * pass_s) * 1e9);
+        o->deadline_ns = ns_of(fmax(DEADLINE_S, DEADLINE_PASSES * pass_s));
     if (o->deadline_ns != POLICY_NONE && o->elapsed_ns < o->deadline_ns)
         o->left_s = seconds_of(o->deadline_ns - o->elapsed_ns);
-}
-
-/* The memory phase begins: storage that is copied before has a clock of its own. */
-static void note_start(struct controller *c, const struct sample *s)
-{
-    if (s->total_bytes == 0)
-        c->storage_first = true;
-    if (s->total_bytes == 0 || c->memory_known)
-        return;
-    c->memory_known = true;
-    c->memory_ns = c->storage_first || s->disk_total_bytes > 0 ? s->elapsed_ns : 0;
-    c->found_limit_ns = s->downtime_limit_ns;
 }
 
 /* What was asked for for good is under way: there is nothing left to decide but a stall. */
@@ -766,7 +592,7 @@ static bool step_final(struct controller *c, const struct outlook *o, struct dec
     d->verdict = VERDICT_SWITCHOVER;
     d->reason = REASON_SUSPENDED;
     d->course = outlook_send_rest(o, o->e->remaining_bytes / o->e->drain_bps, 0);
-    if (s->now_ns - c->moved_ns > o->policy->v[POLICY_STALL_TIMEOUT]) {
+    if (s->now_ns - c->seen.moved_ns > o->policy->v[POLICY_STALL_TIMEOUT]) {
         d->verdict = VERDICT_STALLED;
         d->reason = REASON_STALLED;
         consider_cancel(c, o, d);
@@ -806,18 +632,18 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         estimator_add(&c->estimator, s);
         before = (struct before){0};
     }
-    account(c, s, &before, (double)policy->v[POLICY_MIN_CPU] / (double)PPM_ONE);
-    note_start(c, s);
-    notice_held(c, s, &before);
-    notice_others(c, &o);
+    evidence_take(&c->seen, &c->tried, e, s, &before,
+                  (double)policy->v[POLICY_MIN_CPU] / (double)PPM_ONE);
+    if (!own_limit_notice(&c->own, &c->tried, &o))
+        controller_latch(c, ACTION_DOWNTIME, REASON_OTHER_WRITER);
     set_deadline(c, &o);
-    o.held_s = c->held_s;
-    o.taken = c->taken;
+    o.held_s = c->seen.held_s;
+    o.taken = c->own.taken;
     if (policy->v[POLICY_MAX_DOWNTIME] != POLICY_NONE)
         o.ceiling_s = seconds_of(policy->v[POLICY_MAX_DOWNTIME]);
     else if (policy->v[POLICY_AIM_DOWNTIME] != POLICY_NONE)
-        o.ceiling_s = outlook_ceiling_for(&o, seconds_of(c->found_limit_ns));
-    if (c->flat_syncs >= DOUBT_SYNCS && seconds_of(s->now_ns - c->flat_ns) >= DOUBT_S)
+        o.ceiling_s = outlook_ceiling_for(&o, seconds_of(c->seen.found_limit_ns));
+    if (c->seen.flat_syncs >= DOUBT_SYNCS && seconds_of(s->now_ns - c->seen.flat_ns) >= DOUBT_S)
         o.flat_speed = fmin(e->speed, estimate_speed_at(e, s->cpu_share));
 
     if (step_final(c, &o, &d)) {
@@ -832,9 +658,8 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         d.verdict = VERDICT_STARTING;
         d.reason = outlook_breaks_ceiling(&o, NULL) ? REASON_CEILING_AT_RISK : REASON_NO_EVIDENCE;
     }
-    lower_downtime(c, &o, &d);
-    hold_downtime(c, &o, &d);
-    if (c->moved_ns != 0 && s->now_ns - c->moved_ns > policy->v[POLICY_STALL_TIMEOUT] &&
+    own_limit_step(&c->own, &c->tried, &o, &d);
+    if (c->seen.moved_ns != 0 && s->now_ns - c->seen.moved_ns > policy->v[POLICY_STALL_TIMEOUT] &&
         !d.course.ends && d.n_actions == 0) {
         d.verdict = VERDICT_STALLED;
         d.reason = REASON_STALLED;

@@ -30,13 +30,17 @@
 
 #include "policy/decision.h"
 #include "policy/estimate.h"
+#include "policy/evidence.h"
 #include "policy/outlook.h"
+#include "policy/own_limit.h"
 #include "policy/policy.h"
 #include "policy/tuning.h"
 
 struct controller {
     struct estimator estimator;
     struct tried tried;
+    struct evidence seen;
+    struct own_limit own;
     struct decision last;
     struct policy_values last_policy; /* which that was made by */
     int64_t job_started_ns;           /* monotonic clock */
@@ -46,40 +50,20 @@ struct controller {
     double doubt_bytes;               /* remaining after the sync the doubt began with, and when */
     int64_t doubt_ns;
     unsigned doubtful_syncs; /* in a row that say it would not end */
-    int64_t flat_ns;         /* since when the remainder has been flat, and for how many syncs */
-    unsigned flat_syncs;
+    double doubt_s;          /* waited at full speed, with an end not in sight */
     unsigned hopeless_syncs;
-    double throttle_low_bytes;  /* least remaining after a sync under the throttle in force */
-    unsigned stuck_passes;      /* under it, in a row, that found no less */
-    double latch_bytes;         /* what fitted into the switchover when a throttle was given up */
-    unsigned sure_syncs;        /* in a row, at which no curve ended at full speed */
-    bool held;                  /* at the last sync: the end came nearer since the one before */
-    bool receding;              /* or it moved away */
-    bool downtime_seen;         /* our downtime limit has been in force */
-    int64_t downtime_set_ns;    /* downtime limit of ours; 0: none */
-    int64_t downtime_before_ns; /* what it was before we set it */
-    int64_t post_copy_ns;       /* post-copy asked for, when; 0: not */
-    int64_t suspended_ns;       /* the guest was paused by us; 0: not */
+    double latch_bytes;   /* what fitted into the switchover when a throttle was given up */
+    unsigned sure_syncs;  /* in a row, at which no curve ended at full speed */
+    bool held;            /* at the last sync: the end came nearer since the one before */
+    bool receding;        /* or it moved away */
+    int64_t post_copy_ns; /* post-copy asked for, when; 0: not */
+    int64_t suspended_ns; /* the guest was paused by us; 0: not */
     struct {
         double said_s; /* by the clock, and for when */
         double end_s;
-    } date[DATES];      /* the ends forecast at the last syncs, the oldest first */
-    unsigned dates;     /* of them, with what is in force now */
-    bool storage_first; /* the migration was seen before its memory phase */
-    bool memory_known;  /* that phase has begun, and when, by the migration's own clock */
-    int64_t memory_ns;
-    int64_t found_limit_ns; /* the downtime limit that was found */
-    bool aimed;             /* it has been lowered to aim_downtime */
-    unsigned due_syncs;     /* in a row, after which the switchover was due, and since when */
-    int64_t due_ns;
-    double held_s; /* what beside memory is known from that to take part of the limit */
-    bool taken;    /* another program changed our downtime limit; how often it was set again */
-    unsigned holds;
-    unsigned passes_since_downtime;
-    int64_t moved_ns;   /* when the count of bytes sent last moved */
-    int64_t cancel_ns;  /* cancel asked for; 0: not */
-    double throttled_s; /* time under a throttle of ours */
-    double last_loss_s; /* of it, between the last two samples */
+    } date[DATES];     /* the ends forecast at the last syncs, the oldest first */
+    unsigned dates;    /* of them, with what is in force now */
+    int64_t cancel_ns; /* cancel asked for; 0: not */
 };
 
 void controller_init(struct controller *c);

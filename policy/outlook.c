@@ -319,7 +319,7 @@ static double step_towards(const struct outlook *o, double needed)
 /* In hundredths of a second; none at all would never end a migration. A limit is not lowered. */
 static int64_t limit_ns(const struct outlook *o, double limit_s)
 {
-    int64_t ns = (int64_t)fmax(limit_s * 100, 1) * (NS_PER_S / 100);
+    int64_t ns = (int64_t)fmax(fmin(limit_s, DOWNTIME_LIMIT_MAX_S) * 100, 1) * (NS_PER_S / 100);
 
     return ns > o->s->downtime_limit_ns ? ns : o->s->downtime_limit_ns;
 }
@@ -387,7 +387,7 @@ static struct alternative try_downtime(const struct tried *tried, struct outlook
         }
     }
     a.downtime_ns = limit_ns(o, needed);
-    a.ceiling_ns = (int64_t)(outlook_ceiling_for(o, seconds_of(a.downtime_ns)) * 1e9);
+    a.ceiling_ns = ns_of(outlook_ceiling_for(o, seconds_of(a.downtime_ns)));
     a.works = a.forecast.ends;
     if (a.approved && needed > outlook_ceiling_s(o)) {
         a.approved = false;

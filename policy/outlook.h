@@ -9,6 +9,8 @@
 #ifndef MIGPOLICY_OUTLOOK_H
 #define MIGPOLICY_OUTLOOK_H
 
+#include <math.h>
+
 #include "policy/decision.h"
 #include "policy/estimate.h"
 #include "policy/policy.h"
@@ -46,6 +48,12 @@ struct tried {
     struct retry retry[ACTIONS];
 };
 
+/* Did it fail a moment ago? */
+static inline bool must_wait(const struct tried *tried, enum action_kind action, int64_t now_ns)
+{
+    return tried->retry[action].next_ns > now_ns;
+}
+
 /* The same future on each of the curves the evidence allows. */
 struct spread {
     struct forecast likely; /* on the best fit */
@@ -58,6 +66,12 @@ struct spread {
 static inline double seconds_of(int64_t ns)
 {
     return (double)ns / 1e9;
+}
+
+/* As far as it fits: what nonsense comes to is a very long time. */
+static inline int64_t ns_of(double seconds)
+{
+    return (int64_t)fmin(seconds * 1e9, 9e18);
 }
 
 /* What has been seen not to end is not forecast to end, whatever the curve says. */

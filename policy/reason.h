@@ -24,6 +24,7 @@
     X(NONE, "none", "nothing to report") \
     X(NO_EVIDENCE, "no-evidence", "too early to judge: the first pass and one more are not complete") \
     X(CONVERGES, "converges", "it ends by itself") \
+    X(UNSTEADY, "unsteady", "passes differ from one to the next: a quieter phase may end it") \
     X(UNCONFIRMED, "unconfirmed", "passes have stopped shrinking; the next one decides") \
     X(PATIENCE, "patience", "a plateau; the policy's patience is not over") \
     X(NOT_APPROVED, "not-approved", "no action that would help is approved") \

@@ -164,6 +164,13 @@
 #define NOT_SHRINKING 0.97
 /* And it is flat when it is at least this much of what it was a pass before. without: 1e9 */
 #define FLAT 0.99
+/* Busy phases are waited out for so long at most: bursts and checkpoints take 10 to 30 s.
+   without: 0.0 */
+#define WAIT_MOST_S 20.0
+/* A guest whose passes find the same, to this part and for so many syncs in a row, does the same
+   all the time: waiting changes nothing. without: 1e9 */
+#define STEADY       0.03
+#define STEADY_SYNCS 2 /* without: 0 */
 /* Guest and link may each vary by a tenth: so many times what fits into the switchover is near.
    without: 0.0 */
 #define NEAR 1.2

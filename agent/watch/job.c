@@ -232,7 +232,7 @@ static void publish(struct job *j, const struct sample *s, const struct decision
     w->view.sample.downtime_limit_ns = j->act.downtime_limit_ns;
     estimate_copy(&w->view.estimate, &j->controller.estimator.now);
     w->view.decision = *d;
-    w->view.throttled_s = j->controller.throttled_s;
+    w->view.throttled_s = j->controller.seen.throttled_s;
     w->view.work_lost_s = j->controller.tried.work_lost_s;
     phase_export(w->env->metrics, &w->view);
     pthread_mutex_unlock(&w->lock);

@@ -135,7 +135,7 @@ static void run(const struct predict_facts *f, const struct world *w,
     ret->seconds = m.time_s;
     ret->downtime_s = m.downtime_s;
     ret->work_lost_s = m.work_lost_s;
-    ret->throttled_s = controller.throttled_s;
+    ret->throttled_s = controller.seen.throttled_s;
     ret->least_share = 1;
     for (unsigned i = 0; i < ret->actions; i++) {
         const struct predict_action *a = &ret->action[i];

@@ -96,31 +96,45 @@ sends_memory() {
     [[ ${bytes:-0} -gt 0 ]]
 }
 
+no_calibration_guest() {
+    local host
+    for host in "${HOSTS[@]}"; do
+        quietly_virsh "$host" destroy calibration >/dev/null 2>&1 || true
+    done
+}
+
+# Of a calibration that fails nothing is left, neither for the next one nor to keep a CPU busy.
+no_calibration() {
+    no_calibration_guest
+    die "calibration: $*"
+}
+
 # Takes the costs of a touch, and what the link carries, with a guest of its own. Leaves them in
 # rest_costs, moving_costs and carried_bps.
 measure() {
     local vcpus=$1 name=calibration log before bytes ms
+    no_calibration_guest # of a run that was killed
     create_guest a $name 262144 "$vcpus" "hot=64M pattern=calibrate cpu=$CALIBRATION_WORK" '' ''
     log=$(serial_log a $name)
     wait_for 120 has_reports "$log" $((CALIBRATION_PERIODS + 1)) ||
-        die "calibration: the guest says nothing: this machine is too slow, or too busy"
-    rest_costs=$(touch_costs <"$log") || die "calibration: unusable at rest: $(tail -n 5 "$log")"
+        no_calibration "the guest says nothing: this machine is too slow, or too busy"
+    rest_costs=$(touch_costs <"$log") || no_calibration "unusable at rest: $(tail -n 5 "$log")"
 
     quietly_virsh a migrate-setmaxdowntime $name 1
     virsh -q -c "$(uri a)" migrate --live --p2p $name "$(uri b)" </dev/null >/dev/null 2>&1 &
-    wait_for 60 sends_memory $name || die "calibration: the migration does not begin"
+    wait_for 60 sends_memory $name || no_calibration "the migration does not begin"
     # What it sends first only fills buffers.
     before=$(($(count_reports "$log") + 3))
     wait_for 120 has_reports "$log" "$before" || true
     bytes=$(job_figure $name memory_processed) ms=$(job_figure $name time_elapsed)
     wait_for 120 has_reports "$log" $((before + CALIBRATION_PERIODS)) ||
-        die "calibration: the guest says nothing: this machine is too slow, or too busy"
+        no_calibration "the guest says nothing: this machine is too slow, or too busy"
     bytes=$(($(job_figure $name memory_processed) - bytes))
     ms=$(($(job_figure $name time_elapsed) - ms))
     carried_bps=$((bytes * 1000 / ms))
     moving_costs=$(grep '^t=' "$log" | tail -n "+$before" | touch_costs) ||
-        die "calibration: unusable while migrating: $(tail -n 5 "$log")"
-    quietly_virsh a destroy $name
+        no_calibration "unusable while migrating: $(tail -n 5 "$log")"
+    no_calibration_guest
     wait
 }
 

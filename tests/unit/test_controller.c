@@ -555,6 +555,45 @@ static void a_throttle_is_released_once_the_guest_needs_none(void **state)
     assert_true(sim.count[ACTION_THROTTLE] >= 1);
 }
 
+/* A burst of writing that grows from pass to pass, and is over after a while. */
+static void burst(struct sim *s, struct sample *sample)
+{
+    if (sample->iteration >= 9)
+        s->model.guest.region[0].bytes = 5e6;
+    else if (sample->iteration >= 2)
+        s->model.guest.region[0].bytes = 210e6 * (1 + 0.05 * (double)sample->iteration);
+}
+
+static void a_guest_that_does_not_do_the_same_all_the_time_is_waited_for(void **state)
+{
+    struct model_guest guest = sim_guest(210, 2000);
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
+    sim.meddle = burst;
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_THROTTLE], 0);
+}
+
+static void grow(struct sim *s, struct sample *sample)
+{
+    s->model.guest.region[0].bytes = 210e6 * (1 + 0.05 * (double)sample->iteration);
+}
+
+static void but_no_longer_than_help_would_cost(void **state)
+{
+    struct model_guest guest = sim_guest(210, 2000);
+
+    (void)state;
+    guest.ram_bytes = 2e9;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
+    sim.meddle = grow;
+    sim_run(&sim, 90);
+    assert_true(sim.count[ACTION_THROTTLE] >= 1);
+    assert_true(sim.first_action_iteration > 5);
+}
+
 static void withdraw(struct sim *s, struct sample *sample)
 {
     if (sample->cpu_share < 1)
@@ -1230,7 +1269,7 @@ static void a_downtime_limit_that_others_set_is_not_fought_over(void **state)
     guest.region[0].rate_bps = 500e6;
     sim_start(&sim, &guest, LINK, "max_downtime", "3s", NULL);
     sim_run(&sim, 14);
-    sim.controller.downtime_set_ns = 2 * NS_PER_S; /* as if it had been raised */
+    sim.controller.own.set_ns = 2 * NS_PER_S; /* as if it had been raised */
     sim.model.downtime_limit_s = 2;
     sim.meddle = step_downtime_like_others_do;
     sim_run(&sim, 60);
@@ -1262,7 +1301,7 @@ static void a_downtime_limit_is_held_if_the_policy_says_so_and_not_for_ever(void
     assert_true(sim.count[ACTION_DOWNTIME] <= sim.model.iteration);
     sim_start(&sim, &guest, LINK, "max_downtime", "3s", "on_other_writer", "hold", NULL);
     sim.meddle = lower_downtime_at_each_look;
-    sim.controller.holds = 20;
+    sim.controller.own.holds = 20;
     sim_run(&sim, 60);
     assert_int_equal(sim.model.state, MODEL_RUNNING);
     assert_int_equal(sim.controller.tried.latched[ACTION_DOWNTIME], REASON_OTHER_WRITER);
@@ -1340,9 +1379,9 @@ static void a_downtime_limit_that_others_set_at_once_is_noticed_too(void **state
     (void)state;
     sim_start(&sim, &guest, LINK, NULL);
     sim_run(&sim, 14);
-    sim.controller.downtime_set_ns = 2 * NS_PER_S;
-    sim.controller.downtime_before_ns = 200 * NS_PER_MS;
-    sim.controller.downtime_seen = false;
+    sim.controller.own.set_ns = 2 * NS_PER_S;
+    sim.controller.own.before_ns = 200 * NS_PER_MS;
+    sim.controller.own.in_force = false;
     sim.model.downtime_limit_s = 0.2; /* as it was: setting it has failed */
     sim_run(&sim, sim.model.time_s + 0.3);
     assert_int_equal(sim.controller.tried.latched[ACTION_DOWNTIME], REASON_NONE);
@@ -1443,6 +1482,8 @@ int main(void)
         cmocka_unit_test(a_plateau_is_not_stalled_while_patience_waits_for_it),
         cmocka_unit_test(a_quota_is_never_stacked_on_auto_converge),
         cmocka_unit_test(a_throttle_is_released_once_the_guest_needs_none),
+        cmocka_unit_test(a_guest_that_does_not_do_the_same_all_the_time_is_waited_for),
+        cmocka_unit_test(but_no_longer_than_help_would_cost),
         cmocka_unit_test(withdrawing_the_permission_releases_the_guest_at_once),
         cmocka_unit_test(switching_to_observe_releases_the_guest_and_then_only_proposes),
         cmocka_unit_test(a_latched_throttle_is_released_and_not_tried_again),

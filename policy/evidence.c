@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "policy/evidence.h"
+
+#include <math.h>
+
+#include "policy/tuning.h"
+
+/* Is more than that part of what was above the switchover a pass ago still there? */
+static bool remains(const struct estimate *e, const struct sample *s, double part)
+{
+    double enough = e->transfer_bps * seconds_of(s->downtime_limit_ns);
+
+    return e->last_x_bytes - enough > part * (e->prev_x_bytes - enough);
+}
+
+/* Passes that end as they began, as far above the switchover, are a plateau, whatever a curve
+   through them would allow. */
+static bool is_flat(const struct estimate *e, const struct sample *s)
+{
+    return remains(e, s, FLAT);
+}
+
+/* Does the guest do the same all the time? */
+static bool is_steady(const struct estimate *e)
+{
+    return fabs(log(e->last_x_bytes / e->prev_x_bytes)) < STEADY;
+}
+
+/*
+ * How many passes in a row have found no less than the least so far under the throttle in force?
+ * One pass is one observation: it may have met a link that carried less for a while.
+ */
+static void judge_throttle(struct evidence *seen, const struct estimate *e, const struct sample *s,
+                           const struct before *before, bool new_pass)
+{
+    double enough = e->transfer_bps * seconds_of(s->downtime_limit_ns);
+
+    if (before->cpu_share >= 1 || s->cpu_share != before->cpu_share) {
+        seen->throttle_low_bytes = e->last_x_bytes;
+        seen->stuck_passes = 0;
+    } else if (new_pass &&
+               e->last_x_bytes - enough < NOT_SHRINKING * (seen->throttle_low_bytes - enough)) {
+        seen->throttle_low_bytes = e->last_x_bytes;
+        seen->stuck_passes = 0;
+    } else {
+        seen->stuck_passes += new_pass;
+    }
+}
+
+/* What was learned from the sample about the throttle in force. */
+static void account(struct evidence *seen, struct tried *tried, const struct estimate *e,
+                    const struct sample *s, const struct before *before, double floor_share)
+{
+    double dt = seconds_of(s->now_ns - before->now_ns);
+    bool new_pass = e->passes > before->passes;
+
+    if (before->now_ns != 0 && dt > 0 && before->cpu_share < 1) {
+        seen->throttled_s += dt;
+        tried->work_lost_s += e->lost_s - before->lost_s;
+        seen->last_loss_s = e->lost_s - before->lost_s;
+        tried->throttled_passes += new_pass;
+        tried->floor_passes += new_pass && before->cpu_share <= floor_share * (1 + SHARE_DEADBAND);
+    } else if (s->cpu_share >= 1 && !new_pass) {
+        tried->throttled_passes = 0;
+        tried->floor_passes = 0;
+    }
+    seen->since_last_s = before->now_ns != 0 ? dt : 0;
+    if (new_pass)
+        seen->steady_syncs = is_steady(e) ? seen->steady_syncs + 1 : 0;
+    judge_throttle(seen, e, s, before, new_pass);
+    seen->passes_since_downtime += new_pass;
+    if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||
+        (new_pass && !is_flat(e, s)))
+        seen->flat_syncs = 0;
+    else if (new_pass && seen->flat_syncs++ == 0)
+        seen->flat_ns = s->now_ns;
+    /* Before the memory phase nothing is stalled: storage is being copied. */
+    if (s->total_bytes != 0 && s->processed_bytes != before->processed_bytes)
+        seen->moved_ns = s->now_ns;
+}
+
+/*
+ * A switchover that is due by what a sync found, and does not come for several syncs, is held by
+ * something that memory_remaining does not count: device state, or a link that QEMU measures as
+ * slower than we do. It takes at least what the limit leaves beside memory; QEMU's own expectation
+ * may know it.
+ */
+static void notice_held(struct evidence *seen, const struct estimate *e, const struct sample *s,
+                        const struct before *before)
+{
+    double memory_s = e->last_x_bytes / e->transfer_bps;
+    double limit_s = seconds_of(s->downtime_limit_ns);
+
+    if (s->downtime_limit_ns != before->downtime_limit_ns)
+        seen->due_syncs = 0;
+    if (e->passes == before->passes || e->passes == 0 || e->transfer_bps <= 0)
+        return;
+    if (memory_s > DUE_PART * limit_s) {
+        seen->due_syncs = 0;
+        return;
+    }
+    if (seen->due_syncs++ == 0)
+        seen->due_ns = s->now_ns;
+    if (seen->due_syncs < DUE_SYNCS || seconds_of(s->now_ns - seen->due_ns) < DUE_S)
+        return;
+    if (limit_s - memory_s >= seen->held_s)
+        seen->held_s = fmax(fmax(limit_s - memory_s, seen->held_s) * HELD_STEP,
+                            seconds_of(s->expected_downtime_ns) - memory_s);
+    seen->due_syncs = 0;
+}
+
+/* The memory phase begins: storage that is copied before has a clock of its own. */
+static void note_start(struct evidence *seen, const struct sample *s)
+{
+    if (s->total_bytes == 0)
+        seen->storage_first = true;
+    if (s->total_bytes == 0 || seen->memory_known)
+        return;
+    seen->memory_known = true;
+    seen->memory_ns = seen->storage_first || s->disk_total_bytes > 0 ? s->elapsed_ns : 0;
+    seen->found_limit_ns = s->downtime_limit_ns;
+}
+
+void evidence_take(struct evidence *seen, struct tried *tried, const struct estimate *e,
+                   const struct sample *s, const struct before *before, double floor_share)
+{
+    account(seen, tried, e, s, before, floor_share);
+    note_start(seen, s);
+    notice_held(seen, e, s, before);
+}
