@@ -53,25 +53,18 @@ static int pending(const struct cli *cli)
     return CLI_OK;
 }
 
-static int answer(const struct cli *cli, const char *method, const char *done)
+enum { ALL };
+static const struct cli_option answer_options[] = {
+    [ALL] = {"all", NULL, "whatever is asked now", .letter = 'a'}, {NULL}};
+
+static int answer_one(const struct cli *cli, const char *method, const char *done, int64_t id)
 {
-    struct json_object *parameters;
+    struct json_object *parameters = json_object_new_object();
     struct json_object *proposal = NULL;
     AUTO_JSON struct json_object *reply = NULL;
-    const char *word = cli->n_args == 1 ? cli->args[0] : "";
-    size_t digits = strspn(word, "0123456789");
-    const char *verb = cli->verb->name;
     int code;
 
-    if (cli->n_args != 1)
-        return cli_fail(CLI_USAGE, "%s needs the ID of one proposal; migpolicy pending lists them",
-                        verb);
-    if (digits == 0 || digits > 10 || word[digits])
-        return cli_fail(CLI_USAGE,
-                        "%s: \"%s\" is not the ID of a proposal; migpolicy pending lists them",
-                        verb, word);
-    parameters = json_object_new_object();
-    json_object_object_add(parameters, "id", json_object_new_int64(strtoll(word, NULL, 10)));
+    json_object_object_add(parameters, "id", json_object_new_int64(id));
     code = cli_call(cli, method, parameters, &reply);
     if (code != CLI_OK)
         return code;
@@ -86,6 +79,82 @@ static int answer(const struct cli *cli, const char *method, const char *done)
     return CLI_OK;
 }
 
+/* Is that what is asked about the VM of that name, or "uuid:..."? */
+static bool is_about(struct json_object *proposal, const char *vm)
+{
+    const char *text = cli_string(proposal, strncmp(vm, "uuid:", 5) == 0 ? "uuid" : "vm");
+
+    return text && strcmp(text, strncmp(vm, "uuid:", 5) == 0 ? vm + 5 : vm) == 0;
+}
+
+/* Each question about the VM, or about any if it is NULL. *ret_count: how many there were. */
+static int answer_about(const struct cli *cli, const char *method, const char *done,
+                        struct json_object *proposals, const char *vm, size_t *ret_count)
+{
+    int code = CLI_OK;
+
+    *ret_count = 0;
+    for (size_t i = 0; i < cli_array_length(proposals); i++) {
+        struct json_object *p = json_object_array_get_idx(proposals, i);
+        int one;
+
+        if (vm && !is_about(p, vm))
+            continue;
+        ++*ret_count;
+        one = answer_one(cli, method, done, (int64_t)cli_number(p, "id"));
+        if (code == CLI_OK)
+            code = one;
+    }
+    return code;
+}
+
+/* An ID, which is asked for as it is, or a VM. */
+static int answer_word(const struct cli *cli, const char *method, const char *done,
+                       struct json_object *proposals, const char *word)
+{
+    size_t digits = strspn(word, "0123456789");
+    size_t count;
+    int code;
+
+    if (digits > 0 && digits <= 10 && !word[digits])
+        return answer_one(cli, method, done, strtoll(word, NULL, 10));
+    code = answer_about(cli, method, done, proposals, word, &count);
+    return count > 0
+               ? code
+               : cli_fail(CLI_NOT_FOUND,
+                          "%s: nothing is asked about \"%s\"; migpolicy pending lists what is",
+                          cli->verb->name, word);
+}
+
+/* What is answered is what was asked when it began: a question that comes meanwhile is another. */
+static int answer(const struct cli *cli, const char *method, const char *done)
+{
+    AUTO_JSON struct json_object *reply = NULL;
+    struct json_object *proposals;
+    size_t count = 0;
+    int code;
+
+    if ((cli->n_args > 0) == (cli->option[ALL] != NULL))
+        return cli_fail(CLI_USAGE,
+                        "%s needs IDs of proposals, or VMs, or --all; migpolicy pending lists them",
+                        cli->verb->name);
+    code = cli_call(cli, "io.migpolicy.Pending", NULL, &reply);
+    if (code != CLI_OK)
+        return code;
+    proposals = cli_array(reply, "proposals");
+    if (cli->option[ALL])
+        code = answer_about(cli, method, done, proposals, NULL, &count);
+    if (cli->option[ALL] && count == 0 && !cli->quiet)
+        cli_line("nothing waits for an answer");
+    for (int i = 0; i < cli->n_args; i++) {
+        int one = answer_word(cli, method, done, proposals, cli->args[i]);
+
+        if (code == CLI_OK)
+            code = one;
+    }
+    return code;
+}
+
 static int approve(const struct cli *cli)
 {
     return answer(cli, "io.migpolicy.Approve", "approved");
@@ -98,6 +167,7 @@ static int deny(const struct cli *cli)
 
 const struct cli_verb cli_pending = {"pending", pending, "",
                                      "questions that wait for an administrator's answer"};
-const struct cli_verb cli_approve = {"approve", approve, "ID",
-                                     "say yes to a question, for this migration"};
-const struct cli_verb cli_deny = {"deny", deny, "ID", "say no to a question, for this migration"};
+const struct cli_verb cli_approve = {"approve", approve, "ID|VM...|--all",
+                                     "say yes to a question, for this migration", answer_options};
+const struct cli_verb cli_deny = {"deny", deny, "ID|VM...|--all",
+                                  "say no to a question, for this migration", answer_options};

@@ -79,7 +79,7 @@ _migpolicy() {
             return
         elif [[ $cur == -* ]]; then
             words=$options
-            [[ $verb =~ ^(status|unset|history|replay|simulate|help|)$ ]] && words+=' --all'
+            [[ $verb =~ ^(status|unset|history|replay|simulate|approve|deny|help|)$ ]] && words+=' --all'
             [[ $verb =~ ^(replay|simulate|predict)$ ]] && words+=' --policy'
             [[ $verb == predict ]] && words+=' --link'
             [[ $verb =~ ^(set|simulate|predict)$ ]] && words+=" ${fields[*]/#/--}"
@@ -95,7 +95,7 @@ _migpolicy() {
             words=${fields[*]}
         elif [[ $verb == approve || $verb == deny ]]; then
             words=$(migpolicy "${socket[@]}" pending --json 2>/dev/null |
-                sed -n 's/^ *"id": *\([0-9]*\),\{0,1\}$/\1/p')
+                sed -n 's/^ *"id": *\([0-9]*\),\{0,1\}$/\1/p; s/^ *"vm": *"\(.*\)",\{0,1\}$/\1/p')
         elif [[ $verb == check || $verb == replay ]]; then
             _migpolicy_files "$cur"
             return
