@@ -10,10 +10,11 @@
 /* What the daemon takes in one call, and a little more: the daemon says so itself. */
 #define APPLY_BYTES_MAX ((size_t)1024 * 1024)
 
-enum { FROM, DRY_RUN };
+enum { FROM, DRY_RUN, IGNORE_MISSING };
 static const struct cli_option apply_options[] = {
     [FROM] = {"file", "FILE", "the policies; - for standard input", .letter = 'f'},
     [DRY_RUN] = {"dry-run", NULL, "only show what would change"},
+    [IGNORE_MISSING] = {"ignore-missing", NULL, "leave out VMs that are not on this host"},
     {NULL},
 };
 
@@ -64,6 +65,8 @@ static int apply(const struct cli *cli)
     json_object_object_add(parameters, "vms", vms);
     json_object_object_add(parameters, "dry_run",
                            json_object_new_boolean(cli->option[DRY_RUN] != NULL));
+    json_object_object_add(parameters, "ignore_missing",
+                           json_object_new_boolean(cli->option[IGNORE_MISSING] != NULL));
     code = cli_call(cli, "io.migpolicy.Apply", STEAL(parameters), &reply);
     if (code != CLI_OK)
         return code;

@@ -30,16 +30,24 @@ static int find_vm(struct control *c, const char *vm, struct hv_domain *ret)
     return r;
 }
 
-/* When it fails the call has been answered, and -EINVAL is returned. */
+/* When it fails the call has been answered, and -EINVAL is returned. With `missing`, a VM that is
+   not here is added to it instead, and -ENOENT returned. */
 static int take_one(struct control *c, struct varlink_call *call, const char *vm,
-                    struct json_object *entry, struct policies_change *changes, size_t index)
+                    struct json_object *entry, struct policies_change *changes, size_t index,
+                    struct json_object *missing)
 {
     struct policies_change *change = &changes[index];
     struct json_object *policy = NULL;
     struct json_object *expires;
     struct policy_json_error err;
+    int r;
 
-    if (find_vm(c, vm, &change->domain) < 0) {
+    r = find_vm(c, vm, &change->domain);
+    if (r == -ENOENT && missing) {
+        json_object_array_add(missing, json_object_new_string(vm));
+        return r;
+    }
+    if (r < 0) {
         control_refuse_why(c, call, METHOD_APPLY, "io.migpolicy.NoSuchVM", "vm", vm);
         return -EINVAL;
     }
@@ -85,7 +93,7 @@ static void add_differences(struct json_object *array, const struct policies_cha
 }
 
 static int apply(struct control *c, struct varlink_call *call, struct policies_change *change,
-                 size_t count, bool dry_run)
+                 size_t count, bool dry_run, struct json_object *missing)
 {
     struct json_object *o = json_object_new_object();
     struct json_object *array = json_object_new_array();
@@ -114,6 +122,7 @@ static int apply(struct control *c, struct varlink_call *call, struct policies_c
         add_differences(array, &change[i]);
     }
     json_add(o, "changes", array);
+    json_add(o, "missing", json_object_get(missing));
     if (r == 0)
         return control_answer(c, call, METHOD_APPLY, o);
     json_object_put(o);
@@ -124,7 +133,9 @@ int control_apply(struct varlink_call *call, struct json_object *parameters, voi
 {
     struct policies_change *change AUTO_FREE = NULL;
     struct control *c = userdata;
+    struct json_object *missing AUTO_JSON = json_object_new_array();
     struct json_object *dry_run = NULL;
+    struct json_object *ignore = NULL;
     struct json_object *vms;
     size_t count = 0;
 
@@ -136,16 +147,20 @@ int control_apply(struct varlink_call *call, struct json_object *parameters, voi
         return 0;
     }
     json_object_object_get_ex(parameters, "dry_run", &dry_run);
+    json_object_object_get_ex(parameters, "ignore_missing", &ignore);
     change = calloc((size_t)json_object_object_length(vms) + 1, sizeof(*change));
     if (!change)
         return -ENOMEM;
     json_object_object_foreach(vms, vm, entry)
     {
-        if (take_one(c, call, vm, entry, change, count) < 0)
+        int r = take_one(c, call, vm, entry, change, count,
+                         json_object_get_boolean(ignore) ? missing : NULL);
+
+        if (r < 0 && r != -ENOENT)
             return 0;
-        count++;
+        count += r == 0;
     }
-    return apply(c, call, change, count, json_object_get_boolean(dry_run));
+    return apply(c, call, change, count, json_object_get_boolean(dry_run), missing);
 }
 
 int control_reload(struct varlink_call *call, struct json_object *parameters, void *userdata)

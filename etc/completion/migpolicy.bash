@@ -85,7 +85,7 @@ _migpolicy() {
             [[ $verb =~ ^(set|simulate|predict)$ ]] && words+=" ${fields[*]/#/--}"
             [[ $verb == watch ]] && words+=' --color'
             [[ $verb == wait ]] && words+=' --timeout'
-            [[ $verb == apply ]] && words+=' --file --dry-run'
+            [[ $verb == apply ]] && words+=' --file --dry-run --ignore-missing'
             [[ $verb == set ]] && words+=' --expires --runtime --scope --label'
             [[ $verb == unset ]] && words+=' --scope'
             [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot --auto-converge"

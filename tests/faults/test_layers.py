@@ -215,6 +215,19 @@ def test_apply_replaces_overrides_and_prints_what_changes_in_effect(tmp_path):
         assert [vm["name"] for vm in store["vms"].values()] == ["a"]
 
 
+def test_one_file_serves_every_host_and_what_is_missing_is_told(tmp_path):
+    with Host([domain("a", start="1h")], []) as host:
+        file = write(tmp_path / "f", {"a": {"min_cpu": "30%"}, "elsewhere": {"min_cpu": "40%"}})
+        refused(host, 4, "apply", "-f", file)
+        assert fields(host, "a")["min_cpu"][0] == "20%"
+        reply = json.loads(host.command("apply", "--ignore-missing", "--json", "-f", file))
+        assert reply["missing"] == ["elsewhere"] and len(reply["changes"]) == 1
+        assert "Nothing" in host.command("apply", "--ignore-missing", "-f", file)
+        bad = write(tmp_path / "bad", {"elsewhere": {}, "a": {"min_cpu": "2"}})
+        refused(host, 1, "apply", "--ignore-missing", "-f", bad)
+        assert fields(host, "a")["min_cpu"][0] == "30%"
+
+
 def test_what_is_applied_may_end_by_itself_and_leaves_what_does_not(tmp_path):
     with Host([domain("a", start="1h")], [], state_dir=tmp_path) as host:
         host.command("set", "a", "--patience", "3s")
