@@ -398,7 +398,7 @@ class Guest:
 
     def reports(self, host):
         log = self.lab.directory / host / "run/lab" / f"{self.name}.log"
-        pattern = r"^t=(\S+) pages=(\d+) total=(\d+) bad=(\d+) sweeps=(\d+)$"
+        pattern = r"^t=(\S+) (?:pages|ops)=(\d+) total=(\d+) bad=(\d+) sweeps=(\d+)$"
         found = re.findall(pattern, log.read_text() if log.exists() else "", re.M)
         return [Report(float(t), *map(int, rest)) for t, *rest in found]
 
@@ -429,3 +429,18 @@ class Guest:
         before = wait_until(lambda: self.reports(host), f"a report on {host}")[0]
         wait_until(lambda: self.reports(host)[-1].sweeps >= before.sweeps + 2, f"sweeps on {host}")
         assert self.reports(host)[-1].bad == 0
+
+
+class LinuxGuest(Guest):
+    """
+    A guest that runs Linux and a program people use (tests/lab/linux/workloads.sh), so its speed is
+    its own. How much the program writes to is stated against the link, as with any guest.
+    """
+
+    def __init__(self, lab, workload, hot=None, vcpus=1):
+        super().__init__(lab, f"workload={workload}", vcpus=vcpus)
+        self.options = ["--linux", workload, "--vcpus", vcpus, *(["--hot", hot] if hot else [])]
+
+    def migrate(self, *options):
+        # Both hosts see the disk, but it does not look so to libvirt.
+        return super().migrate("--unsafe", *options)
