@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -10,7 +11,9 @@ from simhost import MIGPOLICY
 
 jsonschema = pytest.importorskip("jsonschema")
 
-ETC = pathlib.Path(__file__).resolve().parents[2] / "etc"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ETC = ROOT / "etc"
+DOCS = ROOT / "docs"
 SCHEMA = json.loads((ETC / "migpolicyd.schema.json").read_text())
 
 GOOD = [
@@ -23,6 +26,12 @@ GOOD = [
                 "max_bandwidth": "1Gbit/s", "max_compression_cache": "64MiB",
                 "precopy_iterations": "5", "precopy_threshold": "200KiB",
                 "allow_suspend": "ask", "order": "suspend,cancel", "on_deadline": "force"}},
+    {"namespaces": {"a": "urn:a"},
+     "rules": [{"flavor": ["m1.*", "c1.*"], "project": "shop", "policy": {}},
+               {"title": "x", "min_memory": "64GiB", "max_vcpus": 8, "policy": {}},
+               {"instance_name": "db*", "ovirt": "custom/tier=gold", "xpath": ["a:b"],
+                "trust_owner": True, "policy": {}}]},
+    *map(json.loads, re.findall(r"```json\n(.*?)```", (DOCS / "presets.md").read_text(), re.S)),
     {"vms": {}},
     {"vms": {"a": {"policy": {}, "expires": "1h30m"}}},
     {"schema_version": 1, "vms": {"a": {"policy": {"mode": "observe"}, "name": "x"}}},
@@ -37,6 +46,11 @@ BAD = [
     {"rules": {}},
     {"rules": [{"policy": {}}]},
     {"rules": [{"name": "a"}]},
+    {"rules": [{"flavor": [], "policy": {}}]},
+    {"rules": [{"flavor": [1], "policy": {}}]},
+    {"rules": [{"min_memory": "64", "policy": {}}]},
+    {"rules": [{"max_vcpus": 0, "policy": {}}]},
+    {"namespaces": {"a": ""}},
     {"rules": [{"label": "a b", "policy": {}}]},
     {"rules": [{"name": "a", "policy": {}, "more": 1}]},
     {"policy": {"max-downtime": "1s"}},
