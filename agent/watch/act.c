@@ -25,7 +25,7 @@ static int apply_downtime(struct act *act, const struct action *a, char *detail,
                             hv_watch_set_downtime(act->hv, a->downtime_ns));
 
     if (r == 0) {
-        act->downtime_limit_ns = a->downtime_ns;
+        act->downtime_limit_ns = a->downtime_ns - a->downtime_ns % NS_PER_MS; /* as it is kept */
         act->limit_read_ns = 0; /* read it back at the next sample */
         snprintf(detail, size, "downtime limit %" PRId64 " ms -> %" PRId64 " ms",
                  before / NS_PER_MS, a->downtime_ns / NS_PER_MS);

@@ -109,8 +109,10 @@ def test_a_pause_by_somebody_else_is_not_judged(lab, agent):
 def test_it_stops_and_copies_after_so_many_passes(agent, guest):
     agent.set(guest, "--precopy-iterations", "3", "--max-downtime", "10s", "--patience", "10m")
     assert guest.migrate().wait(PATIENCE_S) == 0
-    (raised,) = agent.events(guest, "downtime", "applied")
-    assert raised["reason"] == "precopy-limit"
+    # Again where the link carries less for a moment: QEMU does not switch over then.
+    raised = agent.events(guest, "downtime", "applied")
+    assert {e["reason"] for e in raised} == {"precopy-limit"}
+    assert not agent.find("somebody else changed the downtime limit")
     assert agent.ended(guest)["iteration"] <= 5
     guest.check_memory("b")
 
