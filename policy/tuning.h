@@ -3,7 +3,7 @@
  * Every number that the estimate, the forecast and the decision were tuned with, in one place: its
  * unit in its name or its comment, where it comes from, and after `without:` the value that
  * switches its mechanism off. `tests/bench/ablation` sets each to that value and says which figures
- * of the scoreboard change and which unit tests fail (docs/tuning.md). A constant for which neither
+ * of the scoreboard change and which unit tests fail. A constant for which neither
  * happens is deleted. Bounds of QEMU's and libvirt's are not tuned; they stand in limits.h.
  */
 #ifndef MIGPOLICY_TUNING_H
