@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The policy in a domain's own metadata, with a real libvirt; overrides that end by themselves."""
 
+import os
+import subprocess
 import time
 
-from lab import PATIENCE_S, UNLIMITED, Agent, Guest, wait_until
+from lab import LAB, PATIENCE_S, UNLIMITED, Agent, Guest, wait_until
 from test_input import check_refused
 
 URI = "urn:migpolicy:policy:1"
+NOVA = LAB.parent / "nova"
+NOVA_URI = "http://openstack.org/xmlns/libvirt/nova/1.1"
 THROTTLE = {"policy": {"allow_throttle": "yes", "max_downtime": "2s"}}
 
 
@@ -62,10 +66,31 @@ def test_metadata_is_refused_during_a_migration_and_forbids_there_what_it_forbid
         guest.abort()
 
 
+def as_nova_writes_it(*names):
+    """By Nova's own code, but without the namespace, which virsh metadata adds again."""
+    modules = subprocess.run([NOVA / "build"], text=True, stdout=subprocess.PIPE, check=True)
+    written = subprocess.run(
+        ["/usr/bin/python3", NOVA / "metadata", *names],
+        env={**os.environ, "PYTHONPATH": modules.stdout.strip()},
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout
+    return written.replace(f' xmlns:nova="{NOVA_URI}"', "").replace("nova:", "")
+
+
 def test_metadata_travels_and_narrows_on_the_next_host(lab):
-    with Guest(lab, "hot=1M", memory="64M") as guest, Agent(lab) as agent, Agent(
-        lab, THROTTLE, host="b"
+    """And what Nova writes of it selects the same rules there, whatever it calls itself."""
+    rules = [
+        {"flavor": "m1.*", "project": "shop", "policy": {"patience": "7s"}},
+        {"instance_name": "m1.*", "policy": {"allow_cancel": "yes"}},
+    ]
+    with Guest(lab, "hot=1M", memory="64M") as guest, Agent(lab, {"rules": rules}) as agent, Agent(
+        lab, {**THROTTLE, "rules": rules}, host="b"
     ) as other:
+        text = as_nova_writes_it("m1.tiny", "m1.large", "shop")
+        lab.virsh("a", "metadata", guest.name, "--uri", NOVA_URI, "--key", "nova", "--set", text)
+        wait_until(lambda: fields(agent, guest)["patience"][0] == "7s", "the rule selects it")
         agent.cli("set", guest.name, "--scope=metadata", "--min-cpu=70%", "--max-downtime=10s")
         assert guest.migrate().wait(PATIENCE_S) == 0
         wait_until(lambda: other.cli("show", guest.name).returncode == 0, "it is known over there")
@@ -73,6 +98,9 @@ def test_metadata_travels_and_narrows_on_the_next_host(lab):
             lambda: fields(other, guest)["min_cpu"] == ("70%", "domain metadata"), "narrowed"
         )
         assert fields(other, guest)["max_downtime"][0] == "2s"
+        value, source = fields(other, guest)["patience"]
+        assert value == "7s" and source.endswith("/rules/0, by flavor m1.*, project shop")
+        assert fields(other, guest)["allow_cancel"][0] == "no"
 
 
 def test_an_override_expires_during_a_migration(lab, guest):
