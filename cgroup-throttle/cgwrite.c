@@ -34,7 +34,7 @@ static int check_mount(const char *mount)
     return 0;
 }
 
-/* One libcgroup code covers a missing group and a missing permission, so ask the files. */
+/* One libcgroup code covers whatever keeps a file from being opened, so ask the files. */
 static int find_cause(int code, const char *mount, const char *group,
                       const struct cgwrite_value *values, size_t count)
 {
@@ -42,10 +42,12 @@ static int find_cause(int code, const char *mount, const char *group,
         return cgroup_get_last_errno() > 0 ? -cgroup_get_last_errno() : -EIO;
     for (size_t i = 0; i < count; i++) {
         AUTO_FREE char *file = NULL;
+        AUTO_CLOSE int fd = -1;
 
         if (asprintf(&file, "%s/%s/%s", mount, group, values[i].name) < 0)
             return -ENOMEM;
-        if (faccessat(AT_FDCWD, file, R_OK | W_OK, AT_EACCESS) < 0)
+        fd = open(file, O_RDWR | O_CLOEXEC);
+        if (fd < 0)
             return -errno;
     }
     return -EIO;

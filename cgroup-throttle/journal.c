@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 
 #define DIRECTORY         "undo"
-#define FORMAT_VERSION    1
+#define FORMAT_VERSION    1 /* see journal.h before it becomes 2 */
 #define JOURNAL_MAX_BYTES (4U << 20)
 
 static void free_tokener(json_tokener **tokener)
@@ -107,6 +107,9 @@ static json_object *groups_to_json(const struct vcpu_groups *groups)
     json_object_object_add(json, "name", json_object_new_string(groups->name));
     json_object_object_add(json, "pid", json_object_new_int64(groups->pid));
     json_object_object_add(json, "start_time", json_object_new_int64((int64_t)groups->start_time));
+    if (groups->pid_namespace)
+        json_object_object_add(json, "pid_namespace",
+                               json_object_new_int64((int64_t)groups->pid_namespace));
     json_object_object_add(json, "cgroup_version", json_object_new_int64(groups->version));
     for (size_t i = 0; i < groups->count; i++)
         json_object_array_add(vcpus, vcpu_to_json(&groups->vcpus[i]));
@@ -187,17 +190,22 @@ static int vcpu_from_json(json_object *json, struct vcpu_group *vcpu)
 
 static int groups_from_json(json_object *json, const char *uuid, struct vcpu_groups *groups)
 {
-    int64_t format, pid, start_time, cgroup_version;
+    int64_t format, pid, start_time, cgroup_version, pid_namespace = 0;
     const char *own_uuid, *name;
     json_object *vcpus;
     size_t count;
 
     if (!json_object_is_type(json, json_type_object) ||
-        !get_int(json, "version", FORMAT_VERSION, FORMAT_VERSION, &format) ||
-        !(own_uuid = get_string(json, "uuid")) || strcmp(own_uuid, uuid) != 0 ||
+        !get_int(json, "version", 1, INT64_MAX, &format))
+        return -EBADMSG;
+    if (format != FORMAT_VERSION)
+        return -EPROTONOSUPPORT;
+    if (!(own_uuid = get_string(json, "uuid")) || strcmp(own_uuid, uuid) != 0 ||
         !(name = get_string(json, "name")) || !get_int(json, "pid", 2, INT_MAX, &pid) ||
         !get_int(json, "start_time", 0, INT64_MAX, &start_time) ||
-        !get_int(json, "cgroup_version", 1, 2, &cgroup_version))
+        !get_int(json, "cgroup_version", 1, 2, &cgroup_version) ||
+        (json_object_object_get(json, "pid_namespace") &&
+         !get_int(json, "pid_namespace", 1, INT64_MAX, &pid_namespace)))
         return -EBADMSG;
     vcpus = json_object_object_get(json, "vcpus");
     if (!json_object_is_type(vcpus, json_type_array) || json_object_array_length(vcpus) == 0)
@@ -206,6 +214,7 @@ static int groups_from_json(json_object *json, const char *uuid, struct vcpu_gro
     memcpy(groups->uuid, uuid, sizeof(groups->uuid));
     groups->pid = (pid_t)pid;
     groups->start_time = (uint64_t)start_time;
+    groups->pid_namespace = (uint64_t)pid_namespace;
     groups->version = (int)cgroup_version;
     groups->name = strdup(name);
     groups->vcpus = calloc(count, sizeof(*groups->vcpus));
@@ -254,6 +263,8 @@ int journal_load(const char *run_dir, const char *uuid, struct vcpu_groups **ret
 {
     AUTO_CLOSE int dir = open_directory(run_dir);
 
+    if (!uuid_valid(uuid))
+        return -EBADMSG;
     return dir < 0 ? dir : load(dir, uuid, ret_groups);
 }
 
@@ -277,21 +288,9 @@ static bool is_journal(const char *name)
     return len > strlen(".json") && strcmp(name + len - strlen(".json"), ".json") == 0;
 }
 
-static void visit(int dir, const char *name, journal_fn fn, void *opaque)
+int journal_list(const char *run_dir, journal_fn fn, void *opaque)
 {
-    CLEANUP(free_groups) struct vcpu_groups *groups = NULL;
-    char uuid[NAME_MAX + 1], aside[NAME_MAX + 1];
-    int r;
-
-    snprintf(uuid, sizeof(uuid), "%.*s", (int)(strlen(name) - strlen(".json")), name);
-    r = uuid_valid(uuid) ? load(dir, uuid, &groups) : -EBADMSG;
-    if (r == -EBADMSG)
-        textfile_set_aside(dir, name, aside);
-    fn(uuid, r, groups, opaque);
-}
-
-int journal_foreach(const char *run_dir, journal_fn fn, void *opaque)
-{
+    char uuid[NAME_MAX + 1];
     CLEANUP(close_dir) DIR *list = NULL;
     AUTO_CLOSE int dir = open_directory(run_dir);
     struct dirent *entry;
@@ -309,8 +308,12 @@ int journal_foreach(const char *run_dir, journal_fn fn, void *opaque)
         close(copy);
         return r;
     }
-    while ((entry = readdir(list)))
-        if (is_journal(entry->d_name))
-            visit(dir, entry->d_name, fn, opaque);
-    return 0;
+    for (errno = 0; (entry = readdir(list)); errno = 0) {
+        if (!is_journal(entry->d_name))
+            continue;
+        snprintf(uuid, sizeof(uuid), "%.*s", (int)(strlen(entry->d_name) - strlen(".json")),
+                 entry->d_name);
+        fn(uuid, opaque);
+    }
+    return -errno;
 }

@@ -7,15 +7,22 @@
  */
 #include "cgroup-throttle/throttle.h"
 
+#include "cgroup-throttle/claim.h"
 #include "cgroup-throttle/cpuquota.h"
 #include "cgroup-throttle/journal.h"
+#include "cgroup-throttle/spare.h"
 #include "cgroup-throttle/vcpugroups.h"
 #include "common/cleanup.h"
 
 #include <errno.h>
 #include <pthread.h>
 
+/* How long throttle_open() waits for who has the domain: a restore takes milliseconds, an ended
+ * watcher is collected each second. */
+#define CLAIM_WAIT_S 5
+
 struct throttle {
+    struct claim claim;
     struct throttle_roots roots;
     struct cpu_mount mount;
     double *allowance_cpus; /* per vCPU */
@@ -48,17 +55,58 @@ static bool period_is_ours(const struct vcpu_group *vcpu, int64_t period_us)
            period_us == vcpu->previous.period_us;
 }
 
+/*
+ * A file of the group is not there. That is as good as restored if the thread has left, or if the
+ * group has lost the controller; otherwise it is we who cannot see it.
+ */
+static int explain_absence(const struct throttle_roots *roots, const struct cpu_mount *mount,
+                           pid_t pid, const struct vcpu_group *vcpu)
+{
+    int r = vcpu_groups_check_thread(roots->proc, pid, vcpu);
+
+    if (r < 0)
+        return r;
+    return vcpu_groups_visible(mount, vcpu) ? -ENOENT : -ENODATA;
+}
+
+/*
+ * Version 1 refuses a quota above what a group above has, so one that was tightened meanwhile
+ * refuses the original. Without a limit of its own the guest has what that one leaves it; that is
+ * written, and is ours from now on, until the original is accepted. Without a journal of it, it
+ * would later be taken for another writer's; a slow guest would be worse.
+ */
+static void lift_limit(const struct throttle_roots *roots, const struct cpu_mount *mount,
+                       struct vcpu_groups *groups, struct vcpu_group *vcpu)
+{
+    struct cpu_quota now, none;
+
+    if (cpu_quota_read(mount, vcpu->path, &now) < 0 || now.quota_us < 0)
+        return;
+    none = (struct cpu_quota){.quota_us = -1, .period_us = now.period_us};
+    if (period_is_ours(vcpu, now.period_us)) {
+        none.period_us = vcpu->original.period_us;
+        vcpu->previous.period_us = now.period_us;
+        vcpu->applied.period_us = none.period_us;
+    }
+    vcpu->previous.quota_us = now.quota_us;
+    vcpu->applied.quota_us = -1;
+    (void)journal_save(roots->run_dir, groups);
+    (void)cpu_quota_write(mount, vcpu->path, &now, &none);
+}
+
 /* A journal is not believed blindly: only the group its thread is in now is written to. */
-static int undo_vcpu(const struct throttle_roots *roots, const struct cpu_mount *mount, pid_t pid,
-                     const struct vcpu_group *vcpu, bool *ret_drifted)
+static int undo_vcpu(const struct throttle_roots *roots, const struct cpu_mount *mount,
+                     struct vcpu_groups *groups, struct vcpu_group *vcpu, bool *ret_drifted)
 {
     struct cpu_quota now, target;
     int r;
 
-    r = vcpu_groups_check_thread(roots->proc, pid, vcpu);
+    r = vcpu_groups_check_thread(roots->proc, groups->pid, vcpu);
     if (r < 0)
         return r;
     r = cpu_quota_read(mount, vcpu->path, &now);
+    if (r == -ENOENT)
+        return explain_absence(roots, mount, groups->pid, vcpu);
     if (r < 0)
         return r;
     target = now;
@@ -67,6 +115,10 @@ static int undo_vcpu(const struct throttle_roots *roots, const struct cpu_mount 
     if (period_is_ours(vcpu, now.period_us))
         target.period_us = vcpu->original.period_us;
     r = cpu_quota_write(mount, vcpu->path, &now, &target);
+    if (r == -ENOENT)
+        return explain_absence(roots, mount, groups->pid, vcpu);
+    if (r == -EINVAL && quota_is_ours(vcpu, now.quota_us))
+        lift_limit(roots, mount, groups, vcpu);
     if (r < 0)
         return r;
     *ret_drifted = !cpu_quota_equal(&target, &vcpu->original);
@@ -74,13 +126,13 @@ static int undo_vcpu(const struct throttle_roots *roots, const struct cpu_mount 
 }
 
 static int undo_vcpus(const struct throttle_roots *roots, const struct cpu_mount *mount,
-                      const struct vcpu_groups *groups, struct throttle_result *result)
+                      struct vcpu_groups *groups, struct throttle_result *result)
 {
     int first_error = 0;
 
     for (size_t i = 0; i < groups->count; i++) {
         bool drifted = false;
-        int r = undo_vcpu(roots, mount, groups->pid, &groups->vcpus[i], &drifted);
+        int r = undo_vcpu(roots, mount, groups, &groups->vcpus[i], &drifted);
 
         if (r == -ENOENT)
             result->gone++;
@@ -96,53 +148,64 @@ static int undo_vcpus(const struct throttle_roots *roots, const struct cpu_mount
     return first_error;
 }
 
-/* mount NULL: look for it. */
-static int undo_live(const struct throttle_roots *roots, const struct cpu_mount *mount,
-                     const struct vcpu_groups *groups, struct throttle_result *result)
+static int undo_live(const struct throttle_roots *roots, struct vcpu_groups *groups,
+                     struct throttle_result *result)
 {
-    struct cpu_mount found = {0};
+    struct cpu_mount mount = {0};
     int r;
 
     r = vcpu_groups_check_process(roots->proc, groups);
-    if (r == 0 && !mount) {
-        r = cpu_mount_find(roots->proc, groups->version, groups->vcpus[0].path, &found);
-        mount = &found;
-    }
     if (r == 0)
-        r = undo_vcpus(roots, mount, groups, result);
+        r = cpu_mount_find(roots->proc, groups->version, groups->vcpus[0].path, &mount);
+    if (r == 0)
+        r = undo_vcpus(roots, &mount, groups, result);
     else
         result->failed = groups->count;
-    cpu_mount_clear(&found);
+    cpu_mount_clear(&mount);
     return r;
 }
 
 /* Undo and, if that leaves nothing to do, remove the journal. */
-static int undo(const struct throttle_roots *roots, const struct cpu_mount *mount,
-                const struct vcpu_groups *groups, struct throttle_result *result)
+static int undo(const struct throttle_roots *roots, struct vcpu_groups *groups,
+                struct throttle_result *ret_result)
 {
-    int r = undo_live(roots, mount, groups, result);
+    struct throttle_result result = {0};
+    int r = undo_live(roots, groups, &result);
 
     /* The process may have ended meanwhile, and that explains any failure. */
     if (r < 0 && vcpu_groups_check_process(roots->proc, groups) == -ENOENT) {
-        *result = (struct throttle_result){.gone = groups->count};
+        result = (struct throttle_result){.gone = groups->count};
         r = 0;
     }
+    *ret_result = result;
     return r < 0 ? r : journal_remove(roots->run_dir, groups->uuid);
+}
+
+/* By its journal. *ret_name is the caller's to free, and set as soon as it is known. */
+static int undo_journal(const struct throttle_roots *roots, const char *uuid, char **ret_name,
+                        struct throttle_result *result)
+{
+    struct vcpu_groups *groups = NULL;
+    int r;
+
+    r = journal_load(roots->run_dir, uuid, &groups);
+    if (r < 0)
+        return r;
+    r = undo(roots, groups, result);
+    free(*ret_name);
+    *ret_name = STEAL(groups->name);
+    vcpu_groups_free(groups);
+    return r;
 }
 
 /* What an earlier handle left: its values must not be taken for originals. */
 static int undo_leftover(const struct throttle_roots *roots, const char *uuid)
 {
-    struct vcpu_groups *groups = NULL;
-    struct throttle_result result = {0};
-    int r;
+    AUTO_FREE char *name = NULL;
+    struct throttle_result result;
+    int r = undo_journal(roots, uuid, &name, &result);
 
-    r = journal_load(roots->run_dir, uuid, &groups);
-    if (r < 0)
-        return r == -ENOENT ? 0 : r;
-    r = undo(roots, NULL, groups, &result);
-    vcpu_groups_free(groups);
-    return r;
+    return r == -ENOENT ? 0 : r;
 }
 
 static void free_throttle(struct throttle **t)
@@ -162,7 +225,9 @@ int throttle_open(const struct throttle_roots *roots, const char *uuid, const ch
     t->roots = *roots;
     if (!uuid_valid(uuid))
         return -EINVAL;
-    r = undo_leftover(roots, uuid);
+    r = claim_take(&t->claim, uuid, CLAIM_WAIT_S);
+    if (r == 0)
+        r = undo_leftover(roots, uuid);
     if (r < 0)
         return r;
     r = vcpu_groups_find(roots->proc, uuid, name, pid, &t->groups);
@@ -179,6 +244,7 @@ int throttle_open(const struct throttle_roots *roots, const char *uuid, const ch
         if (r < 0)
             return r;
     }
+    spare_keep();
     *ret_throttle = STEAL(t);
     return 0;
 }
@@ -187,6 +253,7 @@ void throttle_free(struct throttle *t)
 {
     if (!t)
         return;
+    claim_drop(&t->claim);
     vcpu_groups_free(t->groups);
     cpu_mount_clear(&t->mount);
     free(t->allowance_cpus);
@@ -260,7 +327,11 @@ static int restore_locked(struct throttle *t, struct throttle_result *result)
 
     if (!t->journalled)
         return 0;
-    r = undo(&t->roots, &t->mount, t->groups, result);
+    r = undo(&t->roots, t->groups, result);
+    if (spare_use(r)) {
+        r = undo(&t->roots, t->groups, result);
+        spare_keep();
+    }
     if (r == 0)
         t->journalled = false;
     return r;
@@ -321,6 +392,8 @@ int throttle_restore(struct throttle *t, bool final, struct throttle_result *ret
     pthread_mutex_lock(&t->lock);
     t->final |= final;
     r = restore_locked(t, &result);
+    if (t->final && r == 0)
+        claim_drop(&t->claim);
     pthread_mutex_unlock(&t->lock);
     if (ret_result)
         *ret_result = result;
@@ -378,6 +451,52 @@ int throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns)
     return r;
 }
 
+int throttle_restore_journal(const struct throttle_roots *roots, const char *uuid, char **ret_name,
+                             struct throttle_result *ret_result)
+{
+    struct claim claim = {0};
+    int r;
+
+    *ret_name = NULL;
+    *ret_result = (struct throttle_result){0};
+    if (!uuid_valid(uuid))
+        return -EBADMSG;
+    r = claim_take(&claim, uuid, 0);
+    if (r < 0)
+        return r;
+    r = undo_journal(roots, uuid, ret_name, ret_result);
+    if (spare_use(r)) {
+        r = undo_journal(roots, uuid, ret_name, ret_result);
+        spare_keep();
+    }
+    claim_drop(&claim);
+    return r;
+}
+
+struct listing {
+    throttle_journal_fn fn;
+    void *opaque;
+};
+
+static void tell_journal(const char *uuid, void *opaque)
+{
+    const struct listing *listing = opaque;
+
+    listing->fn(uuid, claim_is_taken(uuid), listing->opaque);
+}
+
+int throttle_list_journals(const struct throttle_roots *roots, throttle_journal_fn fn, void *opaque)
+{
+    struct listing listing = {.fn = fn, .opaque = opaque};
+    int r = journal_list(roots->run_dir, tell_journal, &listing);
+
+    if (spare_use(r)) {
+        r = journal_list(roots->run_dir, tell_journal, &listing);
+        spare_keep();
+    }
+    return r;
+}
+
 struct restore_all {
     const struct throttle_roots *roots;
     throttle_report_fn report;
@@ -385,24 +504,26 @@ struct restore_all {
     int first_error;
 };
 
-static void restore_one(const char *uuid, int error, const struct vcpu_groups *groups, void *opaque)
+static void restore_one(const char *uuid, bool open, void *opaque)
 {
+    AUTO_FREE char *name = NULL;
     struct restore_all *all = opaque;
     struct throttle_result result = {0};
+    int r;
 
-    if (groups)
-        error = undo(all->roots, NULL, groups, &result);
-    if (error < 0 && all->first_error == 0)
-        all->first_error = error;
+    (void)open;
+    r = throttle_restore_journal(all->roots, uuid, &name, &result);
+    if (r < 0 && all->first_error == 0)
+        all->first_error = r;
     if (all->report)
-        all->report(uuid, groups ? groups->name : NULL, error, &result, all->opaque);
+        all->report(uuid, name, r, &result, all->opaque);
 }
 
 int throttle_restore_all(const struct throttle_roots *roots, throttle_report_fn report,
                          void *opaque)
 {
     struct restore_all all = {.roots = roots, .report = report, .opaque = opaque};
-    int r = journal_foreach(roots->run_dir, restore_one, &all);
+    int r = throttle_list_journals(roots, restore_one, &all);
 
     return r < 0 ? r : all.first_error;
 }

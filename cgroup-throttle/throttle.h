@@ -5,7 +5,8 @@
  *   throttle_open → throttle_set, throttle_set, … → throttle_restore → throttle_free
  *
  * The originals are in the undo journal on disk before the first change, and the journal stays
- * until every quota is back. After a crash, throttle_restore_all() does what was left undone.
+ * until every quota is back. What was left undone, by a crash or because it failed, is done by
+ * throttle_restore_journal() of each journal, as often as it takes.
  *
  * Functions return 0 or -errno; outputs are untouched on failure unless stated.
  */
@@ -26,7 +27,7 @@ struct throttle_roots {
 /* What a restore found and did, in vCPUs. */
 struct throttle_result {
     size_t restored; /* now as they were found */
-    size_t gone;     /* their group or their process no longer exists */
+    size_t gone;     /* their group or their process no longer exists, for certain */
     size_t drifted;  /* another writer changed them: its values were left alone */
     size_t failed;   /* could not be restored; the journal is kept */
 };
@@ -35,8 +36,9 @@ struct throttle_result {
 struct throttle_roots throttle_roots_default(void);
 
 /*
- * The process id of the QEMU that runs a domain. -ENOENT: none. -ENOTUNIQ: several, as when both
- * ends of a migration share a host; then libvirt's pid file says which. Thread-safe.
+ * The process id of the QEMU that runs a domain. Of several processes with its command line, that
+ * whose vCPUs are in groups of their own. -ENOENT: none. -ENOTUNIQ: several, as when both ends of a
+ * migration share a host; then libvirt's pid file says which. Thread-safe.
  */
 int throttle_find_pid(const struct throttle_roots *roots, const char *uuid, pid_t *ret_pid);
 
@@ -45,19 +47,23 @@ struct throttle;
 /*
  * Find and check the vCPU groups of a running domain; changes nothing, unless an older journal of
  * the same domain shows that its quotas are still not restored: that is done first. At most one
- * handle per domain at a time. Free with throttle_free().
+ * handle per domain at a time, until it is freed or its final restore has worked; an earlier one,
+ * or a restore from its journal, is waited for some seconds. Free with throttle_free().
+ * Thread-safe.
  *
  * -ENOENT      no such process
  * -ESTALE      the process does not run this domain
  * -EOPNOTSUPP  no cpu controller, or the vCPUs are not alone in cgroups of their own
  * -EACCES, -EPERM, -EROFS  no permission on the cgroups
  * -EINVAL      not a UUID, or pid below 2
- * -EBADMSG     the domain's journal is malformed: see throttle_restore_all()
+ * -EBUSY       another handle of the domain is open
+ * -EBADMSG, -EPROTONOSUPPORT  the domain's journal is malformed, or of another version
+ * and as throttle_restore_journal(), if the older journal cannot be undone
  */
 int throttle_open(const struct throttle_roots *roots, const char *uuid, const char *name, pid_t pid,
                   struct throttle **ret_throttle);
 
-/* Restores nothing. A journal that is still there is left for throttle_restore_all(). */
+/* Restores nothing. A journal that is still there is left for throttle_restore_journal(). */
 void throttle_free(struct throttle *t);
 
 size_t throttle_vcpu_count(const struct throttle *t);
@@ -107,12 +113,40 @@ int throttle_check(struct throttle *t, size_t *ret_drifted);
 int throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns);
 
 /*
- * Undo what every journal in run_dir tells, for the start of the daemon and after its end. Where
- * the process is gone the journal is just removed; a process that has taken over the pid is not
- * touched. A malformed journal is renamed to *.bad and reported with -EBADMSG.
+ * Undo what the journal of a domain tells. What is not seen is not taken for gone: then, as
+ * whenever it fails, the journal is kept. Where the process is gone for certain the journal is just
+ * removed; a process that has taken over the pid is not touched. ret_name, to be freed, is the name
+ * of the domain, or NULL if that could not be read; both outputs are set on failure too, unless it
+ * is -EBUSY or -EBADMSG. Thread-safe.
  *
- * report, which may be NULL, is called for each journal: name is NULL and the result zero unless
- * the journal could be read. Returns 0 or the first error. Not while handles are open.
+ * -ENOENT           there is no journal
+ * -EBUSY            a handle of the domain is open
+ * -EBADMSG          the journal is malformed
+ * -EPROTONOSUPPORT  it is of another version of the format
+ * -ENODATA          the process or its cgroups cannot be seen, but may be there
+ * -EINVAL           the original quota is refused, because a group above has less by now; the group
+ *                   has been left without a limit of its own
+ * -ESTALE           a vCPU thread is in another group
+ * -EPERM            others may write in the directory of the journals; or no permission
+ */
+int throttle_restore_journal(const struct throttle_roots *roots, const char *uuid, char **ret_name,
+                             struct throttle_result *ret_result);
+
+/*
+ * Calls fn for each journal there is, whatever is in it; open: a handle of that domain is open. fn
+ * may restore it. Returns 0, or -errno when they cannot be listed. Thread-safe.
+ */
+typedef void (*throttle_journal_fn)(const char *uuid, bool open, void *opaque);
+int throttle_list_journals(const struct throttle_roots *roots, throttle_journal_fn fn,
+                           void *opaque);
+
+/* Why a restore failed, in words. */
+const char *throttle_error(int error);
+
+/*
+ * throttle_restore_journal() of every journal in run_dir. report, which may be NULL, is called for
+ * each: name is NULL and the result zero unless the journal could be read. Returns 0 or the first
+ * error.
  */
 typedef void (*throttle_report_fn)(const char *uuid, const char *name, int error,
                                    const struct throttle_result *result, void *opaque);

@@ -16,9 +16,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #define PROC_FILE_MAX_BYTES (4U << 20)
 
@@ -139,6 +141,19 @@ static int process_start_time(const char *proc, pid_t pid, uint64_t *ret_start_t
     int r = read_proc(&text, NULL, "%s/%d/stat", proc, (int)pid);
 
     return r < 0 ? r : stat_field(text, 22, ret_start_time);
+}
+
+/* That of this process, as this /proc shows it; 0: it does not show us at all. */
+static uint64_t own_pid_namespace(const char *proc)
+{
+    AUTO_FREE char *file = NULL;
+    struct stat st;
+
+    if (asprintf(&file, "%s/self/ns/pid", proc) < 0) {
+        file = NULL;
+        return 0;
+    }
+    return stat(file, &st) < 0 ? 0 : st.st_ino;
 }
 
 /* Is this the process of a QEMU started with "-uuid UUID"? Unreadable counts as no. */
@@ -297,14 +312,38 @@ static int list_vcpus(const char *proc, struct vcpu_groups *groups)
     return 0;
 }
 
+static char *threads_file(const struct cpu_mount *mount, const struct vcpu_group *vcpu)
+{
+    return cpu_mount_file(mount, vcpu->path, mount->version == 1 ? "tasks" : "cgroup.threads");
+}
+
+bool vcpu_groups_visible(const struct cpu_mount *mount, const struct vcpu_group *vcpu)
+{
+    AUTO_FREE char *file = threads_file(mount, vcpu);
+
+    return file && faccessat(AT_FDCWD, file, F_OK, AT_EACCESS) == 0;
+}
+
+/* Who may make groups, in a subtree handed over to them, could pass for a guest. */
+static int check_owner(const struct cpu_mount *mount, const struct vcpu_group *vcpu)
+{
+    AUTO_FREE char *group = cpu_mount_file(mount, vcpu->path, "");
+    struct stat st;
+
+    if (!group)
+        return -EOPNOTSUPP;
+    if (stat(group, &st) < 0)
+        return -errno;
+    return st.st_uid == 0 || st.st_uid == geteuid() ? 0 : -EOPNOTSUPP;
+}
+
 static int check_alone(const struct cpu_mount *mount, const struct vcpu_group *vcpu)
 {
-    AUTO_FREE char *file = NULL, *text = NULL;
+    AUTO_FREE char *file = threads_file(mount, vcpu), *text = NULL;
     unsigned long tid;
     const char *end;
     int r;
 
-    file = cpu_mount_file(mount, vcpu->path, mount->version == 1 ? "tasks" : "cgroup.threads");
     if (!file)
         return -EOPNOTSUPP;
     r = textfile_read(AT_FDCWD, file, PROC_FILE_MAX_BYTES, &text, NULL);
@@ -325,7 +364,9 @@ static int read_quotas(const char *proc, struct vcpu_groups *groups)
     for (size_t i = 0; r == 0 && i < groups->count; i++) {
         struct vcpu_group *vcpu = &groups->vcpus[i];
 
-        r = check_alone(&mount, vcpu);
+        r = check_owner(&mount, vcpu);
+        if (r == 0)
+            r = check_alone(&mount, vcpu);
         if (r == 0)
             r = cpu_quota_writable(&mount, vcpu->path);
         if (r == 0)
@@ -350,6 +391,7 @@ int vcpu_groups_find(const char *proc, const char *uuid, const char *name, pid_t
         return -EINVAL;
     memcpy(groups->uuid, uuid, sizeof(groups->uuid));
     groups->pid = pid;
+    groups->pid_namespace = own_pid_namespace(proc);
     r = process_start_time(proc, pid, &groups->start_time);
     if (r < 0)
         return r;
@@ -369,14 +411,25 @@ int vcpu_groups_find(const char *proc, const char *uuid, const char *name, pid_t
     return 0;
 }
 
+/*
+ * That /proc does not show it proves nothing by itself. In the same pid namespace kill() knows,
+ * which sees processes that hidepid hides.
+ */
 int vcpu_groups_check_process(const char *proc, const struct vcpu_groups *groups)
 {
-    uint64_t start_time;
+    uint64_t start_time, namespace;
     int r = process_start_time(proc, groups->pid, &start_time);
 
-    if (r < 0)
+    if (r == 0 && start_time == groups->start_time)
+        return 0;
+    if (r < 0 && r != -ENOENT)
         return r;
-    return start_time == groups->start_time ? 0 : -ENOENT;
+    namespace = own_pid_namespace(proc);
+    if (namespace == 0 || (groups->pid_namespace && groups->pid_namespace != namespace))
+        return -ENODATA;
+    if (r == -ENOENT && (kill(groups->pid, 0) == 0 || errno != ESRCH))
+        return -ENODATA;
+    return -ENOENT;
 }
 
 int vcpu_groups_check_thread(const char *proc, pid_t pid, const struct vcpu_group *vcpu)
@@ -390,7 +443,15 @@ int vcpu_groups_check_thread(const char *proc, pid_t pid, const struct vcpu_grou
     return strcmp(path, vcpu->path) == 0 ? 0 : -ESTALE;
 }
 
-int vcpu_groups_find_pid(const char *proc, const char *uuid, pid_t *ret_pid)
+/* Anybody can start something that is called qemu and told "-uuid UUID". */
+static bool has_vcpu_groups(const char *proc, const char *uuid, pid_t pid)
+{
+    CLEANUP(free_groups) struct vcpu_groups *groups = NULL;
+
+    return vcpu_groups_find(proc, uuid, "", pid, &groups) == 0;
+}
+
+static int find_process(const char *proc, const char *uuid, bool with_groups, pid_t *ret_pid)
 {
     AUTO_DIR DIR *dir = opendir(proc);
     struct dirent *entry;
@@ -402,7 +463,8 @@ int vcpu_groups_find_pid(const char *proc, const char *uuid, pid_t *ret_pid)
         bool runs = false;
         pid_t pid;
 
-        if (!entry_id(entry, &pid) || runs_domain(proc, pid, uuid, &runs) < 0 || !runs)
+        if (!entry_id(entry, &pid) || runs_domain(proc, pid, uuid, &runs) < 0 || !runs ||
+            (with_groups && !has_vcpu_groups(proc, uuid, pid)))
             continue;
         if (found)
             return -ENOTUNIQ;
@@ -412,6 +474,13 @@ int vcpu_groups_find_pid(const char *proc, const char *uuid, pid_t *ret_pid)
         return -ENOENT;
     *ret_pid = found;
     return 0;
+}
+
+int vcpu_groups_find_pid(const char *proc, const char *uuid, pid_t *ret_pid)
+{
+    int r = find_process(proc, uuid, false, ret_pid);
+
+    return r == -ENOTUNIQ ? find_process(proc, uuid, true, ret_pid) : r;
 }
 
 int vcpu_groups_thread_time(const char *proc, pid_t pid, pid_t tid, uint64_t *ret_ns)

@@ -25,8 +25,9 @@ struct vcpu_groups {
     char uuid[UUID_TEXT_LEN + 1];
     char *name;
     pid_t pid;
-    uint64_t start_time; /* field 22 of /proc/PID/stat: with pid, names one process for ever */
-    int version;         /* of cgroups: 1 or 2 */
+    uint64_t start_time;    /* field 22 of /proc/PID/stat: with pid, names one process for ever */
+    uint64_t pid_namespace; /* in which that is its pid; 0: not known */
+    int version;            /* of cgroups: 1 or 2 */
     size_t count;
     struct vcpu_group *vcpus; /* by ascending index */
 };
@@ -38,19 +39,29 @@ void vcpu_groups_free(struct vcpu_groups *groups);
  * applied and previous are all what is there now).
  *
  * -ENOENT: no such process. -ESTALE: it does not run this domain. -EOPNOTSUPP: no cpu controller,
- * or the vCPUs are not alone in groups of their own. -EACCES, -EROFS: quotas cannot be changed.
+ * or the vCPUs are not alone in groups of their own, made by root or by us. -EACCES, -EROFS: quotas
+ * cannot be changed.
  */
 int vcpu_groups_find(const char *proc, const char *uuid, const char *name, pid_t pid,
                      struct vcpu_groups **ret_groups);
 
-/* Is the process still the one found? 0, -ENOENT (gone, or its pid is another's), or an error. */
+/*
+ * Is the process still the one found? 0, -ENOENT (gone, or its pid is another's), or an error:
+ * -ENODATA if it is not seen but may be there, as with hidepid, in another pid namespace, without
+ * /proc.
+ */
 int vcpu_groups_check_process(const char *proc, const struct vcpu_groups *groups);
 
 /* Is the vCPU thread still in its group? 0, -ENOENT (it ended), -ESTALE (no), or an error. */
 int vcpu_groups_check_thread(const char *proc, pid_t pid, const struct vcpu_group *vcpu);
 
-/* The QEMU process of a domain. -ENOENT: none. -ENOTUNIQ: several, as during a migration within
- * one host. */
+/* Can the group of a vCPU be seen below the mount? */
+bool vcpu_groups_visible(const struct cpu_mount *mount, const struct vcpu_group *vcpu);
+
+/*
+ * The QEMU process of a domain; where several have its command line, the one whose vCPUs are in
+ * groups of their own. -ENOENT: none. -ENOTUNIQ: several, as during a migration within one host.
+ */
 int vcpu_groups_find_pid(const char *proc, const char *uuid, pid_t *ret_pid);
 
 /* CPU time a thread has consumed. -ENOENT: no such thread. */

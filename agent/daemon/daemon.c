@@ -193,7 +193,7 @@ static void report_restore(const char *uuid, const char *name, int error,
                  result->gone, result->drifted);
     else
         snprintf(event.detail, sizeof(event.detail), "cannot restore its vCPU quotas: %s",
-                 strerror(-error));
+                 throttle_error(error));
     record_event(d->record, &domain, &event);
     if (d->metrics)
         metrics_count(d->metrics,
@@ -252,7 +252,7 @@ static int restore_only(const struct options *opt)
     if (record_stop(d.record))
         record_free(d.record);
     if (r < 0)
-        log_error("%s: not everything could be restored: %s", opt->run_dir, strerror(-r));
+        log_error("%s: not everything could be restored: %s", opt->run_dir, throttle_error(r));
     return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -469,3 +469,8 @@ int throttle_restore_all(const struct throttle_roots *roots, throttle_report_fn 
     (void)opaque;
     return 0;
 }
+
+const char *throttle_error(int error)
+{
+    return strerror(-error);
+}

@@ -18,13 +18,14 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
 
 #define UUID       "6f1c9c1e-3a55-4b6e-9c0d-0123456789ab"
 #define OTHER_UUID "6f1c9c1e-3a55-4b6e-9c0d-0123456789ac"
-#define PID        4242
+#define PID        5000000 /* more than any kernel gives out */
 #define VCPUS      3
 #define TID(n)     (PID + 10 + (n))
 
@@ -142,6 +143,19 @@ static char *get_text(char *path)
     return text;
 }
 
+/* All of it, to be freed. */
+static char *read_all(char *path)
+{
+    AUTO_FREE char *name = path;
+    AUTO_FCLOSE FILE *f = fopen(name, "re");
+    char *text = calloc(1, 65536);
+
+    assert_non_null(f);
+    assert_non_null(text);
+    assert_true(fread(text, 1, 65535, f) > 0);
+    return text;
+}
+
 static struct cpu_quota get_quota(int vcpu)
 {
     struct cpu_quota q = {.quota_us = -1};
@@ -239,6 +253,7 @@ static void put_mounts(void)
                          layout->mount_dir_escaped,
                          layout->version == 1 ? "cgroup" : "cgroup2") >= 0);
     put(in_tree("proc/self/mountinfo"), text);
+    put(in_tree("proc/self/ns/pid"), "");
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -335,8 +350,44 @@ static void vcpus_are_found_and_nothing_is_written(void **state)
     assert_int_equal(throttle_find_pid(&roots, UUID, &pid), 0);
     assert_int_equal(pid, PID);
     assert_int_equal(throttle_find_pid(&roots, OTHER_UUID, &pid), -ENOENT);
+}
+
+static void two_processes_of_a_domain_are_told(void **state)
+{
+    pid_t pid = 0;
+
+    (void)state;
     put_process(PID + 1000, UUID, 5);
+    put_thread(PID + 1000, PID + 1001, "CPU 0/KVM\n", "/machine/incoming/vcpu0");
+    put(in_tree("%s/machine/incoming/vcpu0/%s", layout->mount_dir,
+                layout->version == 1 ? "tasks" : "cgroup.threads"),
+        "5001001\n");
+    put_quota_in("/machine/incoming/vcpu0", -1, 100000);
     assert_int_equal(throttle_find_pid(&roots, UUID, &pid), -ENOTUNIQ);
+}
+
+/* Anybody can start such a process, even with threads of such names. */
+static void impostor_does_not_keep_a_domain_from_being_found(void **state)
+{
+    pid_t pid = 0;
+
+    (void)state;
+    put_process(PID - 7, UUID, 5);
+    put_thread(PID - 7, PID - 6, "CPU 0/KVM\n", "/user/session");
+    assert_int_equal(throttle_find_pid(&roots, UUID, &pid), 0);
+    assert_int_equal(pid, PID);
+}
+
+/* Root alone makes the groups of guests; others may in subtrees that were handed over to them. */
+static void group_of_another_user_is_refused(void **state)
+{
+    AUTO_FREE char *group = in_tree("%s%s/vcpu1", layout->mount_dir, layout->base);
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chown(group, 65534, 65534), 0);
+    assert_int_equal(try_open(), -EOPNOTSUPP);
 }
 
 static void another_process_is_refused(void **state)
@@ -681,6 +732,7 @@ static void vanished_groups_need_no_restore(void **state)
     assert_int_equal(throttle_set(t, 0.2, 10000), 0);
     remove_tree(in_tree("%s%s", layout->mount_dir, layout->base));
     assert_int_equal(throttle_set(t, 0.3, 10000), -ENOENT);
+    remove_tree(in_tree("proc/%d/task", PID));
     assert_int_equal(throttle_restore(t, true, &result), 0);
     assert_int_equal(result.gone, VCPUS);
     assert_false(journal_exists());
@@ -866,6 +918,103 @@ static void recycled_pid_is_not_touched(void **state)
     assert_false(journal_exists());
 }
 
+/* Restoring fails with `error`, and keeps the journal; once all is seen again, it works. */
+static void assert_kept(int error)
+{
+    struct seen seen = {0};
+
+    fail_writes(0, 0, 0);
+    assert_int_equal(throttle_restore_all(&roots, see, &seen), error);
+    assert_int_equal(seen.result.gone, 0);
+    assert_int_equal(seen.result.failed, VCPUS);
+    assert_int_equal(fake_cgwrite.writes, 0);
+    assert_true(journal_exists());
+}
+
+static void assert_undone(void)
+{
+    assert_int_equal(throttle_restore_all(&roots, NULL, NULL), 0);
+    assert_all_quotas(-1, 100000);
+    assert_false(journal_exists());
+}
+
+static void move(const char *from, const char *to)
+{
+    AUTO_FREE char *old = in_tree("%s", from), *new = in_tree("%s", to);
+
+    assert_int_equal(rename(old, new), 0);
+}
+
+static void nothing_is_gone_without_proc(void **state)
+{
+    (void)state;
+    crash(0.2);
+    move("proc", "hidden");
+    assert_kept(-ENODATA);
+    move("hidden", "proc");
+    assert_undone();
+}
+
+static void nothing_is_gone_in_another_pid_namespace(void **state)
+{
+    (void)state;
+    crash(0.2);
+    move("proc/self/ns", "proc/self/elsewhere");
+    put(in_tree("proc/self/ns/pid"), "");
+    /* Nobody has its pid there, or somebody else. */
+    move("proc/5000000", "hidden");
+    assert_kept(-ENODATA);
+    put_process(PID, UUID, 778);
+    assert_kept(-ENODATA);
+    remove_tree(in_tree("proc/%d", PID));
+    remove_tree(in_tree("proc/self/ns"));
+    move("proc/self/elsewhere", "proc/self/ns");
+    move("hidden", "proc/5000000");
+    assert_undone();
+}
+
+static void group_that_its_thread_is_in_is_not_gone(void **state)
+{
+    (void)state;
+    crash(0.2);
+    move(layout->mount_dir, "hidden");
+    put(in_tree("%s/empty", layout->mount_dir), "");
+    assert_kept(-ENODATA);
+    remove_tree(in_tree("%s", layout->mount_dir));
+    move("hidden", layout->mount_dir);
+    assert_undone();
+}
+
+static void group_without_the_controller_needs_no_restore(void **state)
+{
+    struct seen seen = {0};
+
+    (void)state;
+    crash(0.2);
+    for (int i = 0; i < VCPUS; i++)
+        remove_tree(vcpu_file(i, layout->version == 1 ? "cpu.cfs_quota_us" : "cpu.max"));
+    assert_int_equal(throttle_restore_all(&roots, see, &seen), 0);
+    assert_int_equal(seen.result.gone, VCPUS);
+    assert_false(journal_exists());
+}
+
+/* As hidepid does it: a process that lives, but not in /proc. */
+static void hidden_process_is_not_gone(void **state)
+{
+    AUTO_FREE char *text = NULL, *changed = NULL;
+    char *pid;
+
+    (void)state;
+    crash(0.2);
+    text = read_all(in_tree("run/undo/" UUID ".json"));
+    pid = strstr(text, "5000000");
+    assert_non_null(pid);
+    *pid = '\0';
+    assert_true(asprintf(&changed, "%s%d%s", text, getpid(), pid + strlen("5000000")) >= 0);
+    put(in_tree("run/undo/" UUID ".json"), changed);
+    assert_kept(-ENODATA);
+}
+
 static void journal_of_a_group_not_its_own_is_not_followed(void **state)
 {
     struct seen seen = {0};
@@ -885,6 +1034,101 @@ static void journal_of_a_group_not_its_own_is_not_followed(void **state)
     assert_true(journal_exists());
 }
 
+static void tell_open(const char *uuid, bool open, void *opaque)
+{
+    assert_string_equal(uuid, UUID);
+    *(int *)opaque = open;
+}
+
+static void journal_of_an_open_handle_is_left_to_it(void **state)
+{
+    struct throttle *t = open_domain();
+    struct seen seen = {0};
+    int open = -1;
+
+    (void)state;
+    assert_int_equal(throttle_set(t, 0.2, 10000), 0);
+    assert_int_equal(throttle_restore_all(&roots, see, &seen), -EBUSY);
+    assert_int_equal(seen.calls, 1);
+    assert_all_quotas(2000, 10000);
+    assert_int_equal(throttle_list_journals(&roots, tell_open, &open), 0);
+    assert_int_equal(open, 1);
+    throttle_free(t);
+    assert_int_equal(throttle_list_journals(&roots, tell_open, &open), 0);
+    assert_int_equal(open, 0);
+    assert_undone();
+}
+
+static void *free_soon(void *t)
+{
+    usleep(20000);
+    throttle_free(t);
+    return NULL;
+}
+
+static void next_handle_waits_for_the_one_before(void **state)
+{
+    struct throttle *t = open_domain(), *next;
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(throttle_set(t, 0.2, 10000), 0);
+    fail_writes(1, 1, -EIO);
+    assert_int_equal(throttle_restore(t, true, NULL), -EIO);
+    assert_int_equal(pthread_create(&thread, NULL, free_soon, t), 0);
+    next = open_domain();
+    pthread_join(thread, NULL);
+    assert_all_quotas(-1, 100000);
+    /* One whose final restore has worked is waited for no more. */
+    assert_int_equal(throttle_restore(next, true, NULL), 0);
+    t = open_domain();
+    throttle_free(next);
+    throttle_free(t);
+}
+
+/* Takes all descriptors there are, up to a limit that keeps this short; returns how many. */
+static int take_descriptors(int fd[64])
+{
+    struct rlimit limit;
+    int n = 0;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = 64;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    while (n < 64 && (fd[n] = open("/", O_PATH | O_CLOEXEC)) >= 0)
+        n++;
+    return n;
+}
+
+static void restore_needs_no_descriptor_that_others_could_take(void **state)
+{
+    struct throttle_result result;
+    struct throttle *t = open_domain();
+    int fd[64], n, all = -1, by_journal, by_handle;
+    AUTO_FREE char *name = NULL;
+
+    (void)state;
+    assert_int_equal(throttle_set(t, 0.2, 10000), 0);
+    n = take_descriptors(fd);
+    by_handle = throttle_restore(t, true, &result);
+    while (n > 0)
+        close(fd[--n]);
+    assert_int_equal(by_handle, 0);
+    throttle_free(t);
+    assert_all_quotas(-1, 100000);
+
+    crash(0.2);
+    n = take_descriptors(fd);
+    by_journal = throttle_restore_journal(&roots, UUID, &name, &result);
+    all = throttle_list_journals(&roots, tell_open, &all);
+    while (n > 0)
+        close(fd[--n]);
+    assert_int_equal(by_journal, 0);
+    assert_int_equal(all, 0);
+    assert_all_quotas(-1, 100000);
+    assert_false(journal_exists());
+}
+
 #define QUOTA      "{\"quota_us\":-1,\"period_us\":100000}"
 #define QUOTAS     "\"original\":" QUOTA ",\"applied\":" QUOTA ",\"previous\":" QUOTA
 #define VCPU(path) "{\"index\":0,\"tid\":4252,\"path\":\"" path "\"," QUOTAS "}"
@@ -893,7 +1137,7 @@ static void journal_of_a_group_not_its_own_is_not_followed(void **state)
 #define START         "\"start_time\":777,\"cgroup_version\":1,\"vcpus\":["
 #define JOURNAL(vcpu) HEAD("1") START vcpu "]}"
 
-static void malformed_journal_is_set_aside(void **state)
+static void malformed_journal_is_kept_and_told(void **state)
 {
     static const char *const texts[] = {
         "",
@@ -903,7 +1147,8 @@ static void malformed_journal_is_set_aside(void **state)
         JOURNAL(VCPU("/machine/vcpu0")) "x",
         "{\"version\":1,\"uuid\":\"" OTHER_UUID
         "\",\"name\":\"vm1\",\"pid\":4242," START VCPU("/machine/vcpu0") "]}",
-        HEAD("2") START VCPU("/machine/vcpu0") "]}",
+        HEAD("0") START VCPU("/machine/vcpu0") "]}",
+        HEAD("1") "\"pid_namespace\":0," START VCPU("/machine/vcpu0") "]}",
         HEAD("\"1\"") START VCPU("/machine/vcpu0") "]}",
         HEAD("1") "\"start_time\":-1,\"cgroup_version\":1,\"vcpus\":[" VCPU("/machine/vcpu0") "]}",
         HEAD("1") "\"start_time\":777,\"cgroup_version\":3,\"vcpus\":[" VCPU("/machine/vcpu0") "]}",
@@ -942,17 +1187,55 @@ static void malformed_journal_is_set_aside(void **state)
         assert_int_equal(seen.calls, 1);
         assert_int_equal(seen.error, -EBADMSG);
         assert_string_equal(seen.uuid, UUID);
-        assert_false(journal_exists());
+        /* It is the only trace of what may be left to undo: the next restore must not succeed. */
+        assert_int_equal(throttle_restore_all(&roots, NULL, NULL), -EBADMSG);
+        assert_true(journal_exists());
     }
-    /* None overwrote the one before. */
-    assert_true(exists(in_tree("run/undo/" UUID ".json.bad")));
-    assert_true(
-        exists(in_tree("run/undo/" UUID ".json.bad.%zu", sizeof(texts) / sizeof(texts[0]) - 1)));
     assert_int_equal(fake_cgwrite.writes, 0);
     /* The skeleton of the texts is right: it is what is wrong with each that was found. */
     put(in_tree("run/undo/" UUID ".json"), JOURNAL(VCPU("/machine/vcpu0")));
     assert_int_not_equal(throttle_open(&roots, UUID, "vm1", PID, &t), -EBADMSG);
     throttle_free(t);
+}
+
+/* Agents of other versions: a later one may have been taken back. */
+static void journal_of_another_version_is_kept_and_told(void **state)
+{
+    struct throttle *t = NULL;
+    struct seen seen = {0};
+
+    (void)state;
+    crash(0.2);
+    fail_writes(0, 0, 0);
+    put(in_tree("run/undo/" UUID ".json"), HEAD("2") "\"unheard\":\"of\"}");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(throttle_restore_all(&roots, see, &seen), -EPROTONOSUPPORT);
+    assert_int_equal(seen.error, -EPROTONOSUPPORT);
+    assert_string_equal(seen.uuid, UUID);
+    assert_int_equal(throttle_open(&roots, UUID, "vm1", PID, &t), -EPROTONOSUPPORT);
+    assert_true(journal_exists());
+    assert_int_equal(fake_cgwrite.writes, 0);
+}
+
+/* As agents of before wrote it, and with a field of agents to come. */
+static void journal_with_fields_missing_or_unheard_of_is_undone(void **state)
+{
+    AUTO_FREE char *text = NULL, *rest = NULL;
+    char *field;
+
+    (void)state;
+    crash(0.2);
+    text = read_all(in_tree("run/undo/" UUID ".json"));
+    field = strstr(text, "\"pid_namespace\"");
+    assert_non_null(field);
+    rest = strdup(strchr(field, ',') + 1);
+    sprintf(field, "\"unheard\":[],");
+    assert_true(asprintf(&field, "%s%s", text, rest) >= 0);
+    put(in_tree("run/undo/" UUID ".json"), field);
+    free(field);
+    assert_int_equal(throttle_restore_all(&roots, NULL, NULL), 0);
+    assert_all_quotas(-1, 100000);
+    assert_false(journal_exists());
 }
 
 static void symlinks_and_strangers_are_not_followed(void **state)
@@ -970,22 +1253,24 @@ static void symlinks_and_strangers_are_not_followed(void **state)
     assert_int_equal(rename(journal, target), 0);
     assert_int_equal(symlink(target, journal), 0);
     assert_int_equal(throttle_restore_all(&roots, see, &seen), -EBADMSG);
-    assert_false(journal_exists());
+    assert_true(journal_exists());
     assert_true(exists(strdup(target)));
+    assert_int_equal(unlink(journal), 0);
     assert_int_equal(mkfifo(fifo, 0600), 0);
     put(in_tree("run/undo/..%s.json", UUID), "{}");
     assert_int_equal(throttle_restore_all(&roots, see, &seen), -EBADMSG);
     assert_int_equal(seen.calls, 3);
+    assert_int_equal(unlink(fifo), 0);
     put(in_tree("run/undo/" OTHER_UUID ".json/file"), "");
     assert_int_equal(throttle_restore_all(&roots, see, &seen), -EBADMSG);
-    assert_int_equal(seen.calls, 4);
+    assert_int_equal(seen.calls, 5);
     assert_int_equal(chmod(undo, 0777), 0);
     assert_int_equal(throttle_restore_all(&roots, see, &seen), -EPERM);
     assert_int_equal(chmod(undo, 0700), 0);
     assert_int_equal(rename(undo, moved), 0);
     assert_int_equal(symlink(moved, undo), 0);
     assert_true(throttle_restore_all(&roots, see, &seen) < 0);
-    assert_int_equal(seen.calls, 4);
+    assert_int_equal(seen.calls, 5);
     assert_int_equal(fake_cgwrite.writes, 0);
 }
 
@@ -1011,6 +1296,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(vcpus_are_found_and_nothing_is_written),
+        TEST(two_processes_of_a_domain_are_told),
+        TEST(impostor_does_not_keep_a_domain_from_being_found),
+        TEST(group_of_another_user_is_refused),
         TEST(another_process_is_refused),
         TEST(missing_controller_is_told),
         TEST(shared_or_misnamed_group_is_refused),
@@ -1038,8 +1326,18 @@ int main(void)
         TEST(leftover_is_undone_before_originals_are_read),
         TEST(recycled_pid_is_not_touched),
         TEST(journal_of_a_group_not_its_own_is_not_followed),
-        TEST(malformed_journal_is_set_aside),
+        TEST(malformed_journal_is_kept_and_told),
         TEST(symlinks_and_strangers_are_not_followed),
+        TEST(nothing_is_gone_without_proc),
+        TEST(nothing_is_gone_in_another_pid_namespace),
+        TEST(group_that_its_thread_is_in_is_not_gone),
+        TEST(group_without_the_controller_needs_no_restore),
+        TEST(hidden_process_is_not_gone),
+        TEST(journal_of_an_open_handle_is_left_to_it),
+        TEST(next_handle_waits_for_the_one_before),
+        TEST(restore_needs_no_descriptor_that_others_could_take),
+        TEST(journal_of_another_version_is_kept_and_told),
+        TEST(journal_with_fields_missing_or_unheard_of_is_undone),
         TEST(journal_is_private),
     };
     enum { LAYOUTS = sizeof(layouts) / sizeof(layouts[0]), TESTS = sizeof(tests) / sizeof(*tests) };

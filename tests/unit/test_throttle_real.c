@@ -9,13 +9,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -26,7 +30,7 @@
 /* As systemd escapes "qemu-1-vm1". */
 #define SCOPE "/machine-qemu\\x2d1\\x2dvm1.scope"
 
-static struct cpu_mount mount;
+static struct cpu_mount cpu;
 static char slice[40], vcpu_path[120];
 static char run_dir[64];
 static pid_t child;
@@ -36,7 +40,7 @@ static int put(const char *group, const char *file, const char *text)
     AUTO_FREE char *name = NULL;
     AUTO_CLOSE int fd = -1;
 
-    assert_true(asprintf(&name, "%s%s%s/%s", mount.point, slice, group, file) >= 0);
+    assert_true(asprintf(&name, "%s%s%s/%s", cpu.point, slice, group, file) >= 0);
     fd = open(name, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, text, strlen(text)) < 0)
         return -errno;
@@ -47,7 +51,7 @@ static int make_group(const char *group)
 {
     AUTO_FREE char *name = NULL;
 
-    assert_true(asprintf(&name, "%s%s%s", mount.point, slice, group) >= 0);
+    assert_true(asprintf(&name, "%s%s%s", cpu.point, slice, group) >= 0);
     return mkdir(name, 0755) < 0 ? -errno : 0;
 }
 
@@ -55,7 +59,7 @@ static void remove_group(const char *group)
 {
     AUTO_FREE char *name = NULL;
 
-    assert_true(asprintf(&name, "%s%s%s", mount.point, slice, group) >= 0);
+    assert_true(asprintf(&name, "%s%s%s", cpu.point, slice, group) >= 0);
     /* The kernel may need a moment to see the group empty. */
     for (int i = 0; i < 6000 && rmdir(name) < 0 && errno == EBUSY; i++)
         usleep(10000);
@@ -105,8 +109,7 @@ static pid_t start_qemu(void)
 /* The groups as systemd and libvirt make them, in a slice of our own. */
 static bool make_groups(void)
 {
-    if (cpu_mount_find("/proc", 1, "/x", &mount) < 0 &&
-        cpu_mount_find("/proc", 2, "/x", &mount) < 0)
+    if (cpu_mount_find("/proc", 1, "/x", &cpu) < 0 && cpu_mount_find("/proc", 2, "/x", &cpu) < 0)
         return false;
     snprintf(slice, sizeof(slice), "/migpolicy%d.slice", (int)getpid());
     snprintf(vcpu_path, sizeof(vcpu_path), "%s" SCOPE "/libvirt/vcpu0", slice);
@@ -123,7 +126,7 @@ static int place_vcpu(pid_t tid)
     r = put(SCOPE "/libvirt", "cgroup.procs", pid_text);
     if (r == 0)
         r = make_group(SCOPE "/libvirt/vcpu0");
-    if (r < 0 || mount.version == 1)
+    if (r < 0 || cpu.version == 1)
         return r < 0 ? r : put(SCOPE "/libvirt/vcpu0", "tasks", tid_text);
     r = put(SCOPE "/libvirt/vcpu0", "cgroup.type", "threaded");
     if (r == 0)
@@ -151,7 +154,7 @@ static int tear_down(void **state)
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
     }
-    if (mount.point) {
+    if (cpu.point) {
         remove_group(SCOPE "/libvirt/vcpu0");
         remove_group(SCOPE "/libvirt");
         remove_group(SCOPE);
@@ -159,7 +162,7 @@ static int tear_down(void **state)
     }
     snprintf(undo, sizeof(undo), "%s/undo", run_dir);
     rmdir(undo);
-    cpu_mount_clear(&mount);
+    cpu_mount_clear(&cpu);
     return rmdir(run_dir);
 }
 
@@ -188,12 +191,12 @@ static void busy_vcpu_is_slowed_and_released(void **state)
     (void)state;
     if (!make_groups() || place_vcpu(start_qemu()) < 0)
         skip();
-    assert_int_equal(cpu_quota_read(&mount, vcpu_path, &original), 0);
+    assert_int_equal(cpu_quota_read(&cpu, vcpu_path, &original), 0);
     assert_int_equal(throttle_open(&roots, UUID, "real", child, &t), 0);
     full = measure_speed(t);
 
     assert_int_equal(throttle_set(t, 0.2, 10000), 0);
-    assert_int_equal(cpu_quota_read(&mount, vcpu_path, &now), 0);
+    assert_int_equal(cpu_quota_read(&cpu, vcpu_path, &now), 0);
     assert_int_equal(now.quota_us, 2000);
     assert_int_equal(now.period_us, 10000);
     slowed = measure_speed(t);
@@ -201,11 +204,11 @@ static void busy_vcpu_is_slowed_and_released(void **state)
     assert_int_equal(throttle_set(t, 0.05, 100000), 0);
     assert_int_equal(throttle_restore(t, true, &result), 0);
     assert_int_equal(result.restored, 1);
-    assert_int_equal(cpu_quota_read(&mount, vcpu_path, &now), 0);
+    assert_int_equal(cpu_quota_read(&cpu, vcpu_path, &now), 0);
     assert_true(cpu_quota_equal(&now, &original));
     released = measure_speed(t);
     throttle_free(t);
-    print_message("# cgroup v%d: full %.3f, at 20%% %.3f, released %.3f\n", mount.version, full,
+    print_message("# cgroup v%d: full %.3f, at 20%% %.3f, released %.3f\n", cpu.version, full,
                   slowed, released);
     assert_true(slowed < 0.27);
 }
@@ -230,11 +233,166 @@ static void vanished_group_is_success(void **state)
     throttle_free(t);
 }
 
+/* A guest as a dead agent leaves it; false: not here. */
+static bool leave_throttled(void)
+{
+    struct throttle_roots roots = {.proc = "/proc", .run_dir = run_dir};
+    struct throttle *t = NULL;
+
+    if (!make_groups() || place_vcpu(start_qemu()) < 0)
+        return false;
+    assert_int_equal(throttle_open(&roots, UUID, "real", child, &t), 0);
+    assert_int_equal(throttle_set(t, 0.2, 10000), 0);
+    throttle_free(t);
+    return true;
+}
+
+static bool journal_exists(void)
+{
+    AUTO_FREE char *name = NULL;
+
+    assert_true(asprintf(&name, "%s/undo/" UUID ".json", run_dir) >= 0);
+    return access(name, F_OK) == 0;
+}
+
+/* Ways not to see what is there. Each returns false where it cannot be had. */
+
+static bool without_proc(void)
+{
+    return mount("none", "/proc", "tmpfs", 0, NULL) == 0;
+}
+
+static bool with_hidepid(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[2];
+
+    if (mount("proc", "/proc", "proc", 0, "hidepid=2,gid=65534") < 0 ||
+        syscall(SYS_capget, &header, caps) < 0)
+        return false;
+    /* As in the unit: else root sees everything. */
+    caps[0].effective &= ~(1U << CAP_SYS_PTRACE);
+    caps[0].permitted &= ~(1U << CAP_SYS_PTRACE);
+    return syscall(SYS_capset, &header, caps) == 0;
+}
+
+static bool without_cgroups(void)
+{
+    return mount("none", cpu.point, "tmpfs", 0, NULL) == 0;
+}
+
+/* Returns as its second process: the first only waits for it. */
+static bool in_another_pid_namespace(void)
+{
+    pid_t pid;
+    int status = 0;
+
+    if (unshare(CLONE_NEWPID) < 0 || (pid = fork()) < 0)
+        return false;
+    if (pid > 0) {
+        waitpid(pid, &status, 0);
+        _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+    }
+    return mount("proc", "/proc", "proc", 0, NULL) == 0;
+}
+
+enum { KEPT, LOST, NOT_HERE };
+
+static int restore_in(bool (*world)(void))
+{
+    struct throttle_roots roots = {.proc = "/proc", .run_dir = run_dir};
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0) {
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            !world())
+            _exit(NOT_HERE);
+        _exit(throttle_restore_all(&roots, NULL, NULL) == -ENODATA && journal_exists() ? KEPT
+                                                                                       : LOST);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void what_cannot_be_seen_is_not_taken_for_gone(void **state)
+{
+    static const struct {
+        const char *name;
+        bool (*see)(void);
+    } worlds[] = {
+        {"no /proc", without_proc},
+        {"hidepid", with_hidepid},
+        {"no cgroups", without_cgroups},
+        {"another pid namespace", in_another_pid_namespace},
+    };
+    struct throttle_roots roots = {.proc = "/proc", .run_dir = run_dir};
+    struct cpu_quota now;
+
+    (void)state;
+    if (!leave_throttled())
+        skip();
+    for (size_t i = 0; i < sizeof(worlds) / sizeof(worlds[0]); i++) {
+        int seen = restore_in(worlds[i].see);
+
+        if (seen == NOT_HERE)
+            print_message("# %s: not to be had here\n", worlds[i].name);
+        else if (seen != KEPT)
+            fail_msg("%s: the journal is lost, or it is another error", worlds[i].name);
+    }
+    assert_int_equal(throttle_restore_all(&roots, NULL, NULL), 0);
+    assert_int_equal(cpu_quota_read(&cpu, vcpu_path, &now), 0);
+    assert_int_equal(now.quota_us, -1);
+    assert_false(journal_exists());
+}
+
+/* A group may have no more than those above it, but only version 1 minds, and when it is written.
+ */
+static void group_tightened_above_does_not_keep_the_guest_slow(void **state)
+{
+    struct throttle_roots roots = {.proc = "/proc", .run_dir = run_dir};
+    struct cpu_quota now;
+
+    (void)state;
+    if (!make_groups() || place_vcpu(start_qemu()) < 0 || cpu.version != 1)
+        skip();
+    for (int shorter = 0; shorter < 2; shorter++) {
+        const char *period = shorter ? "5000" : "100000", *quota = shorter ? "2500" : "50000";
+        struct throttle *t = NULL;
+
+        assert_int_equal(put(SCOPE "/libvirt/vcpu0", "cpu.cfs_period_us", period), 0);
+        assert_int_equal(put(SCOPE "/libvirt/vcpu0", "cpu.cfs_quota_us", quota), 0);
+        assert_int_equal(throttle_open(&roots, UUID, "real", child, &t), 0);
+        assert_int_equal(throttle_set(t, 0.3, 10000), 0);
+        assert_int_equal(put(SCOPE, "cpu.cfs_quota_us", "20000"), 0);
+
+        /* By the handle, and again by the journal. */
+        assert_int_equal(throttle_restore(t, true, NULL), -EINVAL);
+        throttle_free(t);
+        assert_int_equal(throttle_restore_all(&roots, NULL, NULL), -EINVAL);
+        assert_int_equal(cpu_quota_read(&cpu, vcpu_path, &now), 0);
+        assert_int_equal(now.quota_us, -1);
+        assert_true(journal_exists());
+
+        assert_int_equal(put(SCOPE, "cpu.cfs_quota_us", "-1"), 0);
+        assert_int_equal(throttle_restore_all(&roots, NULL, NULL), 0);
+        assert_int_equal(cpu_quota_read(&cpu, vcpu_path, &now), 0);
+        assert_int_equal(now.quota_us, atoi(quota));
+        assert_int_equal(now.period_us, atoi(period));
+        assert_false(journal_exists());
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(busy_vcpu_is_slowed_and_released, set_up, tear_down),
         cmocka_unit_test_setup_teardown(vanished_group_is_success, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_seen_is_not_taken_for_gone, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(group_tightened_above_does_not_keep_the_guest_slow, set_up,
+                                        tear_down),
     };
 
     if (argc == 3 && strcmp(argv[1], "-uuid") == 0)
