@@ -91,7 +91,7 @@
       "1 while an administrator has paused the whole host, else 0.") \
     X(PAUSED_VMS, GAUGE, "migpolicy_paused_vms", NULL, "VMs that are paused by themselves.") \
     X(THROTTLED_DOMAINS, GAUGE, "migpolicy_throttled_domains", NULL, \
-      "VMs whose vCPUs are limited by migpolicy now.") \
+      "VMs whose vCPUs are limited by migpolicy now, or could not yet be given back their CPU.") \
     X(THROTTLE_RESTORES, COUNTER, "migpolicy_throttle_restores_total", NULL, \
       "Times the CPU limits of a VM were put back as they were found.") \
     X(THROTTLE_RESTORE_FAILURES, COUNTER, "migpolicy_throttle_restore_failures_total", NULL, \

@@ -28,6 +28,7 @@
 #include "agent/rules/paused.h"
 #include "agent/rules/policies.h"
 #include "agent/virt/loop.h"
+#include "agent/watch/leftovers.h"
 #include "agent/watch/monitor.h"
 #include "agent/watch/watchers.h"
 #include "common/cleanup.h"
@@ -70,6 +71,7 @@ struct daemon {
     struct metrics_http *http;
     struct traces *traces;
     struct record *record;
+    struct leftovers *leftovers;
     struct watchers *watchers;
     struct monitor *monitor;
     struct control *control;
@@ -176,29 +178,8 @@ static void report_restore(const char *uuid, const char *name, int error,
                            const struct throttle_result *result, void *opaque)
 {
     const struct daemon *d = opaque;
-    struct hv_domain domain = {.id = -1};
-    struct migration_event event = {
-        .elapsed_s = NAN,
-        .action = ACTION_RELEASE,
-        .result = error == 0 ? EVENT_APPLIED : EVENT_FAILED,
-        .reason = REASON_LEFT_BEHIND,
-    };
 
-    clock_gettime(CLOCK_REALTIME, &event.wall);
-    snprintf(domain.name, sizeof(domain.name), "%s", name ? name : uuid);
-    snprintf(domain.uuid, sizeof(domain.uuid), "%s", uuid);
-    if (error == 0)
-        snprintf(event.detail, sizeof(event.detail),
-                 "%zu vCPU quotas restored, %zu gone, %zu left to another writer", result->restored,
-                 result->gone, result->drifted);
-    else
-        snprintf(event.detail, sizeof(event.detail), "cannot restore its vCPU quotas: %s",
-                 throttle_error(error));
-    record_event(d->record, &domain, &event);
-    if (d->metrics)
-        metrics_count(d->metrics,
-                      error == 0 ? METRIC_THROTTLE_RESTORES : METRIC_THROTTLE_RESTORE_FAILURES,
-                      METRICS_SINGLE, 1);
+    leftovers_report(d->record, d->metrics, uuid, name, error, result);
 }
 
 /*
@@ -551,7 +532,10 @@ static int start(struct daemon *d)
     if (r < 0)
         return r;
 
-    throttle_restore_all(&roots, report_restore, d);
+    r = leftovers_new(&roots, d->record, d->metrics, &d->leftovers);
+    if (r < 0)
+        return r;
+    leftovers_try(d->leftovers, monotonic_ns());
 
     r = start_paused(d);
     if (r == 0)
@@ -574,6 +558,7 @@ static int start(struct daemon *d)
                 .metrics = d->metrics,
                 .traces = d->traces,
                 .record = d->record,
+                .leftovers = d->leftovers,
             },
             &d->watchers);
     if (r == 0)
@@ -601,6 +586,7 @@ static void stop(struct daemon *d, int status)
     policies_free(d->policies);
     paused_free(d->paused);
     host_free(d->host);
+    leftovers_free(d->leftovers);
     record_free(d->record);
     metrics_free(d->metrics);
     config_clear(&d->config);

@@ -461,6 +461,33 @@ int throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns)
 }
 
 /* There is no kernel here that would keep a quota when the agent has gone. */
+int throttle_restore_journal(const struct throttle_roots *roots, const char *uuid, char **ret_name,
+                             struct throttle_result *ret_result)
+{
+    (void)roots;
+    (void)uuid;
+    (void)ret_name;
+    (void)ret_result;
+    return -EBUSY;
+}
+
+/* While one is throttled it has, so to say, a journal. */
+int throttle_list_journals(const struct throttle_roots *roots, throttle_journal_fn fn, void *opaque)
+{
+    (void)roots;
+    for (size_t i = 0; i < sim_host.scenario.n_domains; i++) {
+        struct sim_domain *d = &sim_host.domain[i];
+        bool throttled;
+
+        pthread_mutex_lock(&d->lock);
+        throttled = d->model.cpu_share < 1;
+        pthread_mutex_unlock(&d->lock);
+        if (throttled)
+            fn(d->id.uuid, true, opaque);
+    }
+    return 0;
+}
+
 int throttle_restore_all(const struct throttle_roots *roots, throttle_report_fn report,
                          void *opaque)
 {

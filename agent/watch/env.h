@@ -11,6 +11,7 @@
 #include "agent/virt/hypervisor.h"
 #include "agent/virt/throttle_open.h"
 #include "agent/watch/host.h"
+#include "agent/watch/leftovers.h"
 #include "metrics/metrics.h"
 
 /* A throttle is lifted when its watcher has had no fresh statistics for this long. */
@@ -27,6 +28,7 @@ struct watchers_env {
     struct metrics *metrics;
     struct traces *traces; /* NULL: migrations are not traced */
     struct record *record;
+    struct leftovers *leftovers;
 };
 
 #endif

@@ -35,12 +35,10 @@ static void keep(struct watchers *ws)
     struct watcher *held[64];
     size_t n = 0;
     int64_t now = monotonic_ns();
-    size_t throttled = 0;
     size_t asking = 0;
 
     pthread_mutex_lock(&ws->lock);
     for (struct watcher *w = ws->first; w; w = w->next) {
-        throttled += watcher_is_throttled(w);
         asking += !watcher_asks(w, 0);
         if (n < sizeof(held) / sizeof(held[0]) && watcher_wants_lift(w, now)) {
             watcher_hold(w);
@@ -54,7 +52,8 @@ static void keep(struct watchers *ws)
         watcher_lift(held[i]);
         watcher_release(held[i]);
     }
-    metrics_set(ws->env.metrics, METRIC_THROTTLED_DOMAINS, METRICS_SINGLE, (double)throttled);
+    metrics_set(ws->env.metrics, METRIC_THROTTLED_DOMAINS, METRICS_SINGLE,
+                (double)leftovers_try(ws->env.leftovers, now));
     metrics_set(ws->env.metrics, METRIC_PENDING_PROPOSALS, METRICS_SINGLE, (double)asking);
 }
 
@@ -193,6 +192,7 @@ bool watchers_free(struct watchers *ws)
     hung = reap(ws, true);
     wakeup_end(&ws->wake_keeper);
     pthread_join(ws->keeper, NULL);
+    leftovers_try(ws->env.leftovers, INT64_MAX);
     if (hung > 0)
         return false;
     for (size_t i = 0; i < ws->n_ended; i++)

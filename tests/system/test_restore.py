@@ -2,6 +2,7 @@
 """However a throttled migration, or the daemon, ends: the guest is as it was found."""
 
 import os
+import re
 import signal
 
 import pytest
@@ -82,3 +83,24 @@ def test_a_restart_of_libvirtd_restores_the_guest_and_later_migrations_are_seen(
     wait_until(
         lambda: len(agent.find("outgoing migration detected")) > seen, "the next is detected"
     )
+
+
+def test_what_could_not_be_restored_at_the_start_is_restored_when_it_can_be(agent, guest):
+    start_throttled(agent, guest)
+    agent.kill()
+    guest.abort()
+    throttled = guest.quota()
+    (journal,) = (agent.directory / "run/undo").glob("*.json")
+    text = journal.read_text()
+    journal.write_text(re.sub(r'"version": ?1\b', '"version":99', text, count=1))
+    assert journal.read_text() != text
+    assert agent.run("--restore").returncode == 1
+    assert agent.run("--restore").returncode == 1
+    agent.start()
+    assert agent.find("cannot restore its vCPU quotas: its journal is of another version")
+    wait_until(lambda: agent.metric("migpolicy_throttled_domains") == 1, "it is counted")
+    assert guest.quota() == throttled
+    journal.write_text(text)
+    wait_until(lambda: guest.quota() == UNLIMITED, "the quota is restored")
+    wait_until(lambda: agent.metric("migpolicy_throttled_domains") == 0, "it is counted no more")
+    assert not journal.exists()
