@@ -8,8 +8,6 @@
  */
 #include "common/json_strict.h"
 
-#include "common/cleanup.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -19,7 +17,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/cleanup.h"
 #include "common/json.h"
+#include "common/printable.h"
 
 #define NO_KEY SIZE_MAX
 
@@ -85,28 +85,6 @@ static unsigned position_column(const char *text, size_t pos)
 
 /* Strings */
 
-/* Decodes one UTF-8 sequence; returns its length or 0 if it is not well formed (RFC 3629). */
-static size_t decode_utf8(const char *text, size_t len, uint32_t *ret_code)
-{
-    static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    const unsigned char *p = (const unsigned char *)text;
-    size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    uint32_t code;
-
-    if (n == 0 || n > len)
-        return 0;
-    code = n == 1 ? p[0] : p[0] & (0xffu >> (n + 1));
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        code = code << 6 | (p[i] & 0x3f);
-    }
-    if (code < smallest[n] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) || p[0] > 0xf4)
-        return 0;
-    *ret_code = code;
-    return n;
-}
-
 static bool decode_hex4(const char *text, size_t len, uint32_t *ret_code)
 {
     uint32_t code = 0;
@@ -169,7 +147,7 @@ static size_t decode(const char *text, size_t len, uint32_t *ret_code, const cha
         *ret_reason = "raw control character in string";
         return 0;
     }
-    n = decode_utf8(text, len, ret_code);
+    n = printable_decode(text, len, ret_code);
     if (n == 0)
         *ret_reason = "invalid UTF-8 in string";
     return n;
@@ -250,7 +228,7 @@ static const char *match_key(const struct scan *s, const char *pointer, size_t k
 
         if (*pointer == '/' || *pointer == '\0')
             return NULL;
-        n = decode_utf8(pointer, strlen(pointer), &wanted);
+        n = printable_decode(pointer, strlen(pointer), &wanted);
         if (*pointer == '~') {
             n = 2;
             wanted = pointer[1] == '0' ? '~' : pointer[1] == '1' ? '/' : UINT32_MAX;
@@ -545,12 +523,7 @@ static int scan_document(struct scan *s)
 /* Writes one character of a pointer in printable form; returns its length, less than 8. */
 static size_t print_code(char *buf, size_t size, uint32_t code)
 {
-    bool invisible = code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0xad ||
-                     code == 0x61c || (code >= 0x200b && code <= 0x200f) ||
-                     (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f) ||
-                     code == 0xfeff;
-
-    if (invisible)
+    if (!printable_is(code))
         return (size_t)snprintf(buf, size, "\\u%04x", (unsigned)code);
     if (code == '\\' || code == '~' || code == '/')
         return (size_t)snprintf(buf, size, "%s", code == '\\' ? "\\\\" : code == '~' ? "~0" : "~1");

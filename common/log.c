@@ -3,7 +3,6 @@
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include "common/log.h"
 
-#include <ctype.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,6 +12,9 @@
 #include <sys/stat.h>
 #include <systemd/sd-journal.h>
 #include <unistd.h>
+
+#include "common/alloc.h"
+#include "common/printable.h"
 
 enum { FIELDS_MAX = 12, LINE_MAX_BYTES = 1024 };
 
@@ -32,10 +34,7 @@ __attribute__((format(printf, 2, 0))) static void format_line(char line[LINE_MAX
                                                               const char *format, va_list args)
 {
     vsnprintf(line, LINE_MAX_BYTES, format, args);
-    for (char *c = line; *c; c++) {
-        if (iscntrl((unsigned char)*c))
-            *c = '?';
-    }
+    printable_replace(line);
 }
 
 static void print(int priority, const char *line)
@@ -57,15 +56,14 @@ void log_at(int priority, const char *format, ...)
     print(priority, line);
 }
 
-/* One more NAME=VALUE; one for which there is no memory is left out. */
+/* One more NAME=VALUE. */
 static void add(struct iovec *field, int *n, const char *prefix, const char *name,
                 const char *value)
 {
     char *text;
-    int len = asprintf(&text, "%s%s=%s", prefix, name, value);
+    int len = alloc_need_length(asprintf(&text, "%s%s=%s", prefix, name, value));
 
-    if (len >= 0)
-        field[(*n)++] = (struct iovec){text, (size_t)len};
+    field[(*n)++] = (struct iovec){text, (size_t)len};
 }
 
 static int send_to_journal(int priority, const struct log_field *fields, const char *line)

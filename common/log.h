@@ -9,7 +9,7 @@
 /* Finds out once whether stderr is the journal. */
 void log_init(void);
 
-/* One line, without its newline; control characters are replaced. */
+/* One line, without its newline; what is not printable (printable.h) is replaced. */
 __attribute__((format(printf, 2, 3))) void log_at(int priority, const char *format, ...);
 
 /* What a line tells of, for the journal: field MIGPOLICY_NAME; NULL or empty values are left out.

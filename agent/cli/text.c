@@ -8,13 +8,7 @@
 #include <wctype.h>
 
 #include "agent/cli/cli.h"
-
-/* Invisible characters that reorder or hide the text around them. */
-static bool is_deceptive(wint_t c)
-{
-    return c == 0x061c || (c >= 0x200b && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
-           (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
-}
+#include "common/printable.h"
 
 char *cli_escape(const char *text)
 {
@@ -26,7 +20,7 @@ char *cli_escape(const char *text)
     while (left > 0) {
         wchar_t c;
         size_t n = mbrtowc(&c, text, left, &state);
-        bool printable = n <= left && iswprint((wint_t)c) && !is_deceptive((wint_t)c);
+        bool printable = n <= left && iswprint((wint_t)c) && printable_is((uint32_t)c);
 
         if (n > left) {
             n = 1;
@@ -191,17 +185,25 @@ const char *cli_eta(double seconds, bool never, char buf[CLI_TEXT_MAX])
     return never ? strcpy(buf, "never") : cli_seconds(seconds, buf);
 }
 
+static void print_json(struct json_object *object, int flags)
+{
+    AUTO_FREE char *text = NULL;
+    const char *raw;
+    size_t len;
+
+    json_object_object_add(object, "schema_version", json_object_new_int(1));
+    raw = json_object_to_json_string_length(object, flags | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+    text = printable_json(raw, len, NULL);
+    puts(text);
+}
+
 void cli_print_json(struct json_object *object)
 {
-    json_object_object_add(object, "schema_version", json_object_new_int(1));
-    puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-                                                    JSON_C_TO_STRING_NOSLASHESCAPE));
+    print_json(object, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED);
 }
 
 void cli_print_jsonl(struct json_object *object)
 {
-    json_object_object_add(object, "schema_version", json_object_new_int(1));
-    puts(json_object_to_json_string_ext(object,
-                                        JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+    print_json(object, JSON_C_TO_STRING_PLAIN);
     fflush(stdout);
 }

@@ -18,6 +18,7 @@
 #include "common/json.h"
 #include "common/json_strict.h"
 #include "common/log.h"
+#include "common/printable.h"
 #include "common/textfile.h"
 #include "common/units.h"
 #include "common/wakeup.h"
@@ -218,14 +219,16 @@ void record_free(struct record *r)
 static void put(struct record *r, bool history, struct json_object *object)
 {
     AUTO_JSON struct json_object *owned = object;
-    AUTO_JSON struct json_object *parsed = NULL;
+    AUTO_FREE char *text = NULL;
     struct line *line;
-    const char *text;
+    const char *raw;
     size_t len = 0;
 
     json_add_count(owned, "schema_version", 1);
-    text = json_object_to_json_string_length(
+    raw = json_object_to_json_string_length(
         owned, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+    /* A name that is not UTF-8, perhaps for having been cut, would make the line unreadable. */
+    text = printable_json(raw, len, &len);
     if (len >= LINE_MAX_BYTES) {
         count_lost(r);
         return;
@@ -234,13 +237,6 @@ static void put(struct record *r, bool history, struct json_object *object)
     *line = (struct line){.history = history, .len = len + 1};
     memcpy(line->text, text, len);
     line->text[len] = '\n';
-    /* A name that is not UTF-8, perhaps for having been cut, would make the line unreadable. */
-    if (json_strict_parse(text, len, &parsed, NULL) < 0) {
-        for (size_t i = 0; i < len; i++) {
-            if ((unsigned char)line->text[i] >= 0x80)
-                line->text[i] = '?';
-        }
-    }
 
     pthread_mutex_lock(&r->lock);
     if (!r->stopped && r->queued_bytes + line->len <= QUEUE_MAX) {

@@ -109,6 +109,21 @@ def run(host, *args):
     return done.returncode, done.stdout, done.stderr
 
 
+def test_a_hostile_name_reaches_no_terminal(tmp_path):
+    name = "evil\u009b31m\u202e\u007f caf\u00e9"
+    with Host([calm(name)], [], state_dir=tmp_path) as host:
+        host.wait(lambda: lines(tmp_path / "history.jsonl"))
+        said = [host.command(*args) for args in (
+            ("history", "--json"), ("history", "-o", "jsonl"), ("history",),
+            ("explain", name, "--json"), ("explain", name))]
+        assert host.stop() == 0
+        said += [host.log(), *(f.read_text() for f in tmp_path.glob("*.jsonl"))]
+    assert json.loads(said[0])["migrations"][0]["vm"] == name
+    for text in said:
+        assert not set("\u009b\u202e\u007f") & set(text)
+        assert "evil" in text
+
+
 def test_history_outlives_the_agent_and_the_vm(tmp_path):
     with Host([domain("vm"), calm("calm")], RULES, state_dir=tmp_path) as host:
         assert "no migration is on record" in host.command("history")
