@@ -578,7 +578,7 @@ static void stop(struct daemon *d, int status)
     quiet = control_free(d->control);
     quiet &= monitor_free(d->monitor); /* before the watchers, which it starts */
     quiet &= watchers_free(d->watchers);
-    traces_free(d->traces);
+    quiet &= traces_stop(d->traces);
     quiet &= record_stop(d->record);
     if (!quiet)
         _exit(status); /* a thread that hangs in the hypervisor still uses the rest */
@@ -587,6 +587,7 @@ static void stop(struct daemon *d, int status)
     paused_free(d->paused);
     host_free(d->host);
     leftovers_free(d->leftovers);
+    traces_free(d->traces);
     record_free(d->record);
     metrics_free(d->metrics);
     config_clear(&d->config);

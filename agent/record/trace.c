@@ -65,9 +65,9 @@ struct traces {
     struct wakeup wake;
     pthread_mutex_t lock;
     struct trace *first; /* guarded by the lock; only the writing thread takes traces out */
-    bool broken;         /* likewise: the disk failed */
 
-    /* Of the writing thread: the files there are, oldest first. */
+    /* Of the writing thread; the files there are, oldest first. */
+    bool failing; /* the last write failed */
     struct file *file;
     size_t n_files;
     size_t bytes;
@@ -174,6 +174,36 @@ static int write_out(struct traces *ts, struct trace *t, const char *buf, size_t
 
 /* ---- the writing thread ---- */
 
+/* Said once, and when it is over. */
+static void tell(struct traces *ts, const struct trace *t, int r)
+{
+    if (r < 0 && !ts->failing)
+        log_warning("migrations cannot be recorded: %s: %s", t->file, strerror(-r));
+    else if (r == 0 && ts->failing)
+        log_info("migrations are recorded again");
+    ts->failing = r < 0;
+}
+
+/*
+ * What could not be written, put before what has come meanwhile, waits for the next time, as far as
+ * there is room; of a migration that has ended it is lost.
+ */
+static void keep(struct trace *t, char *buf, size_t len)
+{
+    if (!t->ended && len + t->len <= BUFFER_MAX) {
+        buf = alloc_need(realloc(buf, len + t->len + 1));
+        if (t->len > 0)
+            memcpy(buf + len, t->buf, t->len);
+        len += t->len;
+    } else {
+        t->truncated = true;
+    }
+    free(t->buf);
+    t->buf = buf;
+    t->len = t->ended ? 0 : len;
+    t->size = len;
+}
+
 static void flush(struct traces *ts)
 {
     struct trace **at = &ts->first;
@@ -183,31 +213,28 @@ static void flush(struct traces *ts)
     while ((t = *at)) {
         char *buf = STEAL(t->buf);
         size_t len = t->len;
-        int r;
+        int r = 0;
 
         t->len = t->size = 0;
         pthread_mutex_unlock(&ts->lock);
-        r = len > 0 ? write_out(ts, t, buf, len) : 0;
-        free(buf);
-        if (r < 0)
-            log_warning("migrations are no longer recorded: %s: %s", t->file, strerror(-r));
-        pthread_mutex_lock(&ts->lock);
-        ts->broken |= r < 0;
-        if (ts->broken) {
-            free(STEAL(t->buf));
-            t->len = t->size = 0;
+        if (len > 0) {
+            r = write_out(ts, t, buf, len);
+            tell(ts, t, r);
         }
+        pthread_mutex_lock(&ts->lock);
+        if (r < 0)
+            keep(t, STEAL(buf), len);
+        free(buf);
         /* New traces are put in front meanwhile, so `at` may no longer be what points to t. */
         while (*at != t)
             at = &(*at)->next;
         if (t->ended && t->len == 0) {
             *at = t->next;
+            free(t->buf);
             free(t);
         } else {
             at = &t->next;
         }
-        if (ts->broken && r < 0)
-            at = &ts->first; /* what the others have waiting goes as well */
     }
     pthread_mutex_unlock(&ts->lock);
 }
@@ -260,31 +287,45 @@ int traces_new(const char *dir, const struct trace_limits *limits, struct traces
     return 0;
 }
 
-void traces_free(struct traces *ts)
+bool traces_stop(struct traces *ts)
 {
     struct timespec until;
 
     if (!ts)
-        return;
+        return true;
     wakeup_end(&ts->wake);
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += JOIN_TIMEOUT_S;
-    if (pthread_timedjoin_np(ts->thread, NULL, &until) != 0 || ts->first)
-        return; /* a disk or a watcher hangs and still uses it; the process is about to end */
+    return pthread_timedjoin_np(ts->thread, NULL, &until) == 0;
+}
+
+void traces_free(struct traces *ts)
+{
+    struct trace *t;
+
+    if (!ts)
+        return;
+    while ((t = ts->first)) {
+        ts->first = t->next;
+        free(t->buf);
+        free(t);
+    }
     destroy(ts);
 }
 
 /* ---- recording ---- */
 
-/* Takes the text over into the buffer. `last` may exceed the bounds. */
+/* Takes the text over into the buffer; one of no length is missing. `last` may exceed the bounds.
+ */
 static void add(struct trace *t, const char *text, size_t len, bool last)
 {
     struct traces *ts = t->owner;
 
     pthread_mutex_lock(&ts->lock);
-    if (!last && (t->len + len > BUFFER_MAX || t->bytes + len > ts->limits.file_bytes))
+    /* Half a line is none: after one that is missing, the record would be wrong. */
+    if (!last && (len == 0 || t->len + len > BUFFER_MAX || t->bytes + len > ts->limits.file_bytes))
         t->truncated = true;
-    if (!ts->broken && (last || !t->truncated)) {
+    if (last || !t->truncated) {
         if (t->len + len > t->size) {
             t->size = t->len + len + 4096;
             t->buf = alloc_need(realloc(t->buf, t->size));
@@ -304,9 +345,6 @@ static void add_line(struct trace *t, const struct trace_line *line)
     char text[TRACE_LINE_MAX];
     int len = trace_format(line, text);
 
-    /* Half a line is none: after one that could not be written, the record would be wrong. */
-    if (len < 0)
-        t->truncated = true;
     add(t, text, len < 0 ? 0 : (size_t)len, line->kind == TRACE_END);
 }
 
@@ -375,7 +413,7 @@ void trace_step(struct trace *t, const struct trace_step *step)
     if (!t || t->samples > t->owner->limits.file_samples)
         return;
     if (++t->samples > t->owner->limits.file_samples) {
-        t->truncated = true;
+        add(t, "", 0, false);
         return;
     }
     line.step.sample.now_ns -= t->start_ns;
@@ -398,6 +436,8 @@ void trace_end(struct trace *t, const struct trace_end *end)
 
     if (!t)
         return;
+    pthread_mutex_lock(&t->owner->lock);
     line.end.truncated = t->truncated;
+    pthread_mutex_unlock(&t->owner->lock);
     add_line(t, &line);
 }

@@ -11,11 +11,14 @@
  * hangs delays a decision: the buffer fills, and samples are missing from the trace. There is no
  * fsync: a trace is evidence for people, nothing depends on it.
  *
- * The first error of the disk ends all recording and is logged, once; nothing else changes.
+ * An error of the disk is logged once, and when it is over; nothing else changes. Meanwhile what is
+ * to be written waits in the buffers, as far as it fits. What does not is missing at the end of its
+ * trace, which says so, and one that ends meanwhile is not completed.
  */
 #ifndef MIGPOLICY_TRACE_H
 #define MIGPOLICY_TRACE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,7 +43,13 @@ struct trace;
  */
 int traces_new(const char *dir, const struct trace_limits *limits, struct traces **ret);
 
-/* Writes what is left and ends the thread; waits a few seconds at most for the disk. */
+/*
+ * Writes what is left and ends the thread, waiting a few seconds at most for the disk. Returns
+ * false if it hangs: the traces must then not be freed. Accepts NULL.
+ */
+bool traces_stop(struct traces *ts);
+
+/* After traces_stop(), when nobody records any more. Accepts NULL. */
 void traces_free(struct traces *ts);
 
 /*

@@ -64,6 +64,12 @@ static int remove_dir(void **state)
     return rmdir(dir);
 }
 
+static void end(struct traces *ts)
+{
+    assert_true(traces_stop(ts));
+    traces_free(ts);
+}
+
 static struct hv_domain domain_number(unsigned n)
 {
     struct hv_domain d = {.name = "vm"};
@@ -298,7 +304,7 @@ static void record(const struct trace_limits *limits, unsigned migrations, unsig
         trace_end(t, &(struct trace_end){.outcome = "completed"});
         usleep(2000); /* names go by the millisecond */
     }
-    traces_free(ts);
+    end(ts);
 }
 
 static void a_migration_is_recorded_whole(void **state)
@@ -329,7 +335,7 @@ static void times_are_recorded_from_the_start_of_the_migration(void **state)
     t = trace_start(ts, &domain, 3 * NS_PER_S, 1, &policy);
     trace_step(t, &step);
     trace_end(t, &(struct trace_end){.outcome = "completed"});
-    traces_free(ts);
+    end(ts);
     assert_int_equal(scandir(dir, &entries, NULL, alphasort), 3);
     snprintf(path, sizeof(path), "%s/%s", dir, entries[2]->d_name);
     for (int i = 0; i < 3; i++)
@@ -360,7 +366,7 @@ static void a_policy_is_recorded_when_it_changed_only(void **state)
     trace_policy(t, &policy);
     trace_policy(t, &policy);
     trace_end(t, &(struct trace_end){.outcome = "completed"});
-    traces_free(ts);
+    end(ts);
     assert_int_equal(count_all(), 1);
     assert_int_equal(policies_seen, 1);
 }
@@ -464,42 +470,88 @@ static void restore_stderr(int fd, int before)
     close(fd);
 }
 
-static void a_disk_that_is_full_leaves_whole_lines_and_ends_the_recording(void **state)
+/* A disk that is full, to this process: files end here. Returns the limit as it was. */
+static struct rlimit fill_disk(rlim_t bytes)
 {
     struct rlimit before;
-    struct rlimit small = {.rlim_cur = 6000};
+
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){bytes, before.rlim_max}), 0);
+    return before;
+}
+
+/* The end of a trace has the writer write all that waits. */
+static void record_one(struct traces *ts, unsigned number)
+{
     struct policy policy = some_policy();
-    struct hv_domain domain = domain_number(1), other = domain_number(2);
+    struct hv_domain domain = domain_number(number);
+
+    trace_end(trace_start(ts, &domain, 0, 1, &policy), &(struct trace_end){.outcome = "completed"});
+}
+
+static void a_full_disk_leaves_whole_lines_and_what_waited_follows(void **state)
+{
+    struct policy policy = some_policy();
+    struct hv_domain domain = domain_number(1);
     struct trace_step step = full_step();
-    int warnings, stderr_before;
+    struct rlimit before = fill_disk(6000);
+    int said, stderr_before;
     struct traces *ts;
     struct trace *t;
 
     (void)state;
-    signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &before);
-    small.rlim_max = before.rlim_max;
-    setrlimit(RLIMIT_FSIZE, &small);
     assert_int_equal(traces_new(dir, &trace_limits_default, &ts), 0);
     t = trace_start(ts, &domain, 0, 1, &policy);
     for (int i = 0; i < 5; i++)
         trace_step(t, &step);
-    /* The end of one has the writer write all that waits. */
-    trace_end(trace_start(ts, &other, 0, 1, &policy), &(struct trace_end){.outcome = "completed"});
+    record_one(ts, 2);
     wait_for_files(2);
+    said = capture_stderr(&stderr_before);
     for (int i = 0; i < 20; i++)
         trace_step(t, &step);
-    warnings = capture_stderr(&stderr_before);
-    trace_end(t, &(struct trace_end){.outcome = "completed"});
-    wait_for_text(warnings, "no longer recorded");
-    restore_stderr(warnings, stderr_before);
-    domain = domain_number(3);
-    t = trace_start(ts, &domain, 0, 1, &policy);
-    trace_end(t, &(struct trace_end){.outcome = "completed"});
-    traces_free(ts);
+    record_one(ts, 3);
+    wait_for_text(said, "cannot be recorded");
+    count_all();
+    assert_int_equal(steps_seen, 5);
     setrlimit(RLIMIT_FSIZE, &before);
-    assert_int_equal(count_all(), 2);
-    assert_int_equal(ends_seen, 1); /* of the one that ended before */
+    trace_step(t, &step);
+    record_one(ts, 4);
+    wait_for_text(said, "recorded again");
+    restore_stderr(said, stderr_before);
+    trace_end(t, &(struct trace_end){.outcome = "completed"});
+    end(ts);
+    count_all();
+    assert_int_equal(steps_seen, 26);
+    assert_int_equal(truncated_seen, 0);
+}
+
+static void what_a_full_disk_leaves_no_room_for_is_left_out_and_it_is_said(void **state)
+{
+    struct policy policy = some_policy();
+    struct hv_domain domain = domain_number(1);
+    struct trace_step step = full_step();
+    struct rlimit before = fill_disk(400);
+    int said, stderr_before;
+    struct traces *ts;
+    struct trace *t;
+
+    (void)state;
+    assert_int_equal(traces_new(dir, &trace_limits_default, &ts), 0);
+    said = capture_stderr(&stderr_before);
+    t = trace_start(ts, &domain, 0, 1, &policy);
+    for (int i = 0; i < 1000; i++)
+        trace_step(t, &step);
+    record_one(ts, 2);
+    wait_for_text(said, "cannot be recorded");
+    restore_stderr(said, stderr_before);
+    setrlimit(RLIMIT_FSIZE, &before);
+    trace_step(t, &step);
+    trace_end(t, &(struct trace_end){.outcome = "completed"});
+    end(ts);
+    count_all();
+    assert_in_range(steps_seen, 100, 900);
+    assert_int_equal(truncated_seen, 1);
 }
 
 static void without_a_directory_there_is_no_recording_and_no_harm(void **state)
@@ -522,7 +574,7 @@ static void without_a_directory_there_is_no_recording_and_no_harm(void **state)
     trace_step(t, &step);
     trace_latch(t, ACTION_THROTTLE, REASON_NO_CGROUP);
     trace_end(t, &(struct trace_end){.outcome = "completed"});
-    traces_free(ts);
+    end(ts);
 }
 
 static void a_uuid_that_is_none_makes_no_file(void **state)
@@ -534,7 +586,7 @@ static void a_uuid_that_is_none_makes_no_file(void **state)
     (void)state;
     assert_int_equal(traces_new(dir, &trace_limits_default, &ts), 0);
     assert_null(trace_start(ts, &domain, 0, 1, &policy));
-    traces_free(ts);
+    end(ts);
 }
 
 int main(void)
@@ -551,7 +603,8 @@ int main(void)
         TEST(samples_beyond_the_bound_are_left_out_and_it_is_said),
         TEST(bytes_beyond_the_bound_are_left_out_and_it_is_said),
         TEST(the_oldest_files_make_room_for_new_ones),
-        TEST(a_disk_that_is_full_leaves_whole_lines_and_ends_the_recording),
+        TEST(a_full_disk_leaves_whole_lines_and_what_waited_follows),
+        TEST(what_a_full_disk_leaves_no_room_for_is_left_out_and_it_is_said),
         TEST(without_a_directory_there_is_no_recording_and_no_harm),
         TEST(a_uuid_that_is_none_makes_no_file),
     };
