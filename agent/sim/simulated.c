@@ -234,7 +234,7 @@ int hv_watch_set_downtime(struct hv_watch *watch, int64_t ns)
     if (r < 0)
         return r;
     /* libvirt keeps milliseconds. */
-    watch->domain->model.downtime_limit_s = (double)(ns / NS_PER_MS) / 1e3;
+    watch->domain->model.downtime_limit_s = (double)(ns - ns % NS_PER_MS) / 1e9;
     sim_note(watch->domain, "set_downtime", watch->domain->model.downtime_limit_s);
     return sim_leave(watch->domain, 0);
 }
