@@ -355,8 +355,10 @@ static void group_tightened_above_does_not_keep_the_guest_slow(void **state)
     struct cpu_quota now;
 
     (void)state;
-    if (!make_groups() || place_vcpu(start_qemu()) < 0 || cpu.version != 1)
+    if (!make_groups() || place_vcpu(start_qemu()) < 0)
         skip();
+    if (cpu.version != 1)
+        return; /* a group of cgroup v2 may be given more than those above it */
     for (int shorter = 0; shorter < 2; shorter++) {
         const char *period = shorter ? "5000" : "100000", *quota = shorter ? "2500" : "50000";
         struct throttle *t = NULL;
