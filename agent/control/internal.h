@@ -3,6 +3,8 @@
 #ifndef MIGPOLICY_CONTROL_INTERNAL_H
 #define MIGPOLICY_CONTROL_INTERNAL_H
 
+#include <pthread.h>
+
 #include "agent/control/env.h"
 #include "agent/control/varlink.h"
 
@@ -64,6 +66,7 @@ struct control_work {
     void (*run)(struct control_work *work);
     void (*done)(struct control_work *work);
     int done_fd;
+    pthread_t thread;
 };
 
 int control_work_start(struct control *c, struct control_work *work);

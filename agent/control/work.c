@@ -30,21 +30,20 @@ static void on_done(int fd, unsigned events, void *opaque)
     (void)events;
     if (read(fd, &w, sizeof(w)) != sizeof(w))
         return;
+    pthread_join(w->thread, NULL); /* all it has left to do is to end */
     c->works--;
     w->done(w);
 }
 
 int control_work_start(struct control *c, struct control_work *w)
 {
-    pthread_t thread;
     int r;
 
     w->done_fd = c->done[1];
-    r = pthread_create(&thread, NULL, work_main, w);
+    r = pthread_create(&w->thread, NULL, work_main, w);
     if (r != 0)
         return -r;
-    pthread_setname_np(thread, "work");
-    pthread_detach(thread);
+    pthread_setname_np(w->thread, "work");
     c->works++;
     return 0;
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The real migpolicyd on a simulated host (migpolicyd-sim). Also used by tests/bench."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -57,7 +58,7 @@ class Host:
 
     def __enter__(self):
         self.process = subprocess.Popen(
-            [*self.wrapper, MIGPOLICYD, "--connect", f"sim:{self.dir}/scenario.json",
+            ["setpriv", "--pdeathsig", "TERM", *self.wrapper, MIGPOLICYD, "--connect", f"sim:{self.dir}/scenario.json",
              "--config", self.dir / "migpolicyd.json", "--state-dir", self.state_dir,
              "--run-dir", self.dir / "run", "--metrics-listen", "127.0.0.1:0"],
             stderr=self.log_file)
@@ -104,8 +105,11 @@ class Host:
 
     def works(self):
         """How many threads do what a request asked for."""
-        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/comm")
-        return sum(name.read_text().strip() == "work" for name in tasks)
+        works = 0
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/comm"):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                works += task.read_text().strip() == "work"
+        return works
 
     def events(self, what=None, name=None):
         """What happened on the simulated host, by its own record: the truth."""
@@ -117,9 +121,14 @@ class Host:
     def completed(self):
         return {e["name"] for e in self.events("completed")}
 
-    def command(self, *args):
+    def tried(self, *args):
         return subprocess.run([MIGPOLICY, "--socket", self.dir / "run/io.migpolicy", *args],
-                              capture_output=True, text=True, timeout=PATIENCE_S, check=True).stdout
+                              capture_output=True, text=True, timeout=PATIENCE_S)
+
+    def command(self, *args):
+        done = self.tried(*args)
+        assert done.returncode == 0, f"{args}: {done.stderr}"
+        return done.stdout
 
     def status(self, *args):
         return json.loads(self.command("status", "--json", *args))["migrations"]

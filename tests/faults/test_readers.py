@@ -69,19 +69,21 @@ def test_a_reader_that_leaves_while_it_waits_is_forgotten(tmp_path):
                     s.sendall(message)  # turned away where the last ones are not closed yet
             for s in gone:
                 s.close()
+        # Until it has seen that they are gone, it is busy, and says so.
+        host.wait(lambda: host.tried("status").returncode == 0)
         assert '"vm":"other"' in host.command("history", "other", "-o", "jsonl")
         assert host.stop() == 0
 
 
 HOLD = """
-import socket, sys, time
+import socket, sys
 held = []
 for _ in range(40):
     s = socket.socket(socket.AF_UNIX)
     s.connect(sys.argv[1])
     held.append(s)
 print("held", flush=True)
-time.sleep(3600)
+sys.stdin.read()
 """
 
 
@@ -95,7 +97,8 @@ def test_users_who_hold_all_connections_leave_some_to_root(tmp_path):
         try:
             for user in (65533, 65534):
                 holders.append(subprocess.Popen([sys.executable, "-c", HOLD, path], user=user, group=user,
-                                                extra_groups=[], stdout=subprocess.PIPE))
+                                                extra_groups=[], stdin=subprocess.PIPE,
+                                                stdout=subprocess.PIPE))
                 assert holders[-1].stdout.readline() == b"held\n"
             host.command("pause")
             host.command("resume")
