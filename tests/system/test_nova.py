@@ -58,7 +58,6 @@ def test_nova_alone_aborts_a_guest_that_does_not_converge(agent, guest, nova):
     ("policy", "way"),
     [
         pytest.param(["--allow-throttle"], "yield", id="throttle-yield"),
-        pytest.param(["--max-downtime", "4s"], "yield", id="downtime-yield"),
         pytest.param(["--max-downtime", "4s"], "hold", id="downtime-hold"),
     ],
 )
