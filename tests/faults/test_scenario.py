@@ -37,8 +37,8 @@ def test_the_example_runs_for_any_user_and_takes_that_users_orders(tmp_path):
     text["time_factor"] = 10
     (tmp_path / "s.json").write_text(json.dumps(text))
     (tmp_path / "c.json").write_text("{}")
-    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    wrapper = as_nobody if os.geteuid() == 0 else []
+    as_nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"]
+    wrapper = ["setpriv", "--pdeathsig", "TERM", *(as_nobody if os.geteuid() == 0 else [])]
     cli = [*wrapper, MIGPOLICY, "--socket", tmp_path / "run/io.migpolicy"]
     with subprocess.Popen(
         [*wrapper, MIGPOLICYD, "--connect", f"sim:{tmp_path}/s.json", "--config", tmp_path / "c.json",
