@@ -23,6 +23,11 @@ struct model_guest sim_guest(double hot_mb, double rate_mbps)
     };
 }
 
+struct model_guest busy_guest(void)
+{
+    return sim_guest(210, 210);
+}
+
 void sim_start(struct sim *sim, const struct model_guest *guest, double link_mbps, ...)
 {
     struct policy_layer layer = {0};
@@ -91,4 +96,13 @@ void sim_run(struct sim *sim, double seconds)
 {
     simulate(&sim->model, &sim->controller, &sim->policy.values, seconds,
              &(struct simulate_watch){meddle, note_decision, sim});
+}
+
+unsigned actions(const struct sim *sim)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < ACTIONS; i++)
+        n += sim->count[i];
+    return n;
 }

@@ -25,10 +25,17 @@ struct sim {
 /* "hot" MB written at "rate" MB/s by one busy vCPU of a 512 MiB guest. */
 struct model_guest sim_guest(double hot_mb, double rate_mbps);
 
+/* One that writes 210 MB over and over at 210 MB/s, on a link of 97 MB/s. */
+#define LINK 97
+struct model_guest busy_guest(void);
+
 /* Policy fields and values in turn, ended by NULL. */
 void sim_start(struct sim *sim, const struct model_guest *guest, double link_mbps, ...);
 
 /* Until the migration ends or `seconds` have gone by. */
 void sim_run(struct sim *sim, double seconds);
+
+/* How many were applied. */
+unsigned actions(const struct sim *sim);
 
 #endif
