@@ -31,6 +31,7 @@
 #include "agent/watch/leftovers.h"
 #include "agent/watch/monitor.h"
 #include "agent/watch/watchers.h"
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/units.h"
@@ -91,26 +92,17 @@ static const char usage[] =
     "      --metrics-listen A:P   metrics over HTTP (default " DEFAULT_METRICS "; \"\" for none)\n"
     "      --qemu-run-dir DIR     libvirt's QEMU pid files (default /run/libvirt/qemu)\n"
     "      --check                check the configuration and exit\n"
-    "      --restore              lift what a dead agent left throttled and exit\n"
+    "      --restore              restore what a dead agent left throttled and exit\n"
     "  -h, --help                 this text\n"
     "      --version              version\n";
 
 /* Returns -1 to go on, else the exit status. */
 static int parse_options(int argc, char **argv, struct options *opt)
 {
-    enum {
-        CONFIG = 256,
-        STATE_DIR,
-        RUN_DIR,
-        SOCKET,
-        LISTEN,
-        QEMU_RUN_DIR,
-        CHECK,
-        RESTORE,
-        VERSION
-    };
+    enum { URI, CONFIG, STATE_DIR, RUN_DIR, SOCKET, LISTEN, QEMU_RUN_DIR, TEXTS };
+    enum { CHECK = 256, RESTORE, VERSION };
     static const struct option longs[] = {
-        {"connect", required_argument, NULL, 'c'},
+        {"connect", required_argument, NULL, URI},
         {"config", required_argument, NULL, CONFIG},
         {"state-dir", required_argument, NULL, STATE_DIR},
         {"run-dir", required_argument, NULL, RUN_DIR},
@@ -123,31 +115,25 @@ static int parse_options(int argc, char **argv, struct options *opt)
         {"version", no_argument, NULL, VERSION},
         {NULL, 0, NULL, 0},
     };
+    const char **const texts[TEXTS] = {
+        [URI] = &opt->uri,
+        [CONFIG] = &opt->config,
+        [STATE_DIR] = &opt->state_dir,
+        [RUN_DIR] = &opt->run_dir,
+        [SOCKET] = &opt->socket,
+        [LISTEN] = &opt->metrics_listen,
+        [QEMU_RUN_DIR] = &opt->qemu_run_dir,
+    };
     int o;
 
     while ((o = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+        if (o == 'c')
+            o = URI;
+        if (o < TEXTS) {
+            *texts[o] = optarg;
+            continue;
+        }
         switch (o) {
-        case 'c':
-            opt->uri = optarg;
-            break;
-        case CONFIG:
-            opt->config = optarg;
-            break;
-        case STATE_DIR:
-            opt->state_dir = optarg;
-            break;
-        case RUN_DIR:
-            opt->run_dir = optarg;
-            break;
-        case SOCKET:
-            opt->socket = optarg;
-            break;
-        case LISTEN:
-            opt->metrics_listen = optarg;
-            break;
-        case QEMU_RUN_DIR:
-            opt->qemu_run_dir = optarg;
-            break;
         case CHECK:
             opt->check = true;
             break;
@@ -382,9 +368,9 @@ static int watch_signals(struct daemon *d)
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd < 0 || loop_add_fd(fd, POLLIN, on_signal, d) < 0)
-        return -ENOMEM;
-    return 0;
+    if (fd < 0)
+        return -errno;
+    return loop_add_fd(fd, POLLIN, on_signal, d) < 0 ? -EIO : 0;
 }
 
 /* ---- start ---- */
@@ -484,11 +470,30 @@ static int start_control(struct daemon *d, gid_t admin_gid)
 static void start_traces(struct daemon *d)
 {
     char *dir AUTO_FREE = NULL;
-    int r = asprintf(&dir, "%s/traces", d->opt.state_dir);
+    int r;
 
-    r = r < 0 ? -ENOMEM : traces_new(dir, &trace_limits_default, &d->traces);
+    alloc_need_length(asprintf(&dir, "%s/traces", d->opt.state_dir));
+    r = traces_new(dir, &trace_limits_default, &d->traces);
     if (r < 0)
         log_warning("migrations are not recorded: %s/traces: %s", d->opt.state_dir, strerror(-r));
+}
+
+static int start_watchers(struct daemon *d, const struct throttle_roots *roots)
+{
+    struct watchers_env env = {
+        .uri = d->uri,
+        .place = {.roots = *roots, .qemu_run_dir = d->opt.qemu_run_dir},
+        .poll_ns = d->poll_ns,
+        .policies = d->policies,
+        .paused = d->paused,
+        .host = d->host,
+        .metrics = d->metrics,
+        .traces = d->traces,
+        .record = d->record,
+        .leftovers = d->leftovers,
+    };
+
+    return watchers_new(&env, &d->watchers);
 }
 
 static int start(struct daemon *d)
@@ -498,16 +503,14 @@ static int start(struct daemon *d)
     gid_t admin_gid = (gid_t)-1;
     int r;
 
-    d->uri = strdup(uri_of(d, &d->config));
-    d->listen = strdup(listen_of(d, &d->config));
-    d->admin_group = strdup(admin_group_of(&d->config));
+    d->uri = alloc_need(strdup(uri_of(d, &d->config)));
+    d->listen = alloc_need(strdup(listen_of(d, &d->config)));
+    d->admin_group = alloc_need(strdup(admin_group_of(&d->config)));
     d->poll_ns = poll_ns_of(&d->config);
     if (d->opt.socket)
-        d->socket = strdup(d->opt.socket);
-    else if (asprintf(&d->socket, "%s/io.migpolicy", d->opt.run_dir) < 0)
-        d->socket = NULL;
-    if (!d->uri || !d->listen || !d->admin_group || !d->socket)
-        return -ENOMEM;
+        d->socket = alloc_need(strdup(d->opt.socket));
+    else
+        alloc_need_length(asprintf(&d->socket, "%s/io.migpolicy", d->opt.run_dir));
     if (d->config.admin_group && group_id(d->config.admin_group, &admin_gid) < 0) {
         log_error("admin_group: there is no group \"%s\"", d->config.admin_group);
         return -ENOENT;
@@ -540,33 +543,19 @@ static int start(struct daemon *d)
     r = start_paused(d);
     if (r == 0)
         r = start_policies(d);
-    if (r == 0)
-        r = host_new(&limits, &d->host);
+    d->host = host_new(&limits);
     if (r == 0)
         r = start_http(d);
     if (r == 0)
         start_traces(d);
     if (r == 0)
-        r = watchers_new(
-            &(struct watchers_env){
-                .uri = d->uri,
-                .place = {.roots = roots, .qemu_run_dir = d->opt.qemu_run_dir},
-                .poll_ns = d->poll_ns,
-                .policies = d->policies,
-                .paused = d->paused,
-                .host = d->host,
-                .metrics = d->metrics,
-                .traces = d->traces,
-                .record = d->record,
-                .leftovers = d->leftovers,
-            },
-            &d->watchers);
+        r = start_watchers(d, &roots);
     if (r == 0)
         r = monitor_new(d->uri, d->watchers, d->policies, d->metrics, &d->monitor);
     if (r == 0)
         r = start_control(d, admin_gid);
     if (r == 0 && loop_add_timer(TICK_MS, on_tick, d) < 0)
-        r = -ENOMEM;
+        r = -EIO;
     return r;
 }
 

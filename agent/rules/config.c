@@ -77,15 +77,10 @@ static void join(char *to, size_t size, const char *pointer, const char *key)
 static int take_string(const struct place *place, const char *pointer, struct json_object *value,
                        char **target)
 {
-    char *copy;
-
     if (!json_object_is_type(value, json_type_string))
         return fail(place, pointer, "must be a text");
-    copy = strdup(json_object_get_string(value));
-    if (!copy)
-        return -ENOMEM;
     free(*target);
-    *target = copy;
+    *target = alloc_need(strdup(json_object_get_string(value)));
     return 0;
 }
 
@@ -349,8 +344,7 @@ int config_parse(const char *text, size_t len, const char *path, struct config *
 
     if (r < 0)
         return r;
-    r = take_all(&place, root, config);
-    return r == -ENOMEM ? fail_errno(path, r, ret_err) : r;
+    return take_all(&place, root, config);
 }
 
 static int check_vm(const struct place *place, const char *pointer, struct json_object *vm)

@@ -64,7 +64,7 @@ int config_parse(const char *text, size_t len, const char *path, struct config *
 /*
  * Checks the contents of a file for `migpolicy apply`: {"vms": {VM: {"policy": {...}}}}, the shape
  * of the stored overrides, with "expires" beside "policy" as an option. Returns 0 and the value of
- * "vms", which the caller puts; or -EINVAL, -E2BIG, -ENOMEM with *ret_err set. -ENOENT: there is no
+ * "vms", which the caller puts; or -EINVAL, -E2BIG with *ret_err set. -ENOENT: there is no
  * "vms" in it, so it is no such file.
  */
 int config_parse_vms(const char *text, size_t len, const char *path, struct json_object **ret_vms,

@@ -20,18 +20,13 @@ enum { STORE_BYTES_MAX = 4 * 1024 * 1024, SCHEMA_VERSION = 1 };
 struct override *overrides_add(struct overrides *o, enum policies_kind kind, const char *uuid,
                                const char *name)
 {
-    struct override *grown = realloc(o->override, (o->count + 1) * sizeof(*grown));
-    char *copy = strdup(name);
+    struct override *added;
 
-    if (grown)
-        o->override = grown;
-    if (!grown || !copy) {
-        free(copy);
-        return NULL;
-    }
-    grown[o->count] = (struct override){.name = copy, .kind = kind};
-    snprintf(grown[o->count].uuid, OVERRIDES_UUID_SIZE, "%s", uuid);
-    return &grown[o->count++];
+    o->override = alloc_need(realloc(o->override, (o->count + 1) * sizeof(*o->override)));
+    added = &o->override[o->count++];
+    *added = (struct override){.name = alloc_need(strdup(name)), .kind = kind};
+    snprintf(added->uuid, OVERRIDES_UUID_SIZE, "%s", uuid);
+    return added;
 }
 
 void overrides_drop(struct overrides *o, struct override *dropped)
@@ -91,8 +86,6 @@ int overrides_save(const struct overrides *o)
             json_object_object_add(vms[one->kind], one->uuid, to_json(one));
     }
     text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PRETTY, &len);
-    if (!text)
-        return -ENOMEM;
     if (len > STORE_BYTES_MAX)
         return -EFBIG;
     return textfile_replace(o->state_dir, STORE_NAME, 0600, text);
@@ -166,8 +159,6 @@ static int load_vms(struct overrides *o, enum policies_kind kind, struct json_ob
             return -EINVAL;
         }
         one = overrides_add(o, kind, uuid, text_member(vm, "name"));
-        if (!one)
-            return -ENOMEM;
         snprintf(one->who, sizeof(one->who), "%s", text_member(vm, "set_by"));
         wrong = take_vm(vm, one, &err);
         if (!wrong)
@@ -235,8 +226,8 @@ int overrides_load(struct overrides *o, const char *dir, struct paused *paused,
     char aside[NAME_MAX + 1];
     int r = load(o, &why);
 
-    if (r == 0 || r == -ENOENT || r == -ENOMEM)
-        return r == -ENOMEM ? r : 0;
+    if (r == 0 || r == -ENOENT)
+        return 0;
     while (o->count > 0)
         overrides_drop(o, &o->override[0]);
     /* First, and stored: once the file is aside the next start misses nothing. */

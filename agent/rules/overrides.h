@@ -58,7 +58,7 @@ int overrides_load(struct overrides *o, const char *dir, struct paused *paused,
 /* Stores what belongs on disk. Returns 0 or -errno; -EFBIG: overrides_load() would not read it. */
 int overrides_save(const struct overrides *o);
 
-/* Returns NULL when out of memory. */
+/* Adds an empty one; pointers to others are not valid any more. */
 struct override *overrides_add(struct overrides *o, enum policies_kind kind, const char *uuid,
                                const char *name);
 

@@ -40,21 +40,16 @@ static struct entry *find(struct paused *p, const char *uuid)
     return NULL;
 }
 
-static int add(struct paused *p, const char *uuid, const char *who)
+static void add(struct paused *p, const char *uuid, const char *who)
 {
     struct entry *e = find(p, uuid);
 
     if (!e) {
-        struct entry *grown = realloc(p->entry, (p->count + 1) * sizeof(*grown));
-
-        if (!grown)
-            return -ENOMEM;
-        p->entry = grown;
-        e = &grown[p->count++];
+        p->entry = alloc_need(realloc(p->entry, (p->count + 1) * sizeof(*p->entry)));
+        e = &p->entry[p->count++];
     }
     snprintf(e->uuid, sizeof(e->uuid), "%s", uuid);
     snprintf(e->who, sizeof(e->who), "%s", who);
-    return 0;
 }
 
 static int save(struct paused *p)
@@ -102,27 +97,23 @@ static int load(struct paused *p, struct config_error *why)
         if ((strlen(uuid) != UUID_SIZE - 1 && strcmp(uuid, host) != 0) ||
             !json_object_is_type(who, json_type_string))
             return -EINVAL;
-        r = add(p, uuid, json_object_get_string(who));
-        if (r < 0)
-            return r;
+        add(p, uuid, json_object_get_string(who));
     }
     return 0;
 }
 
 int paused_new(const char *state_dir, struct paused **ret, struct config_error *ret_warning)
 {
-    struct paused *p = calloc(1, sizeof(*p));
+    struct paused *p = alloc_need(calloc(1, sizeof(*p)));
     struct config_error why;
     char aside[NAME_MAX + 1] = "";
     int r;
 
     ret_warning->text[0] = '\0';
-    if (!p)
-        return -ENOMEM;
     pthread_mutex_init(&p->lock, NULL);
     p->state_dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     r = p->state_dir < 0 ? -errno : load(p, &why);
-    if (p->state_dir < 0 || r == -ENOMEM) {
+    if (p->state_dir < 0) {
         paused_free(p);
         return r;
     }
@@ -156,9 +147,8 @@ int paused_set(struct paused *p, const char *uuid, const char *who)
     int r;
 
     pthread_mutex_lock(&p->lock);
-    r = add(p, uuid ? uuid : host, who);
-    if (r == 0)
-        r = save(p);
+    add(p, uuid ? uuid : host, who);
+    r = save(p);
     pthread_mutex_unlock(&p->lock);
     return r;
 }

@@ -80,15 +80,12 @@ struct change {
     struct override *before;
 };
 
-static int begin(struct policies *p, struct change *change)
+static void begin(struct policies *p, struct change *change)
 {
     change->count = p->list.count;
-    change->before = calloc(p->list.count + 1, sizeof(*change->before));
-    if (!change->before)
-        return -ENOMEM;
+    change->before = alloc_need(calloc(p->list.count + 1, sizeof(*change->before)));
     if (p->list.count > 0)
         memcpy(change->before, p->list.override, p->list.count * sizeof(*p->list.override));
-    return 0;
 }
 
 static void forget_unread(struct override *before)
@@ -109,17 +106,16 @@ static void settle(struct policies *p, const char *uuid)
     }
 }
 
-/* Stores what was changed if r is 0; undoes it if it is not, or storing fails. */
-static int end(struct policies *p, struct change *change, bool on_disk, int r)
+static void take_back(struct policies *p, const struct change *change)
 {
-    if (r == 0 && on_disk)
-        r = overrides_save(&p->list);
-    if (r < 0) {
-        while (p->list.count > change->count)
-            overrides_drop(&p->list, &p->list.override[p->list.count - 1]);
-        if (p->list.count > 0)
-            memcpy(p->list.override, change->before, p->list.count * sizeof(*p->list.override));
-    }
+    while (p->list.count > change->count)
+        overrides_drop(&p->list, &p->list.override[p->list.count - 1]);
+    if (p->list.count > 0)
+        memcpy(p->list.override, change->before, p->list.count * sizeof(*p->list.override));
+}
+
+static void finish(struct policies *p, struct change *change)
+{
     for (size_t i = 0; i < change->count; i++) {
         if (!p->list.override[i].unread)
             forget_unread(&change->before[i]);
@@ -127,18 +123,26 @@ static int end(struct policies *p, struct change *change, bool on_disk, int r)
     prune(p);
     atomic_fetch_add(&p->version, 1);
     free(change->before);
+}
+
+/* Stores what was changed; takes it back if that fails. */
+static int end(struct policies *p, struct change *change, bool on_disk)
+{
+    int r = on_disk ? overrides_save(&p->list) : 0;
+
+    if (r < 0)
+        take_back(p, change);
+    finish(p, change);
     return r;
 }
 
 int policies_new(struct config *config, const char *state_dir, struct paused *paused,
                  struct policies **ret, struct config_error *ret_warning)
 {
-    struct policies *p = calloc(1, sizeof(*p));
+    struct policies *p = alloc_need(calloc(1, sizeof(*p)));
     int r;
 
     ret_warning->text[0] = '\0';
-    if (!p)
-        return -ENOMEM;
     pthread_mutex_init(&p->lock, NULL);
     p->list.state_dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     r = p->list.state_dir < 0 ? -errno : overrides_load(&p->list, state_dir, paused, ret_warning);
@@ -408,27 +412,23 @@ int policies_set(struct policies *p, enum policies_kind kind, const char *name, 
     LOCKED(p);
     struct change change;
     struct override *o;
-    int r = begin(p, &change);
 
-    if (r < 0)
-        return r;
+    begin(p, &change);
     o = find(p, kind, uuid);
     if (!o)
         o = overrides_add(&p->list, kind, uuid, name);
-    if (o) {
-        if (kind != POLICIES_RUNTIME)
-            settle(p, uuid);
-        o->gone_since_s = 0;
-        for (unsigned f = 0; f < POLICY_FIELDS; f++) {
-            if (!(layer->set & (1u << f)))
-                continue;
-            o->layer.values.v[f] = layer->values.v[f];
-            o->expires_s[f] = expires_s;
-        }
-        o->layer.set |= layer->set;
-        snprintf(o->who, sizeof(o->who), "override set by %s", who);
+    if (kind != POLICIES_RUNTIME)
+        settle(p, uuid);
+    o->gone_since_s = 0;
+    for (unsigned f = 0; f < POLICY_FIELDS; f++) {
+        if (!(layer->set & (1u << f)))
+            continue;
+        o->layer.values.v[f] = layer->values.v[f];
+        o->expires_s[f] = expires_s;
     }
-    return end(p, &change, kind != POLICIES_RUNTIME, o ? 0 : -ENOMEM);
+    o->layer.set |= layer->set;
+    snprintf(o->who, sizeof(o->who), "override set by %s", who);
+    return end(p, &change, kind != POLICIES_RUNTIME);
 }
 
 int policies_unset(struct policies *p, const char *uuid, unsigned fields)
@@ -436,10 +436,8 @@ int policies_unset(struct policies *p, const char *uuid, unsigned fields)
     LOCKED(p);
     struct change change;
     bool on_disk = false;
-    int r = begin(p, &change);
 
-    if (r < 0)
-        return r;
+    begin(p, &change);
     for (size_t i = 0; i < p->list.count; i++) {
         struct override *o = &p->list.override[i];
 
@@ -452,7 +450,7 @@ int policies_unset(struct policies *p, const char *uuid, unsigned fields)
         }
     }
     settle(p, uuid);
-    return end(p, &change, on_disk, 0);
+    return end(p, &change, on_disk);
 }
 
 int policies_apply(struct policies *p, struct policies_change *change, size_t count,
@@ -460,11 +458,9 @@ int policies_apply(struct policies *p, struct policies_change *change, size_t co
 {
     LOCKED(p);
     struct change undo;
-    int r = begin(p, &undo);
 
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < count && r == 0; i++) {
+    begin(p, &undo);
+    for (size_t i = 0; i < count; i++) {
         const struct hv_domain *d = &change[i].domain;
         enum policies_kind kind = change[i].expires_s ? POLICIES_EXPIRING : POLICIES_STORED;
         struct override *o;
@@ -473,10 +469,6 @@ int policies_apply(struct policies *p, struct policies_change *change, size_t co
         o = find(p, kind, d->uuid);
         if (!o)
             o = overrides_add(&p->list, kind, d->uuid, d->name);
-        if (!o) {
-            r = -ENOMEM;
-            break;
-        }
         settle(p, d->uuid);
         o->gone_since_s = 0;
         o->layer = change[i].layer;
@@ -485,11 +477,11 @@ int policies_apply(struct policies *p, struct policies_change *change, size_t co
         snprintf(o->who, sizeof(o->who), "override set by %s", who);
         resolve(p, d->name, d->uuid, &change[i].after);
     }
-    if (dry_run && r == 0) {
-        end(p, &undo, false, -ECANCELED);
-        return 0;
-    }
-    return end(p, &undo, true, r);
+    if (!dry_run)
+        return end(p, &undo, true);
+    take_back(p, &undo);
+    finish(p, &undo);
+    return 0;
 }
 
 int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t size)
@@ -536,8 +528,7 @@ void policies_note_domains(struct policies *p, char (*uuid)[HV_UUID_MAX], size_t
     struct change change;
     bool changed = false;
 
-    if (begin(p, &change) < 0)
-        return;
+    begin(p, &change);
     for (size_t i = 0; i < p->list.count; i++) {
         struct override *o = &p->list.override[i];
         bool is_here = count > 0 && bsearch(o->uuid, uuid, count, sizeof(uuid[0]), compare_texts);
@@ -552,7 +543,7 @@ void policies_note_domains(struct policies *p, char (*uuid)[HV_UUID_MAX], size_t
         changed = true;
     }
     /* What cannot be stored is found out again the next time. */
-    end(p, &change, changed, 0);
+    end(p, &change, changed);
 }
 
 void policies_count(struct policies *p, size_t *ret_rules, size_t *ret_overrides,

@@ -71,7 +71,7 @@ int loop_add_fd(int fd, unsigned events, loop_fd_fn fn, void *opaque)
     watch = virEventAddHandle(fd, to_vir(events), on_fd, w, free);
     if (watch < 0) {
         free(w);
-        return -ENOMEM;
+        return -EIO;
     }
     return watch;
 }
@@ -103,7 +103,7 @@ int loop_add_timer(int interval_ms, loop_timer_fn fn, void *opaque)
     timer = virEventAddTimeout(interval_ms, on_timer, t, free);
     if (timer < 0) {
         free(t);
-        return -ENOMEM;
+        return -EIO;
     }
     return timer;
 }

@@ -13,13 +13,13 @@ int loop_init(void);
 typedef void (*loop_fd_fn)(int fd, unsigned events, void *opaque); /* events as of poll(2) */
 typedef void (*loop_timer_fn)(void *opaque);
 
-/* Returns a watch >= 0, or -ENOMEM. */
+/* Returns a watch >= 0, or -EIO. */
 int loop_add_fd(int fd, unsigned events, loop_fd_fn fn, void *opaque);
 void loop_update_fd(int watch, unsigned events);
 /* The callback's opaque must stay valid until the loop has run once more. */
 void loop_remove_fd(int watch);
 
-/* Calls fn every interval_ms. Returns a timer >= 0, or -ENOMEM. */
+/* Calls fn every interval_ms. Returns a timer >= 0, or -EIO. */
 int loop_add_timer(int interval_ms, loop_timer_fn fn, void *opaque);
 
 /* Waits for and serves one round of events. */

@@ -26,16 +26,13 @@ struct host {
     int64_t taken; /* slots */
 };
 
-int host_new(const struct host_limits *limits, struct host **ret)
+struct host *host_new(const struct host_limits *limits)
 {
-    struct host *h = calloc(1, sizeof(*h));
+    struct host *h = alloc_need(calloc(1, sizeof(*h)));
 
-    if (!h)
-        return -ENOMEM;
     h->limits = *limits;
     pthread_mutex_init(&h->lock, NULL);
-    *ret = h;
-    return 0;
+    return h;
 }
 
 void host_free(struct host *h)
@@ -191,9 +188,7 @@ static int64_t part_of(const struct host *h, const struct host_member *m)
 
     for (const struct host_member *other = h->first; other; other = other->next)
         n++;
-    needs = calloc(n + 1, sizeof(*needs));
-    if (!needs)
-        return MIB_BYTES;
+    needs = alloc_need(calloc(n + 1, sizeof(*needs)));
     n = 0;
     for (const struct host_member *other = h->first; other; other = other->next) {
         if (other != m)

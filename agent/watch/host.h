@@ -33,7 +33,7 @@ struct host_member {
 
 struct host;
 
-int host_new(const struct host_limits *limits, struct host **ret);
+struct host *host_new(const struct host_limits *limits);
 void host_free(struct host *h);
 
 /* Other limits from now on. Who is throttled stays so, even where there would be too many. */

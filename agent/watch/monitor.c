@@ -10,6 +10,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/units.h"
@@ -47,8 +48,6 @@ struct monitor {
 
 static void add_domain(struct monitor *m, const struct hv_domain *domain)
 {
-    struct hv_domain *grown;
-
     pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < m->count; i++) {
         /* A name is unique on a host: another UUID under it belongs to a domain that is gone. */
@@ -59,11 +58,8 @@ static void add_domain(struct monitor *m, const struct hv_domain *domain)
             return;
         }
     }
-    grown = realloc(m->domains, (m->count + 1) * sizeof(*grown));
-    if (grown) {
-        m->domains = grown;
-        m->domains[m->count++] = *domain;
-    }
+    m->domains = alloc_need(realloc(m->domains, (m->count + 1) * sizeof(*m->domains)));
+    m->domains[m->count++] = *domain;
     pthread_mutex_unlock(&m->lock);
 }
 
@@ -191,12 +187,10 @@ static void read_metadata(struct monitor *m, struct hv_link *link)
     m->n_stale = 0;
     memcpy(stale, m->stale, sizeof(stale));
     count = m->count;
-    list = calloc(count + 1, sizeof(list[0]));
-    for (size_t i = 0; list && i < count; i++)
+    list = alloc_need(calloc(count + 1, sizeof(list[0])));
+    for (size_t i = 0; i < count; i++)
         memcpy(list[i], m->domains[i].uuid, sizeof(list[0]));
     pthread_mutex_unlock(&m->lock);
-    if (!list)
-        return;
     qsort(list, count, sizeof(list[0]), compare_uuid);
     policies_note_domains(m->policies, list, count);
     if (n_stale <= STALE_MAX)
@@ -284,11 +278,9 @@ static void *monitor_main(void *arg)
 int monitor_new(const char *uri, struct watchers *watchers, struct policies *policies,
                 struct metrics *metrics, struct monitor **ret)
 {
-    struct monitor *m = calloc(1, sizeof(*m));
+    struct monitor *m = alloc_need(calloc(1, sizeof(*m)));
     int r;
 
-    if (!m)
-        return -ENOMEM;
     m->uri = uri;
     m->watchers = watchers;
     m->policies = policies;
