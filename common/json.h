@@ -31,6 +31,8 @@
 
 #define json_object_to_json_string_ext(object, flags)                                              \
     ((const char *)alloc_need((void *)json_object_to_json_string_ext(object, flags)))
+#define json_object_to_json_string(object)                                                         \
+    json_object_to_json_string_ext(object, JSON_C_TO_STRING_SPACED)
 #define json_object_to_json_string_length(object, flags, len)                                      \
     ((const char *)alloc_need((void *)json_object_to_json_string_length(object, flags, len)))
 

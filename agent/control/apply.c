@@ -148,9 +148,7 @@ int control_apply(struct varlink_call *call, struct json_object *parameters, voi
     }
     json_object_object_get_ex(parameters, "dry_run", &dry_run);
     json_object_object_get_ex(parameters, "ignore_missing", &ignore);
-    change = calloc((size_t)json_object_object_length(vms) + 1, sizeof(*change));
-    if (!change)
-        return -ENOMEM;
+    change = alloc_need(calloc((size_t)json_object_object_length(vms) + 1, sizeof(*change)));
     json_object_object_foreach(vms, vm, entry)
     {
         int r = take_one(c, call, vm, entry, change, count,

@@ -40,12 +40,10 @@ static struct json_object *render(struct json_object *list)
 {
     const char *plain = json_object_to_json_string_ext(list, JSON_C_TO_STRING_PLAIN |
                                                                  JSON_C_TO_STRING_NOSLASHESCAPE);
-    AUTO_FREE char *text = plain ? strdup(plain) : NULL;
-    struct json_object *o = text ? json_object_new_object() : NULL;
+    struct json_object *o = json_object_new_object();
 
-    if (o)
-        json_object_set_serializer(o, json_object_userdata_to_json_string, STEAL(text),
-                                   json_object_free_userdata);
+    json_object_set_serializer(o, json_object_userdata_to_json_string, alloc_need(strdup(plain)),
+                               json_object_free_userdata);
     return o;
 }
 
@@ -58,8 +56,6 @@ static void run_reading(struct control_work *work)
     if (r->result < 0)
         return;
     r->list = render(list);
-    if (!r->list)
-        r->result = -ENOMEM;
     json_object_put(list);
 }
 
@@ -159,7 +155,7 @@ int control_history(struct varlink_call *call, struct json_object *parameters, v
     size_t limit;
     bool by_id = vm && strncmp(vm, "id:", 3) == 0;
     bool by_uuid = vm && strncmp(vm, "uuid:", 5) == 0;
-    int e = -ENOMEM;
+    int e;
 
     if (take_limit(call, parameters, &limit) < 0)
         return 0;
@@ -169,19 +165,16 @@ int control_history(struct varlink_call *call, struct json_object *parameters, v
     /* A name or UUID need not be known any more; a number means nothing once the VM is gone. */
     if (by_id && control_take_vm(c, call, METHOD_HISTORY, parameters, &domain) < 0)
         return 0;
-    r = calloc(1, sizeof(*r));
-    if (!r)
-        return -ENOMEM;
+    r = alloc_need(calloc(1, sizeof(*r)));
     r->control = c;
     r->record = c->env.record;
     r->call = call;
     r->limit = limit;
     if (by_id || by_uuid)
-        r->uuid = strdup(by_id ? domain.uuid : vm + 5);
+        r->uuid = alloc_need(strdup(by_id ? domain.uuid : vm + 5));
     else if (vm)
-        r->name = strdup(vm);
-    if (!vm || r->uuid || r->name)
-        e = enqueue(r);
+        r->name = alloc_need(strdup(vm));
+    e = enqueue(r);
     if (e < 0)
         free_reading(r);
     return e;

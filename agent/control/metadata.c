@@ -178,9 +178,7 @@ static int start(struct change *ch)
     struct control *c = ch->control;
     int r;
 
-    ch->uri = strdup(c->env.uri);
-    if (!ch->uri)
-        return -ENOMEM;
+    ch->uri = alloc_need(strdup(c->env.uri));
     ch->work = (struct control_work){.run = run_change, .done = end_change};
     r = control_work_start(c, &ch->work);
     if (r == 0)
@@ -200,9 +198,7 @@ int control_change_metadata(struct varlink_call *call, struct json_object *param
     if (c->changes >= CHANGES_MAX)
         return control_refuse_why(c, call, METHOD_CHANGE_METADATA, "io.migpolicy.Refused", "why",
                                   "too many changes of metadata are under way; try again");
-    ch = calloc(1, sizeof(*ch));
-    if (!ch)
-        return -ENOMEM;
+    ch = alloc_need(calloc(1, sizeof(*ch)));
     ch->control = c;
     ch->call = call;
     r = control_take_vm(c, call, METHOD_CHANGE_METADATA, parameters, &ch->domain);

@@ -115,7 +115,7 @@ int varlink_server_add_listener(struct varlink_server *server, int fd);
 
 /*
  * Serves fd, a connected Unix stream socket, which it owns on success. Returns 0; -EUSERS (too many
- * connections), -ENOMEM, -errno of the socket or the loop.
+ * connections), -errno of the socket or the loop.
  */
 int varlink_server_add_connection(struct varlink_server *server, int fd);
 
@@ -134,8 +134,8 @@ void varlink_server_tick(struct varlink_server *server, uint64_t now_ns);
  *
  * All answers consume one reference to parameters, which may be NULL for none, also on failure.
  * They return 0; -ECONNRESET (the peer is gone), -ENOBUFS (it does not read: it will be
- * disconnected), -E2BIG (larger than max_queued_bytes: answered with InternalError instead),
- * -ENOMEM (it will be disconnected). Answers to "oneway" calls are dropped and return 0.
+ * disconnected), -E2BIG (larger than max_queued_bytes: answered with InternalError instead).
+ * Answers to "oneway" calls are dropped and return 0.
  */
 int varlink_reply(struct varlink_call *call, struct json_object *parameters);
 int varlink_error(struct varlink_call *call, const char *error, struct json_object *parameters);

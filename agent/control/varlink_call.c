@@ -211,10 +211,8 @@ static int call_dispatch(struct varlink_call *call, struct json_object *paramete
 
     dot = strrchr(call->method, '.');
     if (dot) {
-        AUTO_FREE char *interface = strndup(call->method, (size_t)(dot - call->method));
+        AUTO_FREE char *interface = alloc_need(strndup(call->method, (size_t)(dot - call->method)));
 
-        if (!interface)
-            return -ENOMEM;
         varlink_error(call, VARLINK_ERROR_INTERFACE_NOT_FOUND,
                       vl_one_string("interface", interface));
         return 0;
@@ -257,15 +255,9 @@ static bool read_flag(struct client *c, struct json_object *message, const char 
 
 static struct varlink_call *call_new(struct client *c, const char *method)
 {
-    struct varlink_call *call = calloc(1, sizeof(*call));
+    struct varlink_call *call = alloc_need(calloc(1, sizeof(*call)));
 
-    if (!call)
-        return NULL;
-    call->method = strdup(method);
-    if (!call->method) {
-        free(call);
-        return NULL;
-    }
+    call->method = alloc_need(strdup(method));
     call->refs = 2;
     call->client = c;
     c->refs++;
@@ -293,12 +285,7 @@ static void process_call(struct client *c, struct json_object *message)
         return;
     }
     parameters = parameters ? json_object_get(parameters) : json_object_new_object();
-    call = parameters ? call_new(c, json_object_get_string(method)) : NULL;
-    if (!call) {
-        json_object_put(parameters);
-        vl_client_fail(c);
-        return;
-    }
+    call = call_new(c, json_object_get_string(method));
     call->more = more && !oneway;
     call->oneway = oneway;
     c->call = call;

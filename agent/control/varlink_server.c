@@ -37,7 +37,6 @@
 static bool buffer_reserve(struct buffer *b, size_t extra, size_t max)
 {
     size_t size = b->size ? b->size : FIRST_BUFFER_BYTES;
-    char *data;
 
     if (b->size - b->used >= extra)
         return true;
@@ -47,10 +46,7 @@ static bool buffer_reserve(struct buffer *b, size_t extra, size_t max)
         size = max;
     if (size - b->used < extra)
         return false;
-    data = realloc(b->data, size);
-    if (!data)
-        return false;
-    b->data = data;
+    b->data = alloc_need(realloc(b->data, size));
     b->size = size;
     return true;
 }
@@ -139,20 +135,13 @@ static int peer_groups(int fd, struct varlink_peer *peer)
     socklen_t size = 0;
 
     while (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0) {
-        gid_t *larger;
-
         if (errno != ERANGE) {
             int r = -errno;
 
             free(groups);
             return r;
         }
-        larger = realloc(groups, size);
-        if (!larger) {
-            free(groups);
-            return -ENOMEM;
-        }
-        groups = larger;
+        groups = alloc_need(realloc(groups, size));
     }
     peer->groups = groups;
     peer->n_groups = size / sizeof(*groups);
@@ -223,17 +212,12 @@ static int vl_client_send(struct client *c, struct json_object *message)
     size_t max = c->server->config.max_queued_bytes, len;
     const char *text = json_object_to_json_string_length(
         message, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-    int r = 0;
 
     if (len >= max)
         return -E2BIG;
-    else if (max - c->out.used <= len)
-        r = -ENOBUFS;
-    else if (!buffer_reserve(&c->out, len + 1, max))
-        r = -ENOMEM;
-    if (r < 0) {
+    if (!buffer_reserve(&c->out, len + 1, max)) {
         vl_client_fail(c);
-        return r;
+        return -ENOBUFS;
     }
     memcpy(c->out.data + c->out.used, text, len + 1);
     c->out.used += len + 1;
@@ -440,11 +424,9 @@ static void listener_event(int fd, unsigned events, void *opaque)
 int varlink_server_new(const struct varlink_config *config, const struct varlink_loop *loop,
                        struct varlink_server **ret)
 {
-    struct varlink_server *server = calloc(1, sizeof(*server));
+    struct varlink_server *server = alloc_need(calloc(1, sizeof(*server)));
     int r;
 
-    if (!server)
-        return -ENOMEM;
     server->config = *config;
     server->loop = *loop;
     server->listen_fd = -1;
@@ -507,11 +489,9 @@ int varlink_server_add_listener(struct varlink_server *server, int fd)
 
 int varlink_server_add_connection(struct varlink_server *server, int fd)
 {
-    struct client *c = calloc(1, sizeof(*c));
+    struct client *c = alloc_need(calloc(1, sizeof(*c)));
     int r;
 
-    if (!c)
-        return -ENOMEM;
     c->refs = 1;
     c->server = server;
     c->fd = fd;
