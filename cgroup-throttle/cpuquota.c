@@ -26,7 +26,7 @@
 #define V2_MAX    "cpu.max"
 
 #define MOUNTINFO_MAX_BYTES (4U << 20)
-#define VALUE_MAX_BYTES     256
+#define VALUE_MAX_BYTES     4096
 
 void cpu_mount_clear(struct cpu_mount *mount)
 {
@@ -276,27 +276,33 @@ int cpu_quota_write(const struct cpu_mount *mount, const char *path, const struc
     return r == -ENODEV ? -ENOENT : r;
 }
 
-int cpu_quota_allowance(const struct cpu_mount *mount, const char *path, double *ret_cpus)
+/* A line of cpu.stat: both versions have these. */
+static int find_count(const char *text, const char *name, uint64_t *ret)
 {
-    AUTO_FREE char *group = strdup(path);
-    const char *relative;
-    double cpus = 1;
+    const char *line = strstr(text, name);
+    char *end;
 
-    if (!group)
-        return -ENOMEM;
-    while ((relative = cpu_mount_relative(mount, group)) && *relative) {
-        struct cpu_quota q;
-        int r = cpu_quota_read(mount, group, &q);
+    if (!line || (line != text && line[-1] != '\n'))
+        return -EBADMSG;
+    line += strlen(name);
+    errno = 0;
+    *ret = strtoull(line, &end, 10);
+    return end == line || errno ? -EBADMSG : 0;
+}
 
-        /* The controller need not be enabled all the way up; a group without files has no limit. */
-        if (r < 0 && r != -ENOENT)
-            return r;
-        if (r == 0 && q.quota_us >= 0)
-            cpus = fmin(cpus, (double)q.quota_us / (double)q.period_us);
-        *strrchr(group, '/') = '\0';
-    }
-    *ret_cpus = cpus;
-    return 0;
+int cpu_quota_stops(const struct cpu_mount *mount, const char *path, struct cpu_stops *ret_stops)
+{
+    AUTO_FREE char *text = NULL;
+    struct cpu_stops stops;
+    int r = read_value(mount, path, "cpu.stat", &text);
+
+    if (r == 0)
+        r = find_count(text, "nr_periods ", &stops.periods);
+    if (r == 0)
+        r = find_count(text, "nr_throttled ", &stops.stopped);
+    if (r == 0)
+        *ret_stops = stops;
+    return r;
 }
 
 struct cpu_quota cpu_quota_tighten(const struct cpu_quota *original, double allowance_cpus,

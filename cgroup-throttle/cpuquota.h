@@ -52,8 +52,15 @@ int cpu_quota_writable(const struct cpu_mount *mount, const char *path);
 int cpu_quota_write(const struct cpu_mount *mount, const char *path, const struct cpu_quota *from,
                     const struct cpu_quota *to);
 
-/* CPUs one thread of the group can use: 1, or less if the group or one above it is limited. */
-int cpu_quota_allowance(const struct cpu_mount *mount, const char *path, double *ret_cpus);
+/* In how many periods of its quota a group wanted to run, and in how many of them it was stopped.
+ */
+struct cpu_stops {
+    uint64_t periods;
+    uint64_t stopped;
+};
+
+/* -ENOENT: the group is gone. -EBADMSG: not what a kernel writes. */
+int cpu_quota_stops(const struct cpu_mount *mount, const char *path, struct cpu_stops *ret_stops);
 
 /* The quota that leaves share (0..1] of allowance_cpus, never above the original. */
 struct cpu_quota cpu_quota_tighten(const struct cpu_quota *original, double allowance_cpus,

@@ -7,6 +7,7 @@
  */
 #include "cgroup-throttle/throttle.h"
 
+#include "cgroup-throttle/allowance.h"
 #include "cgroup-throttle/claim.h"
 #include "cgroup-throttle/cpuquota.h"
 #include "cgroup-throttle/journal.h"
@@ -25,9 +26,9 @@ struct throttle {
     struct claim claim;
     struct throttle_roots roots;
     struct cpu_mount mount;
-    double *allowance_cpus; /* per vCPU */
 
     pthread_mutex_t lock; /* for what follows, and for writing in the groups */
+    struct allowance *allowance;
     struct vcpu_groups *groups;
     bool journalled;
     bool final;
@@ -236,14 +237,9 @@ int throttle_open(const struct throttle_roots *roots, const char *uuid, const ch
     r = cpu_mount_find(roots->proc, t->groups->version, t->groups->vcpus[0].path, &t->mount);
     if (r < 0)
         return r;
-    t->allowance_cpus = calloc(t->groups->count, sizeof(*t->allowance_cpus));
-    if (!t->allowance_cpus)
-        return -ENOMEM;
-    for (size_t i = 0; i < t->groups->count; i++) {
-        r = cpu_quota_allowance(&t->mount, t->groups->vcpus[i].path, &t->allowance_cpus[i]);
-        if (r < 0)
-            return r;
-    }
+    r = allowance_new(t->roots.proc, &t->mount, t->groups, &t->allowance);
+    if (r < 0)
+        return r;
     spare_keep();
     *ret_throttle = STEAL(t);
     return 0;
@@ -254,9 +250,9 @@ void throttle_free(struct throttle *t)
     if (!t)
         return;
     claim_drop(&t->claim);
+    allowance_free(t->allowance);
     vcpu_groups_free(t->groups);
     cpu_mount_clear(&t->mount);
-    free(t->allowance_cpus);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -264,6 +260,19 @@ void throttle_free(struct throttle *t)
 size_t throttle_vcpu_count(const struct throttle *t)
 {
     return t->groups->count;
+}
+
+double throttle_allowance(struct throttle *t, int64_t now_ns)
+{
+    double sum = 0;
+
+    pthread_mutex_lock(&t->lock);
+    if (!t->journalled)
+        allowance_look(t->allowance, now_ns);
+    for (size_t i = 0; i < t->groups->count; i++)
+        sum += allowance_cpus(t->allowance, i);
+    pthread_mutex_unlock(&t->lock);
+    return sum / (double)t->groups->count;
 }
 
 static int check_identity(const struct throttle *t)
@@ -356,8 +365,8 @@ static int set_locked(struct throttle *t, double share, int64_t period_us)
     if (r < 0)
         return r;
     for (size_t i = 0; i < t->groups->count; i++) {
-        target[i] = cpu_quota_tighten(&t->groups->vcpus[i].original, t->allowance_cpus[i], share,
-                                      period_us);
+        target[i] = cpu_quota_tighten(&t->groups->vcpus[i].original,
+                                      allowance_cpus(t->allowance, i), share, period_us);
         change |= !cpu_quota_equal(&current[i], &target[i]);
     }
     if (!change)

@@ -69,10 +69,17 @@ void throttle_free(struct throttle *t);
 size_t throttle_vcpu_count(const struct throttle *t);
 
 /*
- * Leave each vCPU share (0..1] of what it could use before: of one CPU, or of less where the group
- * or one above it was limited. Never loosens a quota above its original; 1 puts the originals
- * back. period_us, 1000 to 1000000, is lengthened where the quota would be below 1 ms (so a share
- * under 0.1% is 0.1%). Writes only what differs.
+ * The CPUs each vCPU can use while we leave it alone, on average: 1, or less where its group is
+ * limited, or where one above is and the vCPUs together spend what it allows; then as much as the
+ * busiest of them gets. That is seen by calling this now and then, with the monotonic clock; the
+ * last figure stays while a quota of ours is in force. Thread-safe.
+ */
+double throttle_allowance(struct throttle *t, int64_t now_ns);
+
+/*
+ * Leave each vCPU share (0..1] of what it could use before, see throttle_allowance(). Never loosens
+ * a quota above its original; 1 puts the originals back. period_us, 1000 to 1000000, is lengthened
+ * where the quota would be below 1 ms (so a share under 0.1% is 0.1%). Writes only what differs.
  *
  * On error nothing is half-applied: the domain is untouched by this call (-EINVAL, -ESHUTDOWN,
  * -ESTALE, -ENOENT, -EBUSY, or the journal could not be written), or, when a write failed, all its

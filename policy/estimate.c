@@ -30,12 +30,13 @@ double dirty_curve_at(const struct dirty_curve *curve, double tau_s)
 
 double estimate_speed_at(const struct estimate *e, double share)
 {
+    double most = e->cpu_allowance > 0 ? share * e->cpu_allowance : share;
     double busy = 0;
     double got = 0;
 
     for (unsigned i = 0; i < e->vcpus; i++) {
         busy += e->vcpu_busy[i];
-        got += fmin(e->vcpu_busy[i], share);
+        got += fmin(e->vcpu_busy[i], most);
     }
     return busy > 0 ? got / busy : fmin(share, 1);
 }
@@ -419,6 +420,7 @@ bool estimator_add(struct estimator *e, const struct sample *s)
     if (e->started && s->speed_limit_bps != e->last.speed_limit_bps)
         e->window_count = 0;
     e->now.remaining_bytes = (double)s->remaining_bytes;
+    e->now.cpu_allowance = s->cpu_allowance;
     sample_copy(&e->last, s);
     window_add(e, s);
     return fresh_job;

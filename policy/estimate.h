@@ -76,6 +76,7 @@ struct estimate {
     struct dirty_curve curve; /* best fit */
     struct dirty_curve slow;  /* least initial dirty rate the points allow: throttling works best */
     struct dirty_curve fast;  /* greatest: throttling works worst */
+    double cpu_allowance;     /* CPUs a vCPU can use untouched; 0: unknown, taken for 1 */
     unsigned vcpus;
     double vcpu_busy[SAMPLE_VCPUS_MAX]; /* untouched: CPUs used by each vCPU, 0..1 */
 };
@@ -132,8 +133,9 @@ void estimator_add_point(struct estimator *e, double tau_s, double unique_bytes)
 double dirty_curve_at(const struct dirty_curve *curve, double tau_s);
 
 /*
- * Guest speed to expect when no vCPU gets more than `share` of a CPU: a vCPU that needs less than
- * that is not slowed. 1 when the vCPUs' use is unknown and share is 1, else share.
+ * Guest speed to expect when no vCPU gets more than `share` of what it can use untouched: a vCPU
+ * that needs less than that is not slowed. 1 when the vCPUs' use is unknown and share is 1, else
+ * share.
  */
 double estimate_speed_at(const struct estimate *e, double share);
 

@@ -33,8 +33,9 @@ struct sample {
     unsigned auto_converge_percent;   /* QEMU's own throttle, 0: none */
     bool post_copy;                   /* the guest already runs on the destination */
 
-    double cpu_share;                       /* quota of ours in force, 1: none */
-    unsigned vcpus;                         /* valid entries of vcpu_time_ns; 0: CPU time unknown */
+    double cpu_share;     /* quota of ours in force: of cpu_allowance; 1: none */
+    double cpu_allowance; /* CPUs each vCPU can use without it; 0: unknown, taken for 1 */
+    unsigned vcpus;       /* valid entries of vcpu_time_ns; 0: CPU time unknown */
     int64_t vcpu_time_ns[SAMPLE_VCPUS_MAX]; /* CPU time each vCPU has used so far */
 };
 

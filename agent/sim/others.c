@@ -57,7 +57,7 @@ void sim_do_other(struct sim_domain *d)
         break;
     case SIM_DO_QUOTA:
         d->drifted = true;
-        sim_set_share(d, other->value);
+        sim_set_share(d, fmin(other->value / model_allowance(&d->model), 1));
         break;
     }
 }

@@ -408,6 +408,17 @@ size_t throttle_vcpu_count(const struct throttle *t)
     return t->domain->script->guest.vcpus;
 }
 
+double throttle_allowance(struct throttle *t, int64_t now_ns)
+{
+    double cpus;
+
+    (void)now_ns;
+    pthread_mutex_lock(&t->domain->lock);
+    cpus = model_allowance(&t->domain->model);
+    pthread_mutex_unlock(&t->domain->lock);
+    return cpus;
+}
+
 int throttle_set(struct throttle *t, double share, int64_t period_us)
 {
     struct sim_domain *d = t->domain;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -108,17 +109,31 @@ static int apply_suspend(struct act *act, char *detail, size_t size, enum reason
     return 0;
 }
 
+__attribute__((format(printf, 3, 4))) static void append(char *text, size_t size,
+                                                         const char *format, ...)
+{
+    size_t len = strlen(text);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text + len, size - len, format, args);
+    va_end(args);
+}
+
 static int apply_throttle(struct act *act, const struct action *a, int64_t decided_ns, char *detail,
                           size_t size, enum reason *ret_latch)
 {
     int r = throttle_set(act->w->throttle, a->share, a->period_us);
+    double cpus = throttle_allowance(act->w->throttle, decided_ns);
 
     if (r == 0) {
         act->share = a->share;
         act->drift_checked_ns = decided_ns;
         atomic_store(&act->w->throttled, true);
-        snprintf(detail, size, "each vCPU left %.0f%% of what it could use, written in %.1f ms",
-                 a->share * 100, (double)(monotonic_ns() - decided_ns) / 1e6);
+        snprintf(detail, size, "each vCPU left %.0f%% of what it could use", a->share * 100);
+        if (cpus < 1)
+            append(detail, size, ", %.2f CPUs", cpus);
+        append(detail, size, ", written in %.1f ms", (double)(monotonic_ns() - decided_ns) / 1e6);
         return 0;
     }
     if (!atomic_load(&act->w->throttled))

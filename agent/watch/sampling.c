@@ -40,6 +40,8 @@ static void read_cpu_time(struct act *act, struct sample *s)
 {
     size_t n = act->w->throttle ? throttle_vcpu_count(act->w->throttle) : 0;
 
+    if (n > 0)
+        s->cpu_allowance = throttle_allowance(act->w->throttle, s->now_ns);
     for (size_t i = 0; i < n; i++) {
         uint64_t ns;
 

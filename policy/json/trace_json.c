@@ -54,7 +54,7 @@ static const struct {
 #undef MEMBER
 };
 /* A member that is added to struct sample and not here would make replays wrong without a word. */
-_Static_assert(offsetof(struct sample, vcpu_time_ns) == 144,
+_Static_assert(offsetof(struct sample, vcpu_time_ns) == 152,
                "struct sample has changed: adjust members[], then this number");
 
 enum { N_MEMBERS = sizeof(members) / sizeof(members[0]) };
@@ -165,6 +165,10 @@ static void put_sample(struct out *o, const struct sample *s)
     if (s->cpu_share != 1) {
         put_key(o, "cpu_share");
         put_double(o, s->cpu_share);
+    }
+    if (s->cpu_allowance != 1) {
+        put_key(o, "cpu_allowance");
+        put_double(o, s->cpu_allowance);
     }
     if (s->vcpus > 0) {
         put_key(o, "vcpu_time_ns");
@@ -451,7 +455,7 @@ static void read_sample(struct in *in, struct json_object *object, struct sample
 {
     struct json_object *list;
 
-    s->cpu_share = 1;
+    s->cpu_share = s->cpu_allowance = 1;
     if (!json_object_is_type(object, json_type_object)) {
         complain(in, "\"sample\" must be an object");
         return;
@@ -470,6 +474,8 @@ static void read_sample(struct in *in, struct json_object *object, struct sample
                               members[i].kind == MEMBER_UNSIGNED ? 1000 : NUMBER_MAX));
         else if (strcmp(key, "cpu_share") == 0)
             s->cpu_share = to_double(in, object, key, 1, false);
+        else if (strcmp(key, "cpu_allowance") == 0)
+            s->cpu_allowance = to_double(in, object, key, 1, false);
         else if (strcmp(key, "vcpu_time_ns") != 0)
             complain(in, "\"sample\" has an unknown key");
     }

@@ -145,22 +145,43 @@ static double demand(const struct model *m, unsigned vcpu)
     return m->guest.vcpu_busy[vcpu] * factor;
 }
 
-/* What a limit on all vCPUs together leaves of what each would get without it. */
-static double shared_part(const struct model *m)
+/* What a limit on all vCPUs together leaves of what each would get without it, if none gets more
+   than so many CPUs. */
+static double shared_part(const struct model *m, double most)
 {
     double want = 0;
 
     if (m->guest.shared_cpus <= 0)
         return 1;
     for (unsigned i = 0; i < m->guest.vcpus; i++)
-        want += fmin(demand(m, i), m->cpu_share);
+        want += fmin(demand(m, i), most);
     return fmin(m->guest.shared_cpus / want, 1);
 }
 
-static double vcpu_speed(const struct model *m, unsigned vcpu, double part)
+double model_allowance(const struct model *m)
+{
+    double part = shared_part(m, 1);
+    double busiest = 0;
+
+    if (m->guest.shared_cpus <= 0)
+        return 1;
+    if (part >= 1)
+        return fmin(m->guest.shared_cpus, 1);
+    for (unsigned i = 0; i < m->guest.vcpus; i++)
+        busiest = fmax(busiest, demand(m, i) * part);
+    return busiest;
+}
+
+/* The quota on each vCPU, in CPUs. */
+static double quota(const struct model *m)
+{
+    return m->cpu_share < 1 ? m->cpu_share * model_allowance(m) : 1;
+}
+
+static double vcpu_speed(const struct model *m, unsigned vcpu, double most, double part)
 {
     double busy = demand(m, vcpu);
-    double speed = part * (busy > m->cpu_share ? m->cpu_share / busy : 1);
+    double speed = part * (busy > most ? most / busy : 1);
     double sleep = m->vcpu_sleep[vcpu];
 
     /* Put to sleep whatever it does: work takes longer, waiting for other things does not. */
@@ -171,20 +192,23 @@ static double vcpu_speed(const struct model *m, unsigned vcpu, double part)
 
 double model_vcpu_speed(const struct model *m, unsigned vcpu)
 {
-    return m->paused ? 0 : vcpu_speed(m, vcpu, shared_part(m));
+    double most = quota(m);
+
+    return m->paused ? 0 : vcpu_speed(m, vcpu, most, shared_part(m, most));
 }
 
 double model_speed(const struct model *m)
 {
-    double part = m->paused ? 0 : shared_part(m);
+    double most = quota(m);
+    double part = m->paused ? 0 : shared_part(m, most);
     double want = 0;
     double get = 0;
 
     for (unsigned i = 0; i < m->guest.vcpus; i++) {
         want += demand(m, i);
-        get += demand(m, i) * vcpu_speed(m, i, part);
+        get += demand(m, i) * vcpu_speed(m, i, most, part);
     }
-    return want > 0 ? get / want : 1;
+    return want > 0 ? get / (want * shared_part(m, 1)) : 1;
 }
 
 double model_unique_bytes(const struct model_region *r, double tau_s)
@@ -285,7 +309,10 @@ static void live(struct model *m, double dt)
 {
     double rate = m->guest.phases > 0 ? m->guest.phase[m->phase].rate : 1;
     double speed[MODEL_VCPUS_MAX] = {0};
-    double part = shared_part(m);
+    double most = quota(m);
+    double part = shared_part(m, most);
+    double untouched = shared_part(m, 1); /* the speed of each vCPU then */
+    double allowance = m->cpu_share < 1 ? model_allowance(m) : 1;
     double want = 0;
     double get = 0;
     double all;
@@ -297,16 +324,16 @@ static void live(struct model *m, double dt)
     for (unsigned i = 0; i < m->guest.vcpus; i++) {
         double busy = demand(m, i);
 
-        speed[i] = vcpu_speed(m, i, part);
+        speed[i] = vcpu_speed(m, i, most, part);
         m->cpu_s[i] += busy * speed[i] * dt;
         want += busy;
         get += busy * speed[i];
-        if (speed[i] < 1)
-            m->least_share = fmin(m->least_share, busy * speed[i]);
+        if (speed[i] < untouched)
+            m->least_share = fmin(m->least_share, busy * speed[i] / allowance);
     }
-    all = want > 0 ? get / want : 1;
-    m->work_lost_s += (1 - all) * dt;
-    m->least_speed = fmin(m->least_speed, all);
+    all = want > 0 ? get / want : untouched;
+    m->work_lost_s += (1 - all / untouched) * dt;
+    m->least_speed = fmin(m->least_speed, all / untouched);
     for (unsigned i = 0; i < m->guest.regions; i++) {
         const struct model_region *r = &m->guest.region[i];
         double s = (unsigned)r->vcpu < m->guest.vcpus ? speed[r->vcpu] : all;
@@ -586,6 +613,7 @@ void model_sample(struct model *m, struct sample *ret)
                                           (m->pages ? m->window_bps : m->link_bps) * 1e9),
         .auto_converge_percent = m->throttle_percent,
         .cpu_share = m->cpu_share,
+        .cpu_allowance = model_allowance(m),
         .vcpus = m->guest.vcpus,
     };
     for (unsigned i = 0; i < m->guest.vcpus; i++)

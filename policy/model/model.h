@@ -29,6 +29,8 @@
  * back, and bandwidth is what went over the link in the last 100 ms, as QEMU counts it. It is run
  * from look to look and costs milliseconds.
  *
+ * What is lost is what the guest could do without the quota: a limit on all vCPUs is its own.
+ *
  * Left out: the period of a quota, the cost of a sync; without pages, memory placement.
  *
  * Pure and deterministic. One thread per model.
@@ -102,7 +104,7 @@ struct model {
     /* The guest may be changed while it runs, and so may these, by whoever steers. */
     struct model_guest guest;
     double downtime_limit_s;
-    double cpu_share; /* quota on each vCPU, 1: none */
+    double cpu_share; /* quota on each vCPU, of what it can use without one; 1: none */
     bool paused;      /* the guest stands still; its memory is sent all the same */
     double vcpu_sleep[MODEL_VCPUS_MAX]; /* part of the time QEMU keeps a vCPU asleep */
     bool auto_converge;
@@ -185,8 +187,11 @@ void model_post_copy(struct model *m);
 
 void model_cancel(struct model *m);
 
-/* Speed of the guest now: CPU it gets over CPU it wants. */
+/* Speed of the guest now: CPU it gets over CPU it could get, had nobody slowed it. */
 double model_speed(const struct model *m);
+
+/* CPUs a vCPU can use without a quota: less than 1 where a limit on all of them is spent. */
+double model_allowance(const struct model *m);
 
 /* Speed of one vCPU. */
 double model_vcpu_speed(const struct model *m, unsigned vcpu);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a simulated host can tell of the world: what others do, what fails, and what a guest brings."""
 
+import json
 import re
 
 import pytest
@@ -116,3 +117,17 @@ def test_hundreds_of_vcpus_are_told_apart():
     with Host([vm], rules(allow_throttle="yes", min_cpu="20%"), time_factor=5) as host:
         host.wait(lambda: host.events("cpu_share"))
         host.wait(host.completed)
+
+
+def test_a_share_is_of_what_a_limit_on_all_vcpus_leaves_to_each():
+    """Eight busy vCPUs under two CPUs: a fifth of one CPU each would be 80% of their speed."""
+    vm = domain("vm", rate="840MB/s")
+    vm["guest"] |= {"vcpus": 8, "shared_cpus": 2}
+    with Host([vm], rules(allow_throttle="yes", min_cpu="20%", max_downtime="300ms"),
+              time_factor=5) as host:
+        host.wait(host.completed)
+        shares = [e["value"] for e in host.events("cpu_share")]
+        assert min(shares) < 0.5
+        host.wait(lambda: json.loads(host.command("history", "--json"))["migrations"])
+        (told,) = json.loads(host.command("history", "--json"))["migrations"]
+        assert told["work_lost_seconds"] > 0.5, "it was taken for running at nearly its speed"

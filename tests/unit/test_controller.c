@@ -134,6 +134,25 @@ static void throttling_ends_it_above_the_floor(void **state)
     assert_true(sim.model.work_lost_s < 4);
 }
 
+/* Eight busy vCPUs under two CPUs get a quarter of one each: a fifth of that is a twentieth. */
+static void a_share_is_of_what_a_limit_on_all_vcpus_leaves_to_each(void **state)
+{
+    struct model_guest guest = sim_guest(210, 4 * 210);
+
+    (void)state;
+    guest.vcpus = 8;
+    for (unsigned i = 0; i < guest.vcpus; i++)
+        guest.vcpu_busy[i] = 1;
+    guest.region[0].vcpu = MODEL_ALL_VCPUS;
+    guest.shared_cpus = 2;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "min_cpu", "20%", NULL);
+    sim_run(&sim, 60);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_true(sim.model.least_speed < 0.3 && sim.model.least_speed >= 0.2 - 1e-9);
+    assert_true(fabs(sim.controller.tried.work_lost_s -
+                     (sim.model.work_lost_s - sim.model.downtime_s)) < 0.5);
+}
+
 static void a_sufficient_downtime_alone_is_preferred_to_a_throttle(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -594,6 +613,7 @@ int main(void)
         cmocka_unit_test(the_ceiling_that_is_wished_for_does),
         cmocka_unit_test(downtime_above_the_ceiling_is_never_chosen),
         cmocka_unit_test(throttling_ends_it_above_the_floor),
+        cmocka_unit_test(a_share_is_of_what_a_limit_on_all_vcpus_leaves_to_each),
         cmocka_unit_test(a_sufficient_downtime_alone_is_preferred_to_a_throttle),
         cmocka_unit_test(downtime_and_throttle_are_combined_when_neither_works_alone),
         cmocka_unit_test(gentle_throttles_less_and_still_meets_the_deadline),

@@ -407,11 +407,29 @@ static void a_limit_on_all_vcpus_together_is_shared(void **state)
         guest.vcpu_busy[i] = 1;
     guest.shared_cpus = 2;
     start(&guest);
-    assert_near(model_speed(&m), 0.25, 1e-9);
-    m.cpu_share = 0.5;
     assert_near(model_vcpu_speed(&m, 7), 0.25, 1e-9);
-    m.cpu_share = 0.05;
+    model_run(&m, 1);
+    assert_near(m.work_lost_s, 0, 1e-9); /* it is the guest's own limit */
+    m.cpu_share = 0.2;                   /* of the quarter of a CPU that each gets */
     assert_near(model_vcpu_speed(&m, 7), 0.05, 1e-9);
+    assert_near(model_speed(&m), 0.2, 1e-9);
+    model_run(&m, 1);
+    assert_near(m.work_lost_s, 0.8, 1e-9);
+    assert_near(m.least_share, 0.2, 1e-9);
+}
+
+static void a_shared_limit_that_is_not_spent_leaves_each_a_cpu(void **state)
+{
+    struct model_guest guest = one_region(200 * MB, 1000 * MB);
+
+    (void)state;
+    guest.vcpus = 8;
+    guest.vcpu_busy[0] = 1;
+    guest.shared_cpus = 2;
+    start(&guest);
+    assert_near(model_allowance(&m), 1, 1e-9);
+    m.cpu_share = 0.2;
+    assert_near(model_vcpu_speed(&m, 0), 0.2, 1e-9);
 }
 
 static void post_copy_has_a_short_blackout_and_a_slow_time(void **state)
@@ -586,6 +604,7 @@ int main(void)
         cmocka_unit_test(devices_hold_back_the_switchover_and_lengthen_the_blackout),
         cmocka_unit_test(storage_is_copied_before_the_first_pass),
         cmocka_unit_test(a_limit_on_all_vcpus_together_is_shared),
+        cmocka_unit_test(a_shared_limit_that_is_not_spent_leaves_each_a_cpu),
         cmocka_unit_test(post_copy_has_a_short_blackout_and_a_slow_time),
         cmocka_unit_test(samples_count_as_the_hypervisor_does),
         cmocka_unit_test(it_agrees_with_measured_migrations),

@@ -5,6 +5,7 @@
 #include "throttle_tree.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -492,6 +493,80 @@ static void usage_is_summed_over_vcpus(void **state)
     throttle_free(t);
 }
 
+/* ---- limits above the vCPUs ---- */
+
+/* So many CPUs for all vCPUs together; it has stopped them in so many of so many periods. */
+static void put_limit_above(double cpus, unsigned periods, unsigned stopped)
+{
+    char text[128];
+
+    put_quota_in(layout->base, (int64_t)(cpus * 100000), 100000);
+    snprintf(text, sizeof(text), "usage_usec 7\nnr_periods %u\nnr_throttled %u\nthrottled_usec 9\n",
+             periods, stopped);
+    put(in_tree("%s%s/cpu.stat", layout->mount_dir, layout->base), text);
+}
+
+static void put_usage(int vcpu, double seconds)
+{
+    char text[64];
+
+    snprintf(text, sizeof(text), "%.0f 7 9\n", 5e6 + seconds * 1e9);
+    put(in_tree("proc/%d/task/%d/schedstat", PID, TID(vcpu)), text);
+}
+
+static void a_share_is_of_what_a_limit_above_leaves_to_each(void **state)
+{
+    struct throttle *t;
+
+    (void)state;
+    put_limit_above(0.75, 100, 100);
+    t = open_domain();
+    assert_true(throttle_allowance(t, 1) == 0.75);
+    put_limit_above(0.75, 140, 139);
+    for (int i = 0; i < VCPUS; i++)
+        put_usage(i, 1);
+    assert_true(fabs(throttle_allowance(t, 1 + 4 * INT64_C(1000000000)) - 0.25) < 1e-6);
+    assert_int_equal(throttle_set(t, 0.2, 100000), 0);
+    assert_all_quotas(5000, 100000);
+    /* What they get now is what we leave them. */
+    put_limit_above(0.75, 180, 139);
+    assert_true(fabs(throttle_allowance(t, 1 + 8 * INT64_C(1000000000)) - 0.25) < 1e-6);
+    assert_int_equal(throttle_restore(t, true, NULL), 0);
+    assert_all_quotas(-1, 100000);
+    throttle_free(t);
+}
+
+static void a_limit_above_that_is_not_spent_takes_nothing_from_a_vcpu(void **state)
+{
+    struct throttle *t;
+
+    (void)state;
+    put_limit_above(2, 100, 100);
+    t = open_domain();
+    assert_true(throttle_allowance(t, 1) == 1);
+    put_limit_above(2, 140, 110);
+    put_usage(0, 2);
+    assert_true(throttle_allowance(t, 1 + 4 * INT64_C(1000000000)) == 1);
+    assert_int_equal(throttle_set(t, 0.2, 100000), 0);
+    assert_all_quotas(20000, 100000);
+    assert_int_equal(throttle_restore(t, true, NULL), 0);
+    throttle_free(t);
+}
+
+static void where_it_is_not_told_whether_a_limit_above_is_spent_it_is_not(void **state)
+{
+    struct throttle *t;
+
+    (void)state;
+    put_limit_above(0.75, 100, 100);
+    put(in_tree("%s%s/cpu.stat", layout->mount_dir, layout->base), "nr_periods x\n");
+    t = open_domain();
+    put_usage(0, 1);
+    assert_true(throttle_allowance(t, 1) == 0.75);
+    assert_true(throttle_allowance(t, 1 + 4 * INT64_C(1000000000)) == 0.75);
+    throttle_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -521,6 +596,9 @@ int main(void)
         TEST(foreign_period_does_not_keep_our_quota),
         TEST(moved_or_recycled_process_is_noticed),
         TEST(usage_is_summed_over_vcpus),
+        TEST(a_share_is_of_what_a_limit_above_leaves_to_each),
+        TEST(a_limit_above_that_is_not_spent_takes_nothing_from_a_vcpu),
+        TEST(where_it_is_not_told_whether_a_limit_above_is_spent_it_is_not),
     };
 
     return run_on_layouts(tests, sizeof(tests) / sizeof(tests[0]));

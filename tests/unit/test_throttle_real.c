@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The throttle on the kernel's own cgroups, through libcgroup: a process that looks like a QEMU
- * with one busy vCPU is put in a scratch group and slowed. Skipped without permission to make one.
+ * with busy vCPUs is put in a scratch group and slowed. Skipped without permission to make one.
  */
 #include "cgroup-throttle/cpuquota.h"
 #include "cgroup-throttle/throttle.h"
 #include "common/cleanup.h"
+#include "common/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +27,8 @@
 #include <cmocka.h>
 
 #define UUID "6f1c9c1e-3a55-4b6e-9c0d-0123456789ab"
+
+enum { VCPUS_MAX = 2 };
 
 /* As systemd escapes "qemu-1-vm1". */
 #define SCOPE "/machine-qemu\\x2d1\\x2dvm1.scope"
@@ -65,45 +68,49 @@ static void remove_group(const char *group)
         usleep(10000);
 }
 
-static void *spin(void *fd)
+static void *spin(void *name)
 {
     pid_t tid = gettid();
 
-    prctl(PR_SET_NAME, "CPU 0/TCG");
-    if (write(*(int *)fd, &tid, sizeof(tid)) == sizeof(tid))
+    prctl(PR_SET_NAME, name);
+    if (write(STDOUT_FILENO, &tid, sizeof(tid)) == sizeof(tid))
         for (volatile unsigned int i = 0;; i++)
             ;
     return NULL;
 }
 
-/* What the child runs: tells the id of its busy thread on standard output. */
-static int be_qemu(void)
+/* What the child runs: tells the ids of its busy threads on standard output. */
+static int be_qemu(unsigned vcpus)
 {
-    int out = STDOUT_FILENO;
+    static char name[VCPUS_MAX][16];
     pthread_t thread;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (pthread_create(&thread, NULL, spin, &out) == 0)
-        pthread_join(thread, NULL);
+    for (unsigned i = 0; i < vcpus && i < VCPUS_MAX; i++) {
+        snprintf(name[i], sizeof(name[i]), "CPU %u/TCG", i);
+        if (pthread_create(&thread, NULL, spin, name[i]) != 0)
+            return 1;
+    }
+    pthread_join(thread, NULL);
     return 1;
 }
 
-static pid_t start_qemu(void)
+static void start_qemu(unsigned vcpus, pid_t *ret_tid)
 {
+    char count[2] = {(char)('0' + vcpus), '\0'};
     int pipe_fd[2];
-    pid_t tid = 0;
 
     assert_int_equal(pipe(pipe_fd), 0);
     child = fork();
     if (child == 0) {
         dup2(pipe_fd[1], STDOUT_FILENO);
-        execl("/proc/self/exe", "qemu-pretended", "-uuid", UUID, (char *)NULL);
+        execl("/proc/self/exe", "qemu-pretended", "-uuid", UUID, count, (char *)NULL);
         _exit(127);
     }
     close(pipe_fd[1]);
-    assert_int_equal(read(pipe_fd[0], &tid, sizeof(tid)), sizeof(tid));
+    for (unsigned i = 0; i < vcpus; i++)
+        assert_int_equal(read(pipe_fd[0], &ret_tid[i], sizeof(*ret_tid)), sizeof(*ret_tid));
     close(pipe_fd[0]);
-    return tid;
 }
 
 /* The groups as systemd and libvirt make them, in a slice of our own. */
@@ -116,26 +123,41 @@ static bool make_groups(void)
     return make_group("") == 0 && make_group(SCOPE) == 0 && make_group(SCOPE "/libvirt") == 0;
 }
 
-static int place_vcpu(pid_t tid)
+static int place_vcpu(unsigned vcpu, pid_t tid)
 {
-    char pid_text[16], tid_text[16];
+    char group[60], tid_text[16];
     int r;
 
-    snprintf(pid_text, sizeof(pid_text), "%d", (int)child);
+    snprintf(group, sizeof(group), SCOPE "/libvirt/vcpu%u", vcpu);
     snprintf(tid_text, sizeof(tid_text), "%d", (int)tid);
-    r = put(SCOPE "/libvirt", "cgroup.procs", pid_text);
-    if (r == 0)
-        r = make_group(SCOPE "/libvirt/vcpu0");
+    r = make_group(group);
     if (r < 0 || cpu.version == 1)
-        return r < 0 ? r : put(SCOPE "/libvirt/vcpu0", "tasks", tid_text);
-    r = put(SCOPE "/libvirt/vcpu0", "cgroup.type", "threaded");
+        return r < 0 ? r : put(group, "tasks", tid_text);
+    r = put(group, "cgroup.type", "threaded");
     if (r == 0)
         r = put("", "cgroup.subtree_control", "+cpu");
     if (r == 0)
         r = put(SCOPE, "cgroup.subtree_control", "+cpu");
     if (r == 0)
         r = put(SCOPE "/libvirt", "cgroup.subtree_control", "+cpu");
-    return r < 0 ? r : put(SCOPE "/libvirt/vcpu0", "cgroup.threads", tid_text);
+    return r < 0 ? r : put(group, "cgroup.threads", tid_text);
+}
+
+/* false: not here. */
+static bool make_guest(unsigned vcpus)
+{
+    pid_t tid[VCPUS_MAX];
+    char pid_text[16];
+    int r;
+
+    if (!make_groups())
+        return false;
+    start_qemu(vcpus, tid);
+    snprintf(pid_text, sizeof(pid_text), "%d", (int)child);
+    r = put(SCOPE "/libvirt", "cgroup.procs", pid_text);
+    for (unsigned i = 0; r == 0 && i < vcpus; i++)
+        r = place_vcpu(i, tid[i]);
+    return r == 0;
 }
 
 static int set_up(void **state)
@@ -156,6 +178,7 @@ static int tear_down(void **state)
     }
     if (cpu.point) {
         remove_group(SCOPE "/libvirt/vcpu0");
+        remove_group(SCOPE "/libvirt/vcpu1");
         remove_group(SCOPE "/libvirt");
         remove_group(SCOPE);
         remove_group("");
@@ -189,7 +212,7 @@ static void busy_vcpu_is_slowed_and_released(void **state)
     double full, slowed, released;
 
     (void)state;
-    if (!make_groups() || place_vcpu(start_qemu()) < 0)
+    if (!make_guest(1))
         skip();
     assert_int_equal(cpu_quota_read(&cpu, vcpu_path, &original), 0);
     assert_int_equal(throttle_open(&roots, UUID, "real", child, &t), 0);
@@ -220,7 +243,7 @@ static void vanished_group_is_success(void **state)
     struct throttle *t = NULL;
 
     (void)state;
-    if (!make_groups() || place_vcpu(start_qemu()) < 0)
+    if (!make_guest(1))
         skip();
     assert_int_equal(throttle_open(&roots, UUID, "real", child, &t), 0);
     assert_int_equal(throttle_set(t, 0.2, 10000), 0);
@@ -239,7 +262,7 @@ static bool leave_throttled(void)
     struct throttle_roots roots = {.proc = "/proc", .run_dir = run_dir};
     struct throttle *t = NULL;
 
-    if (!make_groups() || place_vcpu(start_qemu()) < 0)
+    if (!make_guest(1))
         return false;
     assert_int_equal(throttle_open(&roots, UUID, "real", child, &t), 0);
     assert_int_equal(throttle_set(t, 0.2, 10000), 0);
@@ -355,7 +378,7 @@ static void group_tightened_above_does_not_keep_the_guest_slow(void **state)
     struct cpu_quota now;
 
     (void)state;
-    if (!make_groups() || place_vcpu(start_qemu()) < 0)
+    if (!make_guest(1))
         skip();
     if (cpu.version != 1)
         return; /* a group of cgroup v2 may be given more than those above it */
@@ -386,6 +409,37 @@ static void group_tightened_above_does_not_keep_the_guest_slow(void **state)
     }
 }
 
+/* As libvirt's global_quota: two busy vCPUs under 0.4 CPUs get 0.2 each, and a fifth of that is
+   0.04. */
+static void a_share_is_of_what_a_limit_above_leaves_to_each(void **state)
+{
+    struct throttle_roots roots = {.proc = "/proc", .run_dir = run_dir};
+    struct cpu_quota now;
+    struct throttle *t = NULL;
+    double cpus = 1;
+
+    (void)state;
+    if (!make_guest(2))
+        skip();
+    assert_int_equal(cpu.version == 1 ? put(SCOPE, "cpu.cfs_quota_us", "40000")
+                                      : put(SCOPE, "cpu.max", "40000 100000"),
+                     0);
+    assert_int_equal(throttle_open(&roots, UUID, "real", child, &t), 0);
+    for (int i = 0; i < 600 && cpus > 0.3; i++) {
+        cpus = throttle_allowance(t, monotonic_ns());
+        usleep(100000);
+    }
+    print_message("# two vCPUs under 0.4 CPUs can use %.3f each\n", cpus);
+    assert_true(cpus <= 0.3);
+    assert_int_equal(throttle_set(t, 0.2, 100000), 0);
+    assert_int_equal(cpu_quota_read(&cpu, vcpu_path, &now), 0);
+    assert_true(now.quota_us * 10 <= now.period_us * 6 / 10);
+    assert_int_equal(throttle_restore(t, true, NULL), 0);
+    assert_int_equal(cpu_quota_read(&cpu, vcpu_path, &now), 0);
+    assert_int_equal(now.quota_us, -1);
+    throttle_free(t);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -395,9 +449,11 @@ int main(int argc, char **argv)
                                         tear_down),
         cmocka_unit_test_setup_teardown(group_tightened_above_does_not_keep_the_guest_slow, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_share_is_of_what_a_limit_above_leaves_to_each, set_up,
+                                        tear_down),
     };
 
-    if (argc == 3 && strcmp(argv[1], "-uuid") == 0)
-        return be_qemu();
+    if (argc == 4 && strcmp(argv[1], "-uuid") == 0)
+        return be_qemu((unsigned)(argv[3][0] - '0'));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,6 +110,7 @@ static struct trace_step full_step(void)
                    .auto_converge_percent = 20,
                    .post_copy = true,
                    .cpu_share = 0.1,
+                   .cpu_allowance = 0.25,
                    .vcpus = 3,
                    .vcpu_time_ns = {1, 0, 3}},
         .verdict = VERDICT_NEEDS_HELP,
