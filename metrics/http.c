@@ -20,6 +20,9 @@
 
 struct metrics_http {
     struct MHD_Daemon *daemon;
+    struct metrics *metrics;
+    metrics_get_fn get; /* NULL: none */
+    void *opaque;
     struct connections connections;
     uint16_t port;
 };
@@ -94,8 +97,10 @@ static int listen_open(union address *a, socklen_t len)
     return opened;
 }
 
+#define NO_SOURCES "default-src 'none'; frame-ancestors 'none'"
+
 static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const char *content_type,
-                             struct metrics_buf *body)
+                             const char *security_policy, struct metrics_buf *body)
 {
     char *data = body->data;
     struct MHD_Response *r =
@@ -109,8 +114,9 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const ch
     MHD_add_response_header(r, "Content-Type", content_type);
     MHD_add_response_header(r, "Cache-Control", "no-store");
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(r, "Content-Security-Policy",
-                            "default-src 'none'; style-src 'unsafe-inline'");
+    MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
+    MHD_add_response_header(r, "Cross-Origin-Resource-Policy", "same-origin");
+    MHD_add_response_header(r, "Content-Security-Policy", security_policy);
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
         MHD_add_response_header(r, "Allow", "GET, HEAD");
     enum MHD_Result result = MHD_queue_response(c, status, r);
@@ -123,7 +129,7 @@ static enum MHD_Result reply_plain(struct MHD_Connection *c, unsigned status, co
     struct metrics_buf body = {0};
 
     metrics_buf_str(&body, text);
-    return reply(c, status, "text/plain; charset=utf-8", &body);
+    return reply(c, status, "text/plain; charset=utf-8", NO_SOURCES, &body);
 }
 
 static enum MHD_Result reply_rendered(struct MHD_Connection *c, struct metrics *m,
@@ -132,12 +138,25 @@ static enum MHD_Result reply_rendered(struct MHD_Connection *c, struct metrics *
     static const char *const content_types[] = {
         [METRICS_TEXT] = "text/plain; version=0.0.4; charset=utf-8",
         [METRICS_OPENMETRICS] = "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        [METRICS_HTML] = "text/html; charset=utf-8",
     };
     struct metrics_buf body = {0};
 
     metrics_render(m, format, &body);
-    return reply(c, MHD_HTTP_OK, content_types[format], &body);
+    return reply(c, MHD_HTTP_OK, content_types[format], NO_SOURCES, &body);
+}
+
+static enum MHD_Result reply_other(struct MHD_Connection *c, struct metrics_http *http,
+                                   const char *path)
+{
+    struct metrics_reply r = {0};
+    unsigned status = MHD_HTTP_NOT_FOUND;
+
+    if (http->get)
+        status = http->get(http->opaque, path,
+                           MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "since"), &r);
+    if (!r.content_type)
+        return reply_plain(c, status, "not found: try /, /metrics, /healthz or /api/v1/status\n");
+    return reply(c, status, r.content_type, r.security_policy, &r.body);
 }
 
 static bool has_body(struct MHD_Connection *c)
@@ -156,12 +175,12 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **request)
 {
-    struct metrics *m = cls;
+    struct metrics_http *http = cls;
 
     (void)version;
     (void)upload;
     if (!*request) {
-        *request = m; /* seen */
+        *request = http; /* seen */
         if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
             return reply_plain(c, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         if (has_body(c))
@@ -173,12 +192,11 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 
     if (strcmp(path, "/metrics") == 0)
         return reply_rendered(
-            c, m, metrics_negotiate(MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept")));
+            c, http->metrics,
+            metrics_negotiate(MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept")));
     if (strcmp(path, "/healthz") == 0)
         return reply_plain(c, MHD_HTTP_OK, "ok\n");
-    if (strcmp(path, "/") == 0)
-        return reply_rendered(c, m, METRICS_HTML);
-    return reply_plain(c, MHD_HTTP_NOT_FOUND, "not found: try /, /metrics or /healthz\n");
+    return reply_other(c, http, path);
 }
 
 /* ---- connections; in the library's one thread, which closes a socket after telling us ---- */
@@ -218,8 +236,8 @@ void metrics_http_tick(struct metrics_http *http, int64_t now_ns)
         connections_tick(&http->connections, now_ns);
 }
 
-int metrics_http_start(struct metrics *m, const char *listen_address,
-                       struct metrics_http **ret_http)
+int metrics_http_start(struct metrics *m, const char *listen_address, metrics_get_fn get,
+                       void *opaque, struct metrics_http **ret_http)
 {
     union address a;
     socklen_t len;
@@ -237,9 +255,12 @@ int metrics_http_start(struct metrics *m, const char *listen_address,
     http->port = ntohs(a.any.sa_family == AF_INET6 ? a.ip6.sin6_port : a.ip4.sin_port);
     /* The socket is the library's from here on, even on failure: closing it twice in a program
      * with threads would be worse than losing it. */
+    http->metrics = m;
+    http->get = get;
+    http->opaque = opaque;
     connections_init(&http->connections);
     http->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, m, MHD_OPTION_LISTEN_SOCKET, fd,
+        flags, 0, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_SLOTS, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_answered, http,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);

@@ -113,7 +113,6 @@ void metrics_process_read(const struct metrics_layout *layout, double *values);
 /* Unix time this process started, or NAN. */
 double metrics_process_start_time(void);
 
-void metrics_buf_add(struct metrics_buf *b, const char *text, size_t len);
 void metrics_buf_str(struct metrics_buf *b, const char *text);
 void metrics_buf_printf(struct metrics_buf *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -122,6 +121,5 @@ void metrics_buf_printf(struct metrics_buf *b, const char *format, ...)
 void metrics_utf8_copy(char *to, size_t size, const char *text);
 
 void metrics_text_render(const struct metrics_snapshot *s, bool openmetrics, struct metrics_buf *b);
-void metrics_page_render(const struct metrics_snapshot *s, struct metrics_buf *b);
 
 #endif

@@ -121,11 +121,11 @@ struct metrics_buf {
     size_t size;
 };
 void metrics_buf_free(struct metrics_buf *b);
+void metrics_buf_add(struct metrics_buf *b, const char *text, size_t len);
 
 enum metrics_format {
     METRICS_TEXT,        /* Prometheus text 0.0.4 */
     METRICS_OPENMETRICS, /* OpenMetrics 1.0 */
-    METRICS_HTML,        /* the status page */
 };
 
 /* Append a whole page to b. */
@@ -137,16 +137,31 @@ enum metrics_format metrics_negotiate(const char *accept);
 /* Append docs/metrics.md. */
 void metrics_render_doc(struct metrics_buf *b);
 
+/* An answer to a request for something that is not of the metrics. */
+struct metrics_reply {
+    const char *content_type;    /* static; NULL where there is no such path: the status counts */
+    const char *security_policy; /* static: the header Content-Security-Policy */
+    struct metrics_buf body;
+};
+
+/*
+ * Answers with an HTTP status. `since` is the argument of that name, or NULL. Called in the
+ * server's thread, for which all others who ask wait: it must not block.
+ */
+typedef unsigned (*metrics_get_fn)(void *opaque, const char *path, const char *since,
+                                   struct metrics_reply *ret);
+
 struct metrics_http;
 
 /*
  * Serve m at "ADDRESS:PORT" or "[ADDRESS]:PORT": numeric addresses, port 0 takes any free one.
  * Starts one thread, which inherits the signal mask: block the signals you handle elsewhere first.
- * m is borrowed until metrics_http_stop(). Errors: -EINVAL (malformed address), what socket(),
- * bind() and listen() say (-EADDRINUSE, -EADDRNOTAVAIL, -EACCES), -ENOMEM.
+ * What is neither /metrics nor /healthz is for `get` (NULL: there is nothing else).
+ * m and opaque are borrowed until metrics_http_stop(). Errors: -EINVAL (malformed address), what
+ * socket(), bind() and listen() say (-EADDRINUSE, -EADDRNOTAVAIL, -EACCES), -ENOMEM.
  */
-int metrics_http_start(struct metrics *m, const char *listen_address,
-                       struct metrics_http **ret_http);
+int metrics_http_start(struct metrics *m, const char *listen_address, metrics_get_fn get,
+                       void *opaque, struct metrics_http **ret_http);
 
 /*
  * To be called about once a second with a monotonic clock: ends connections that have taken more

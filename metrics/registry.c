@@ -347,8 +347,5 @@ void metrics_render(struct metrics *m, enum metrics_format format, struct metric
     snapshot_copy(m, &s);
     pthread_mutex_unlock(&m->lock);
     metrics_process_read(s.layout, s.values);
-    if (format == METRICS_HTML)
-        metrics_page_render(&s, b);
-    else
-        metrics_text_render(&s, format == METRICS_OPENMETRICS, b);
+    metrics_text_render(&s, format == METRICS_OPENMETRICS, b);
 }

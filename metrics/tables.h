@@ -92,6 +92,9 @@
     X(PAUSED_VMS, GAUGE, "migpolicy_paused_vms", NULL, "VMs that are paused by themselves.") \
     X(THROTTLED_DOMAINS, GAUGE, "migpolicy_throttled_domains", NULL, \
       "VMs whose vCPUs are limited by migpolicy now, or could not yet be given back their CPU.") \
+    X(UNDO_JOURNALS_OUTSTANDING, GAUGE, "migpolicy_undo_journals_outstanding", NULL, \
+      "Undo journals of VMs that no migration under way throttles: what is in them has yet to be " \
+      "restored.") \
     X(THROTTLE_RESTORES, COUNTER, "migpolicy_throttle_restores_total", NULL, \
       "Times the CPU limits of a VM were put back as they were found.") \
     X(THROTTLE_RESTORE_FAILURES, COUNTER, "migpolicy_throttle_restore_failures_total", NULL, \
@@ -130,12 +133,20 @@
       "Unique memory the guest dirties per second.") \
     X(transfer_rate_bytes_per_second, "bytes_per_second", "Memory sent per second.") \
     X(iteration, NULL, "Pass over the memory, counted from 1.") \
-    X(expected_downtime_seconds, "seconds", "Downtime if it switched over now.") \
+    X(expected_downtime_seconds, "seconds", \
+      "Forecast downtime at the end, or what the plateau would take where it does not end.") \
     X(downtime_limit_seconds, "seconds", "Downtime below which it will switch over.") \
     X(forecast_remaining_seconds, "seconds", "Forecast time from now to the end.") \
+    X(forecast_earliest_seconds, "seconds", \
+      "Time from now before which it does not end, whatever the guest does.") \
+    X(forecast_latest_seconds, "seconds", \
+      "Time from now to the end on the worst curve; left out where it may not end.") \
+    X(forecast_plateau_bytes, "bytes", \
+      "Where passes stop shrinking, of a migration that does not end as things are.") \
     X(cpu_limit_ratio, "ratio", "Share of its CPU time the guest may use; 1 = no limit.") \
     X(throttled_seconds, "seconds", "Time under a CPU limit in this migration.") \
     X(work_lost_so_far_seconds, "seconds", "Guest work lost so far in this migration.") \
+    X(paused, NULL, "1 while an administrator has paused it or the host, else 0.") \
     X(pending_proposals, NULL, "1 while an administrator is asked about it, else 0.") \
     X(last_action_timestamp_seconds, "seconds", "Unix time of the last action on it.") \
     X(sample_timestamp_seconds, "seconds", "Unix time at which these figures were read.")

@@ -124,9 +124,6 @@ int control_refuse_value(struct control *c, struct varlink_call *call, enum meth
 int control_take_fields(struct control *c, struct varlink_call *call, enum method method,
                         struct json_object *parameters, struct policy_layer *ret);
 
-/* A policy as an array of the type Field. */
-struct json_object *control_fields(const struct policy *policy);
-
 /* Answers with the effective policy. */
 int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
                           const struct hv_domain *domain);

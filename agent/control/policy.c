@@ -10,23 +10,6 @@
 #include "agent/record/migration_json.h"
 #include "common/json.h"
 
-struct json_object *control_fields(const struct policy *policy)
-{
-    struct json_object *fields = json_object_new_array();
-    char value[64];
-
-    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
-        struct json_object *field = json_object_new_object();
-
-        policy_value_format((enum policy_field)i, policy->values.v[i], value, sizeof(value));
-        json_add_text(field, "name", policy_field_info((enum policy_field)i)->name);
-        json_add_text(field, "value", value);
-        json_add_text(field, "source", policy->source[i]);
-        json_object_array_add(fields, field);
-    }
-    return fields;
-}
-
 int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
                           const struct hv_domain *domain)
 {
@@ -40,7 +23,7 @@ int control_answer_policy(struct control *c, struct varlink_call *call, enum met
     paused_overlay(c->env.paused, domain->uuid, &policy);
     json_add_text(o, "vm", domain->name);
     json_add_text(o, "uuid", domain->uuid);
-    json_add(o, "fields", control_fields(&policy));
+    json_add(o, "fields", fields_to_json(&policy));
     json_add_text(o, "labels", metadata.labels[0] ? metadata.labels : NULL);
     json_add_text(o, "metadata_error", metadata.error[0] ? metadata.error : NULL);
     return control_answer(c, call, method, o);

@@ -153,7 +153,7 @@ static struct json_object *inquiry_to_json(const struct inquiry *q)
     json_add(o, "evidence", evidence);
     json_add_count(o, "plateau_bytes", (uint64_t)q->prediction.plateau_bytes);
     json_add(o, "courses", courses);
-    json_add(o, "fields", control_fields(&q->policy));
+    json_add(o, "fields", fields_to_json(&q->policy));
     return o;
 }
 

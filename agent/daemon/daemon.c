@@ -22,7 +22,9 @@
 #include <systemd/sd-daemon.h>
 
 #include "agent/control/control.h"
+#include "agent/page/page.h"
 #include "agent/record/phase.h"
+#include "agent/record/recent.h"
 #include "agent/record/record.h"
 #include "agent/rules/config.h"
 #include "agent/rules/paused.h"
@@ -33,6 +35,7 @@
 #include "agent/watch/watchers.h"
 #include "common/alloc.h"
 #include "common/cleanup.h"
+#include "common/json.h"
 #include "common/log.h"
 #include "common/units.h"
 #include "common/wakeup.h"
@@ -72,6 +75,8 @@ struct daemon {
     struct metrics_http *http;
     struct traces *traces;
     struct record *record;
+    struct recent *recent;
+    struct page *page;
     struct leftovers *leftovers;
     struct watchers *watchers;
     struct monitor *monitor;
@@ -230,18 +235,24 @@ static void export_counts(struct daemon *d)
     size_t rules;
     size_t overrides;
     size_t metadata;
-    char who[PAUSED_WHO_MAX];
+    char who[PAUSED_WHO_MAX] = "";
     bool paused = paused_is(d->paused, NULL, who);
+    struct page_host host = {.libvirt_connected = monitor_connected(d->monitor)};
 
     policies_count(d->policies, &rules, &overrides, &metadata);
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_CONFIG), (double)rules);
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_OVERRIDE),
                 (double)overrides);
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_METADATA), (double)metadata);
-    metrics_set(d->metrics, METRIC_STATE_UNREADABLE, METRICS_SINGLE,
-                (double)policies_unread(d->policies) + (paused && paused_by_doubt(who)));
+    host.unreadable = policies_unread(d->policies) + (paused && paused_by_doubt(who));
+    host.paused_vms = paused_count(d->paused);
+    host.outstanding = watchers_outstanding(d->watchers);
+    if (paused)
+        memcpy(host.paused_by, who, sizeof(host.paused_by));
+    page_set_host(d->page, &host);
+    metrics_set(d->metrics, METRIC_STATE_UNREADABLE, METRICS_SINGLE, (double)host.unreadable);
     metrics_set(d->metrics, METRIC_PAUSED, METRICS_SINGLE, paused);
-    metrics_set(d->metrics, METRIC_PAUSED_VMS, METRICS_SINGLE, (double)paused_count(d->paused));
+    metrics_set(d->metrics, METRIC_PAUSED_VMS, METRICS_SINGLE, (double)host.paused_vms);
 }
 
 static void on_tick(void *opaque)
@@ -429,9 +440,15 @@ static int start_http(struct daemon *d)
 {
     int r;
 
+    d->page = page_new(&(struct page_env){
+        .uri = d->uri,
+        .watchers = d->watchers,
+        .recent = d->recent,
+    });
+
     if (!d->listen[0])
         return 0;
-    r = metrics_http_start(d->metrics, d->listen, &d->http);
+    r = metrics_http_start(d->metrics, d->listen, page_get, d->page, &d->http);
     if (r < 0)
         log_error("metrics: cannot listen on \"%s\": %s", d->listen, strerror(-r));
     else
@@ -466,6 +483,16 @@ static int start_control(struct daemon *d, gid_t admin_gid)
     return r;
 }
 
+/* What ended before this start is shown as well, if it can be read. */
+static void start_recent(struct daemon *d)
+{
+    AUTO_JSON struct json_object *history = NULL;
+
+    d->recent = recent_new();
+    if (record_history(d->record, NULL, NULL, RECENT_ENDED, &history) == 0)
+        recent_load(d->recent, history);
+}
+
 /* Without them all else works. */
 static void start_traces(struct daemon *d)
 {
@@ -490,6 +517,7 @@ static int start_watchers(struct daemon *d, const struct throttle_roots *roots)
         .metrics = d->metrics,
         .traces = d->traces,
         .record = d->record,
+        .recent = d->recent,
         .leftovers = d->leftovers,
     };
 
@@ -545,13 +573,15 @@ static int start(struct daemon *d)
         r = start_policies(d);
     d->host = host_new(&limits);
     if (r == 0)
-        r = start_http(d);
+        start_recent(d);
     if (r == 0)
         start_traces(d);
     if (r == 0)
         r = start_watchers(d, &roots);
     if (r == 0)
         r = monitor_new(d->uri, d->watchers, d->policies, d->metrics, &d->monitor);
+    if (r == 0)
+        r = start_http(d);
     if (r == 0)
         r = start_control(d, admin_gid);
     if (r == 0 && loop_add_timer(TICK_MS, on_tick, d) < 0)
@@ -564,6 +594,7 @@ static void stop(struct daemon *d, int status)
     bool quiet;
 
     sd_notify(0, "STOPPING=1");
+    metrics_http_stop(d->http); /* which looks at the watchers */
     quiet = control_free(d->control);
     quiet &= monitor_free(d->monitor); /* before the watchers, which it starts */
     quiet &= watchers_free(d->watchers);
@@ -571,7 +602,8 @@ static void stop(struct daemon *d, int status)
     quiet &= record_stop(d->record);
     if (!quiet)
         _exit(status); /* a thread that hangs in the hypervisor still uses the rest */
-    metrics_http_stop(d->http);
+    page_free(d->page);
+    recent_free(d->recent);
     policies_free(d->policies);
     paused_free(d->paused);
     host_free(d->host);

@@ -156,16 +156,22 @@ struct json_object *alternative_to_json(enum alternative_kind kind, const struct
     return o;
 }
 
-void json_add_time(struct json_object *object, const char *key, const struct timespec *time)
+const char *time_format(const struct timespec *time, char *buf, size_t size)
 {
     char date[32];
-    char text[48];
     struct tm tm;
 
     gmtime_r(&time->tv_sec, &tm);
     strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text, sizeof(text), "%s.%03ldZ", date, time->tv_nsec / NS_PER_MS);
-    json_add_text(object, key, text);
+    snprintf(buf, size, "%s.%03ldZ", date, time->tv_nsec / NS_PER_MS);
+    return buf;
+}
+
+void json_add_time(struct json_object *object, const char *key, const struct timespec *time)
+{
+    char text[48];
+
+    json_add_text(object, key, time_format(time, text, sizeof(text)));
 }
 
 struct json_object *event_to_json(const struct migration_event *e)
@@ -200,4 +206,21 @@ struct json_object *events_to_json(const struct migration *m)
          i < m->events; i++)
         json_object_array_add(list, event_to_json(&m->event[i % MIGRATION_EVENTS]));
     return list;
+}
+
+struct json_object *fields_to_json(const struct policy *policy)
+{
+    struct json_object *fields = json_object_new_array();
+    char value[64];
+
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        struct json_object *field = json_object_new_object();
+
+        policy_value_format((enum policy_field)i, policy->values.v[i], value, sizeof(value));
+        json_add_text(field, "name", policy_field_info((enum policy_field)i)->name);
+        json_add_text(field, "value", value);
+        json_add_text(field, "source", policy->source[i]);
+        json_object_array_add(fields, field);
+    }
+    return fields;
 }

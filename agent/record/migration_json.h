@@ -20,6 +20,9 @@ void json_add_number(struct json_object *object, const char *key, double value);
 void json_add_count(struct json_object *object, const char *key, uint64_t value);
 void json_add_time(struct json_object *object, const char *key, const struct timespec *time);
 
+/* A time as it is written there. Returns buf. */
+const char *time_format(const struct timespec *time, char *buf, size_t size);
+
 struct json_object *migration_to_json(const struct migration *m, int64_t now_ns);
 /* m->proposal, which is there. */
 struct json_object *proposal_to_json(const struct migration *m, int64_t now_ns);
@@ -27,6 +30,9 @@ struct json_object *proposal_to_json(const struct migration *m, int64_t now_ns);
 struct json_object *evidence_to_json(const struct estimate *e);
 struct json_object *alternative_to_json(enum alternative_kind kind, const struct decision *d);
 struct json_object *event_to_json(const struct migration_event *e);
+
+/* A policy as an array of the type Field. */
+struct json_object *fields_to_json(const struct policy *policy);
 
 /* The events that are still known, in the order they happened. */
 struct json_object *events_to_json(const struct migration *m);

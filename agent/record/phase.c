@@ -32,6 +32,11 @@ static double known(double value)
     return value > 0 ? value : NAN;
 }
 
+static double finite_or_nan(double value)
+{
+    return isfinite(value) ? value : NAN;
+}
+
 static double unix_time(void)
 {
     struct timespec now;
@@ -58,6 +63,11 @@ void phase_export(struct metrics *metrics, const struct migration *m)
         .downtime_limit_seconds = known((double)m->sample.downtime_limit_ns / 1e9),
         .forecast_remaining_seconds =
             decision_end(&m->decision) == END_COMES ? course->seconds : NAN,
+        .forecast_earliest_seconds = finite_or_nan(m->decision.earliest_s),
+        .forecast_latest_seconds = finite_or_nan(m->decision.latest_s),
+        .forecast_plateau_bytes =
+            decision_end(&m->decision) == END_NEVER ? known(course->plateau_bytes) : NAN,
+        .paused = m->paused[0] != '\0',
         .cpu_limit_ratio = m->sample.cpu_share,
         .throttled_seconds = m->throttled_s,
         .work_lost_so_far_seconds = m->work_lost_s,

@@ -4,6 +4,7 @@
 #define MIGPOLICY_WATCH_ENV_H
 
 #include "agent/record/migration.h"
+#include "agent/record/recent.h"
 #include "agent/record/record.h"
 #include "agent/record/trace.h"
 #include "agent/rules/paused.h"
@@ -28,6 +29,7 @@ struct watchers_env {
     struct metrics *metrics;
     struct traces *traces; /* NULL: migrations are not traced */
     struct record *record;
+    struct recent *recent;
     struct leftovers *leftovers;
 };
 

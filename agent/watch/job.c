@@ -235,6 +235,7 @@ static void publish(struct job *j, const struct sample *s, const struct decision
     w->view.throttled_s = j->controller.seen.throttled_s;
     w->view.work_lost_s = j->controller.tried.work_lost_s;
     phase_export(w->env->metrics, &w->view);
+    recent_look(w->env->recent, &w->view, &j->policy);
     pthread_mutex_unlock(&w->lock);
     if (d->verdict != before)
         log_info("%s: %s: %s (pass %" PRIu64 ", %.0f MiB remaining, dirty %.0f MiB/s, transfer "
@@ -425,6 +426,7 @@ static void finish(struct job *j, enum outcome outcome)
     ended = w->view;
     pthread_mutex_unlock(&w->lock);
     record_migration(w->env->record, &ended, trace_file(j->trace));
+    recent_end(w->env->recent, &ended);
     end_trace(j, outcome_name(outcome));
 }
 

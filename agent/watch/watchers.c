@@ -28,6 +28,7 @@ struct watchers {
     size_t n_ended;
     pthread_t keeper;
     struct wakeup wake_keeper;
+    atomic_size_t outstanding; /* journals nobody's throttle needs */
 };
 
 static void keep(struct watchers *ws)
@@ -36,10 +37,13 @@ static void keep(struct watchers *ws)
     size_t n = 0;
     int64_t now = monotonic_ns();
     size_t asking = 0;
+    size_t throttled = 0;
+    size_t journals;
 
     pthread_mutex_lock(&ws->lock);
     for (struct watcher *w = ws->first; w; w = w->next) {
         asking += !watcher_asks(w, 0);
+        throttled += watcher_is_throttled(w);
         if (n < sizeof(held) / sizeof(held[0]) && watcher_wants_lift(w, now)) {
             watcher_hold(w);
             held[n++] = w;
@@ -52,8 +56,11 @@ static void keep(struct watchers *ws)
         watcher_lift(held[i]);
         watcher_release(held[i]);
     }
-    metrics_set(ws->env.metrics, METRIC_THROTTLED_DOMAINS, METRICS_SINGLE,
-                (double)leftovers_try(ws->env.leftovers, now));
+    journals = leftovers_try(ws->env.leftovers, now);
+    atomic_store(&ws->outstanding, journals > throttled ? journals - throttled : 0);
+    metrics_set(ws->env.metrics, METRIC_THROTTLED_DOMAINS, METRICS_SINGLE, (double)journals);
+    metrics_set(ws->env.metrics, METRIC_UNDO_JOURNALS_OUTSTANDING, METRICS_SINGLE,
+                (double)atomic_load(&ws->outstanding));
     metrics_set(ws->env.metrics, METRIC_PENDING_PROPOSALS, METRICS_SINGLE, (double)asking);
 }
 
@@ -310,4 +317,30 @@ int watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count
     *ret = list;
     *ret_count = n;
     return 0;
+}
+
+int watchers_get(struct watchers *ws, const char *uuid, struct migration *ret)
+{
+    struct watcher *w;
+    int r = -ENOENT;
+
+    pthread_mutex_lock(&ws->lock);
+    w = find(ws, uuid);
+    if (w && w->was_migration) {
+        watcher_view(w, ret);
+        r = 0;
+    }
+    for (size_t i = 0; r < 0 && i < ws->n_ended; i++) {
+        if (strcmp(ws->ended[i]->domain.uuid, uuid) == 0) {
+            *ret = *ws->ended[i];
+            r = 0;
+        }
+    }
+    pthread_mutex_unlock(&ws->lock);
+    return r;
+}
+
+size_t watchers_outstanding(struct watchers *ws)
+{
+    return atomic_load(&ws->outstanding);
 }

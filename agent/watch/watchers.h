@@ -72,4 +72,13 @@ void watchers_reap(struct watchers *ws);
  */
 int watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count);
 
+/* A copy of one of them. Returns 0 or -ENOENT. */
+int watchers_get(struct watchers *ws, const char *uuid, struct migration *ret);
+
+/*
+ * How many undo journals there are of VMs that no watcher throttles: what is in them has yet to be
+ * restored. As of the keeper's last round.
+ */
+size_t watchers_outstanding(struct watchers *ws);
+
 #endif

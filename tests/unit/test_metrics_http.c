@@ -23,11 +23,24 @@ static const struct metrics_labels labels = {names, names, names, names, names, 
 static struct metrics *metrics;
 static struct metrics_http *http;
 
+/* Something of the caller's own, at one path. */
+static unsigned get_other(void *opaque, const char *path, const char *since,
+                          struct metrics_reply *ret)
+{
+    (void)opaque;
+    if (strcmp(path, "/other") != 0)
+        return 404;
+    ret->content_type = "text/x-other";
+    ret->security_policy = "default-src 'self'";
+    metrics_buf_add(&ret->body, since ? since : "-", strlen(since ? since : "-"));
+    return 203;
+}
+
 static int setup(void **state)
 {
     (void)state;
     return metrics_new(&labels, &metrics) < 0 ||
-           metrics_http_start(metrics, "127.0.0.1:0", &http) < 0;
+           metrics_http_start(metrics, "127.0.0.1:0", get_other, NULL, &http) < 0;
 }
 
 static int teardown(void **state)
@@ -124,18 +137,24 @@ static void metrics_come_as_openmetrics_when_asked(void **state)
     assert_non_null(strstr(body_of(reply), "\n# EOF\n"));
 }
 
-static void health_and_status_page_answer(void **state)
+static void health_answers(void **state)
 {
     (void)state;
     const char *reply = ask("GET", "/healthz", "", "");
     assert_status(reply, "200");
     assert_string_equal(body_of(reply), "ok\n");
-
-    reply = ask("GET", "/", "", "");
-    assert_status(reply, "200");
-    assert_non_null(strstr(reply, "Content-Type: text/html; charset=utf-8\r\n"));
     assert_non_null(strstr(reply, "Content-Security-Policy: default-src 'none'"));
-    assert_non_null(strstr(body_of(reply), "</html>"));
+}
+
+static void what_is_not_of_the_metrics_is_answered_by_the_caller(void **state)
+{
+    (void)state;
+    const char *reply = ask("GET", "/other", "", "");
+    assert_status(reply, "203");
+    assert_non_null(strstr(reply, "Content-Type: text/x-other\r\n"));
+    assert_non_null(strstr(reply, "Content-Security-Policy: default-src 'self'\r\n"));
+    assert_string_equal(body_of(reply), "-");
+    assert_string_equal(body_of(ask("GET", "/other?since=1.5&x=2", "", "")), "1.5");
 }
 
 static void head_gives_the_header_alone(void **state)
@@ -379,7 +398,7 @@ static void malformed_addresses_are_invalid(void **state)
     for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
         struct metrics_http *other = NULL;
 
-        if (metrics_http_start(metrics, addresses[i], &other) != -EINVAL)
+        if (metrics_http_start(metrics, addresses[i], NULL, NULL, &other) != -EINVAL)
             fail_msg("taken for an address: %s", addresses[i]);
         assert_null(other);
     }
@@ -392,7 +411,7 @@ static void a_port_in_use_is_told_apart(void **state)
 
     (void)state;
     snprintf(address, sizeof(address), "127.0.0.1:%u", metrics_http_port(http));
-    assert_int_equal(metrics_http_start(metrics, address, &other), -EADDRINUSE);
+    assert_int_equal(metrics_http_start(metrics, address, NULL, NULL, &other), -EADDRINUSE);
     assert_null(other);
     metrics_http_stop(NULL);
 }
@@ -403,17 +422,17 @@ static void a_port_is_free_again_after_stopping(void **state)
     char address[32];
 
     (void)state;
-    assert_int_equal(metrics_http_start(metrics, "127.0.0.1:0", &other), 0);
+    assert_int_equal(metrics_http_start(metrics, "127.0.0.1:0", NULL, NULL, &other), 0);
     snprintf(address, sizeof(address), "127.0.0.1:%u", metrics_http_port(other));
     metrics_http_stop(other);
-    assert_int_equal(metrics_http_start(metrics, address, &other), 0);
+    assert_int_equal(metrics_http_start(metrics, address, NULL, NULL, &other), 0);
     metrics_http_stop(other);
 }
 
 static void ipv6_is_served_where_there_is_any(void **state)
 {
     struct metrics_http *other = NULL;
-    int r = metrics_http_start(metrics, "[::1]:0", &other);
+    int r = metrics_http_start(metrics, "[::1]:0", NULL, NULL, &other);
 
     (void)state;
     if (r == -EADDRNOTAVAIL || r == -EAFNOSUPPORT)
@@ -437,7 +456,8 @@ int main(void)
         cmocka_unit_test(a_tick_that_comes_late_ends_no_request_that_has_just_begun),
         cmocka_unit_test(metrics_come_as_text_by_default),
         cmocka_unit_test(metrics_come_as_openmetrics_when_asked),
-        cmocka_unit_test(health_and_status_page_answer),
+        cmocka_unit_test(health_answers),
+        cmocka_unit_test(what_is_not_of_the_metrics_is_answered_by_the_caller),
         cmocka_unit_test(head_gives_the_header_alone),
         cmocka_unit_test(other_paths_are_not_found),
         cmocka_unit_test(other_methods_are_refused),

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the HTTP server shows beside the metrics: the page at "/" for people, and under /api/v1/ the
+ * JSON it is made of (docs/api.md). Read-only: nothing here changes anything, and no question is
+ * answered. All comes from memory; nothing waits for libvirt or a disk.
+ *
+ * page.html, page.css and page.js are put together by embed-page when the program is built, into
+ * one document whose Content-Security-Policy allows these very scripts and styles, and nothing
+ * else.
+ */
+#ifndef MIGPOLICY_PAGE_H
+#define MIGPOLICY_PAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "agent/record/recent.h"
+#include "agent/rules/paused.h"
+#include "agent/watch/watchers.h"
+#include "metrics/metrics.h"
+
+/* Borrowed, must outlive the page. */
+struct page_env {
+    const char *uri; /* of the hypervisor */
+    struct watchers *watchers;
+    struct recent *recent;
+};
+
+/* How the host is, as the daemon tells about once a second. */
+struct page_host {
+    bool libvirt_connected;
+    char paused_by[PAUSED_WHO_MAX]; /* "": nobody */
+    size_t paused_vms;
+    size_t unreadable;  /* VMs only observed since what was stored about them cannot be read */
+    size_t outstanding; /* undo journals of VMs that nobody follows any more */
+};
+
+struct page;
+
+struct page *page_new(const struct page_env *env);
+void page_free(struct page *p);
+
+/* Thread-safe. */
+void page_set_host(struct page *p, const struct page_host *host);
+
+/* A metrics_get_fn; from the HTTP server's thread only. */
+unsigned page_get(void *page, const char *path, const char *since, struct metrics_reply *ret);
+
+#endif
