@@ -83,7 +83,7 @@ struct cli_verb {
 CLI_VERBS(X)
 #undef X
 
-enum { CLI_OPTIONS_MAX = 24 };
+enum { CLI_OPTIONS_MAX = 32 };
 
 /* The command line, read. */
 struct cli {

@@ -15,6 +15,7 @@
 
 #include "agent/cli/cli.h"
 #include "agent/cli/simulate_curve.h"
+#include "agent/cli/simulate_list.h"
 #include "agent/cli/simulate_plot.h"
 #include "common/alloc.h"
 #include "common/units.h"
@@ -35,10 +36,13 @@ enum simulate_option {
     SIMULATE_CURVE,
     SIMULATE_VCPUS,
     SIMULATE_BUSY,
+    SIMULATE_SHARED_CPU,
+    SIMULATE_PHASES,
     SIMULATE_FLUSH,
     SIMULATE_DEVICES,
     SIMULATE_STORAGE,
     SIMULATE_LINK,
+    SIMULATE_LINK_CHANGES,
     SIMULATE_NOISE,
     SIMULATE_SEED,
     SIMULATE_SEEDS,
@@ -62,10 +66,13 @@ static const struct cli_option simulate_options[] = {
     [SIMULATE_CURVE] = {"curve", "FILE|memcached", "a measured dirty-page curve instead"},
     [SIMULATE_VCPUS] = {"vcpus", "N", "number of vCPUs (1)"},
     [SIMULATE_BUSY] = {"busy", "SHARE", "of a CPU that each uses (100%)"},
+    [SIMULATE_SHARED_CPU] = {"shared-cpu", "SHARE", "of a CPU for all vCPUs together (no limit)"},
+    [SIMULATE_PHASES] = {"phases", "LIST", "how long it writes how much, as 25s:100%,5s:10%"},
     [SIMULATE_FLUSH] = {"flush", "DURATION", "flushing its disks at the switchover (none)"},
     [SIMULATE_DEVICES] = {"devices", "SIZE", "state of its devices, sent while it stands (none)"},
     [SIMULATE_STORAGE] = {"storage", "SIZE", "disks copied before the memory (none)"},
     [SIMULATE_LINK] = {"link", "RATE", "what the network carries (1Gbit/s)"},
+    [SIMULATE_LINK_CHANGES] = {"link-changes", "LIST", "from when it carries how much, as 1m:50%"},
     [SIMULATE_NOISE] = {"noise", "SHARE", "by which that varies (5%)"},
     [SIMULATE_SEED] = {"seed", "N", "another one makes other noise (1)"},
     [SIMULATE_SEEDS] = {"seeds", "N", "so many seeds, and how they come out"},
@@ -189,6 +196,50 @@ static int read_curve(const struct cli *cli, struct setting *s)
     return CLI_OK;
 }
 
+/* A list of times and shares; *ret_n is 0 if it is not stated. */
+static int list(const struct cli *cli, enum simulate_option option, unsigned max,
+                struct simulate_pair *ret, unsigned *ret_n)
+{
+    const char *text = cli->option[option];
+    int n = text ? simulate_list_parse(text, max, ret) : 0;
+
+    if (n == -E2BIG)
+        return cli_fail(CLI_USAGE, "--%s: there may be %u at most", simulate_options[option].name,
+                        max);
+    if (n < 0)
+        return bad_value(option, text,
+                         "a list of times and shares up to 1000% such as 25s:100%,5s:10%");
+    *ret_n = (unsigned)n;
+    return CLI_OK;
+}
+
+static int read_phases(const struct cli *cli, struct model_guest *g)
+{
+    struct simulate_pair pair[MODEL_PHASES_MAX];
+    int code = list(cli, SIMULATE_PHASES, MODEL_PHASES_MAX, pair, &g->phases);
+
+    if (code == CLI_OK && g->phases > 0 && g->regions == 0)
+        return cli_fail(CLI_USAGE, "--phases says when it writes; say how fast: --dirty-rate");
+    for (unsigned i = 0; code == CLI_OK && i < g->phases; i++)
+        g->phase[i] = (struct model_phase){
+            .seconds = pair[i].seconds, .rate = pair[i].share, .busy = fmin(pair[i].share, 1)};
+    return code;
+}
+
+static int read_link_changes(const struct cli *cli, struct model_link *l)
+{
+    struct simulate_pair pair[MODEL_CHANGES_MAX];
+    int code = list(cli, SIMULATE_LINK_CHANGES, MODEL_CHANGES_MAX, pair, &l->changes);
+
+    for (unsigned i = 0; code == CLI_OK && i < l->changes; i++) {
+        if (pair[i].share < 0.001 || (i > 0 && pair[i].seconds <= pair[i - 1].seconds))
+            return bad_value(SIMULATE_LINK_CHANGES, cli->option[SIMULATE_LINK_CHANGES],
+                             "one time after the other, each with at least 0.1%");
+        l->change[i] = (struct model_change){.at_s = pair[i].seconds, .factor = pair[i].share};
+    }
+    return code;
+}
+
 /* What is written to, once the size of the guest is known. */
 static int read_region(const struct cli *cli, struct model_guest *g)
 {
@@ -256,10 +307,15 @@ static int read_guest(const struct cli *cli, struct setting *s)
                             &vcpus);
     if (code == CLI_OK)
         code = quantity(cli, SIMULATE_BUSY, UNIT_SHARE, 0.01, 1, "a share from 1% to 100%", &busy);
+    if (code == CLI_OK)
+        code = quantity(cli, SIMULATE_SHARED_CPU, UNIT_SHARE, 0.01, MODEL_VCPUS_MAX,
+                        "a share of at least 1%", &g->shared_cpus);
     r->sequential =
         cli->option[SIMULATE_PATTERN] && strcmp(cli->option[SIMULATE_PATTERN], "sequential") == 0;
     if (code == CLI_OK)
         code = read_region(cli, g);
+    if (code == CLI_OK)
+        code = read_phases(cli, g);
     g->vcpus = (unsigned)vcpus;
     for (unsigned i = 0; i < g->vcpus; i++)
         g->vcpu_busy[i] = busy;
@@ -298,6 +354,8 @@ static int read_setting(const struct cli *cli, struct setting *s)
     if (code == CLI_OK)
         code = quantity(cli, SIMULATE_LINK, UNIT_RATE, 1000, 1e15,
                         "a rate from 1KB/s to 1000000GB/s", &s->link.bps);
+    if (code == CLI_OK)
+        code = read_link_changes(cli, &s->link);
     if (code == CLI_OK)
         code = quantity(cli, SIMULATE_NOISE, UNIT_SHARE, 0, 1, "a share from 0% to 100%",
                         &s->link.noise);
@@ -471,8 +529,8 @@ static void print_plot(const struct run *run)
     puts("");
     simulate_plot(stdout, utf8, run->point, run->n_points, run->mark, run->n_marks);
     if (run->n_marks > 0)
-        puts("Memory left to send. D: downtime limit, T: throttle, R: release, C: cancel;\n"
-             "small letters: decided but not done.");
+        puts("Memory left to send. B: speed limit, D: downtime limit, T: throttle, R: release,\n"
+             "P: post-copy, S: pause, C: cancel; small letters: decided but not done.");
 }
 
 static void print_text(struct run *run, const struct run *without)

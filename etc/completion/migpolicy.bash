@@ -25,8 +25,8 @@ _migpolicy() {
         allow-bandwidth max-bandwidth allow-compression-cache max-compression-cache allow-post-copy
         allow-suspend allow-cancel deadline deadline-per-gib on-deadline patience stall-timeout
         ask-timeout on-other-writer precopy-iterations precopy-threshold objective order)
-    local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy flush devices storage link
-        noise seed seeds limit for)
+    local described=(memory zero dirty-rate hot pattern cpu-bound curve vcpus busy shared-cpu phases flush devices
+        storage link link-changes noise seed seeds limit for)
     local verb='' vm='' assigned='' words='' word value i
     local -a socket=()
 

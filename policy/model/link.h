@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { MODEL_CHANGES_MAX = 4 };
+enum { MODEL_CHANGES_MAX = 16 };
 
 /* From `at_s` on the link carries `factor` of its nominal bandwidth. */
 struct model_change {

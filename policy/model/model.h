@@ -48,7 +48,7 @@
 enum {
     MODEL_REGIONS_MAX = PAGES_REGIONS_MAX,
     MODEL_VCPUS_MAX = 1024,
-    MODEL_PHASES_MAX = 4,
+    MODEL_PHASES_MAX = 16,
     MODEL_CHUNKS = 32, /* steps in which the first pass clears the dirty log */
     MODEL_ALL_VCPUS = -1,
 };

@@ -69,6 +69,28 @@ def test_another_writer_moves_the_limits_on_a_schedule():
         host.wait(lambda: "to 150 ms" in host.log())
 
 
+# Of the limit: Nova's for a guest of 200 MB, ten times as fast, and VDSM's for one that makes an
+# iteration in each of its polls; it aborts where that does not suffice.
+NOVA = [{"at": f"{1 + 15 * i}s", "do": "downtime", "value": f"{50 + 45 * i}ms"} for i in range(11)]
+VDSM = [{"at": f"{1 + 10 * i}s", "do": "downtime", "value": f"{limit}ms"}
+        for i, limit in enumerate((100, 150, 200, 300, 400, 500))] + [{"at": "71s", "do": "cancel"}]
+
+
+@pytest.mark.parametrize("schedule", [NOVA, VDSM], ids=["nova", "vdsm"])
+@pytest.mark.parametrize("policy", [{"allow_throttle": "yes"},
+                                    {"max_downtime": "3s", "on_other_writer": "hold"}],
+                         ids=["throttle", "hold"])
+def test_what_a_stepper_of_limits_would_not_end_in_time_ends_beside_it(schedule, policy):
+    with Host([domain("vm", others=schedule)], rules(**policy), time_factor=5) as host:
+        host.wait(host.completed)
+        assert host.events("other_downtime") and not host.events("other_cancel")
+        ours = host.events("set_downtime")
+        if "max_downtime" in policy:
+            assert 1 <= len(ours) <= 20 and host.events("cpu_share") == []
+        else:
+            assert ours == []
+
+
 def test_another_writer_of_quotas_is_noticed_and_left_alone():
     vm = domain("vm", zero="0B", others=[{"at": "14s", "do": "quota", "value": "70%"}])
     with Host([vm], rules(allow_throttle="yes", min_cpu="50%", max_work_lost="10m"),

@@ -264,6 +264,25 @@ static void devices_storage_and_qemus_own_throttle_are_modelled(void **state)
     assert_shown("Without the policy: still running");
 }
 
+static void phases_links_that_change_and_shared_limits_are_modelled(void **state)
+{
+    (void)state;
+    simulate_command(BUSY_GUEST "--noise 0%");
+    assert_shown("Without the policy: still running");
+    /* It rests long enough. */
+    simulate_command(BUSY_GUEST "--noise 0% --phases 60s:100%,5s:0%");
+    assert_shown("Without the policy: completed after 61.");
+    simulate_command("--memory 1GiB --link 1Gbit/s --noise 0%");
+    assert_shown("Without the policy: completed after 8.6");
+    simulate_command("--memory 1GiB --link 1Gbit/s --noise 0% --link-changes 4s:10%,14s:100%");
+    assert_shown("Without the policy: completed after 17.6");
+    /* A quarter of what it writes with two CPUs of its own. */
+    simulate_command(BUSY_GUEST "--noise 0% --vcpus 8 --shared-cpu 200%");
+    assert_shown("Without the policy: completed");
+    simulate_command(BUSY_GUEST "--vcpus 1000 --allow-throttle");
+    assert_shown("With the policy: completed");
+}
+
 static void a_long_story_is_cut_and_says_so(void **state)
 {
     unsigned lines = 0;
@@ -308,6 +327,16 @@ static void what_makes_no_sense_is_refused_in_one_line(void **state)
     assert_refused("--link 8", 2, "--link: \"8\" is not a rate such as 100MiB/s or 1Gbit/s");
     assert_refused("--max-downtime 2", 2,
                    "--max-downtime: \"2\" is not a duration such as 500ms, 2s or 1m30s");
+    assert_refused("--phases 5s:10%", 2,
+                   "--phases says when it writes; say how fast: --dirty-rate");
+    assert_refused(BUSY_GUEST "--phases 5s:10%,", 2,
+                   "--phases: \"5s:10%,\" is not a list of times and shares up to 1000% such as "
+                   "25s:100%,5s:10%");
+    assert_refused(
+        "--link-changes 2m:10%,1m:50%", 2,
+        "--link-changes: \"2m:10%,1m:50%\" is not one time after the other, each with at "
+        "least 0.1%");
+    assert_refused("--shared-cpu 0%", 2, "--shared-cpu: \"0%\" is not a share of at least 1%");
     assert_refused("--curve memcached --hot 1GiB", 2,
                    "--hot: a curve says that already; leave out one of them");
     assert_refused("--json --plot", 2, "--plot: there is no plot in JSON; leave out one of them");
@@ -575,6 +604,7 @@ int main(void)
         cmocka_unit_test(what_a_throttle_costs_follows_the_guest),
         cmocka_unit_test(the_memcached_curve_is_at_hand),
         cmocka_unit_test(devices_storage_and_qemus_own_throttle_are_modelled),
+        cmocka_unit_test(phases_links_that_change_and_shared_limits_are_modelled),
         cmocka_unit_test(a_long_story_is_cut_and_says_so),
         cmocka_unit_test(many_seeds_are_told_as_a_distribution),
         cmocka_unit_test(what_makes_no_sense_is_refused_in_one_line),
