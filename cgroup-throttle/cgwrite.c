@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "cgroup-throttle/cgwrite.h"
 
+#include "common/alloc.h"
 #include "common/cleanup.h"
 
 #include <errno.h>
@@ -44,8 +45,7 @@ static int find_cause(int code, const char *mount, const char *group,
         AUTO_FREE char *file = NULL;
         AUTO_CLOSE int fd = -1;
 
-        if (asprintf(&file, "%s/%s/%s", mount, group, values[i].name) < 0)
-            return -ENOMEM;
+        alloc_need_length(asprintf(&file, "%s/%s/%s", mount, group, values[i].name));
         fd = open(file, O_RDWR | O_CLOEXEC);
         if (fd < 0)
             return -errno;
@@ -63,13 +63,11 @@ static int write_locked(const char *mount, const char *group, const struct cgwri
     r = check_mount(mount);
     if (r < 0)
         return r;
-    g = cgroup_new_cgroup(group);
-    cpu = g ? cgroup_add_controller(g, "cpu") : NULL;
-    if (!cpu)
-        return -ENOMEM;
+    g = alloc_need(cgroup_new_cgroup(group));
+    cpu = alloc_need(cgroup_add_controller(g, "cpu"));
     for (size_t i = 0; i < count; i++)
         if (cgroup_add_value_string(cpu, values[i].name, values[i].text) != 0)
-            return -ENOMEM;
+            alloc_failed();
     r = cgroup_modify_cgroup(g);
     return r ? find_cause(r, mount, group, values, count) : 0;
 }

@@ -16,7 +16,7 @@ struct cgwrite_value {
  * it: values before that one have been written.
  *
  * Errors: -ENOENT the group is gone, -EACCES, -EPERM or -EROFS no permission, -EINVAL refused by
- * the kernel, -EOPNOTSUPP no cpu controller at that mount, -ENAMETOOLONG, -ENOMEM, -EIO.
+ * the kernel, -EOPNOTSUPP no cpu controller at that mount, -ENAMETOOLONG, -EIO.
  * Thread-safe.
  */
 int cgwrite(const char *mount, const char *group, const struct cgwrite_value *values, size_t count);

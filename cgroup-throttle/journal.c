@@ -9,6 +9,7 @@
 
 #include "common/cleanup.h"
 #include "common/json.h"
+#include "common/json_strict.h"
 #include "common/textfile.h"
 
 #include <dirent.h>
@@ -21,12 +22,6 @@
 #define DIRECTORY         "undo"
 #define FORMAT_VERSION    1 /* see journal.h before it becomes 2 */
 #define JOURNAL_MAX_BYTES (4U << 20)
-
-static void free_tokener(json_tokener **tokener)
-{
-    if (*tokener)
-        json_tokener_free(*tokener);
-}
 
 static void free_groups(struct vcpu_groups **groups)
 {
@@ -119,11 +114,16 @@ static json_object *groups_to_json(const struct vcpu_groups *groups)
 
 int journal_save(const char *run_dir, const struct vcpu_groups *groups)
 {
-    AUTO_JSON json_object *json = groups_to_json(groups);
+    AUTO_JSON json_object *json = groups_to_json(groups), *again = NULL;
     char name[NAME_MAX];
     AUTO_CLOSE int dir = -1;
+    const char *text;
+    size_t len;
     int r;
 
+    text = json_object_to_json_string_length(json, JSON_C_TO_STRING_PRETTY, &len);
+    if (json_strict_parse(text, len, &again, NULL) < 0)
+        return -EBADMSG;
     r = make_directory(run_dir);
     if (r < 0)
         return r;
@@ -131,8 +131,7 @@ int journal_save(const char *run_dir, const struct vcpu_groups *groups)
     if (dir < 0)
         return dir;
     file_name(name, groups->uuid, "");
-    return textfile_replace(dir, name, 0600,
-                            json_object_to_json_string_ext(json, JSON_C_TO_STRING_PRETTY));
+    return textfile_replace(dir, name, 0600, text);
 }
 
 static bool get_int(json_object *json, const char *key, int64_t min, int64_t max, int64_t *ret)
@@ -184,8 +183,8 @@ static int vcpu_from_json(json_object *json, struct vcpu_group *vcpu)
         return -EBADMSG;
     vcpu->index = (unsigned int)index;
     vcpu->tid = (pid_t)tid;
-    vcpu->path = strdup(path);
-    return vcpu->path ? 0 : -ENOMEM;
+    vcpu->path = alloc_need(strdup(path));
+    return 0;
 }
 
 static int groups_from_json(json_object *json, const char *uuid, struct vcpu_groups *groups)
@@ -216,10 +215,8 @@ static int groups_from_json(json_object *json, const char *uuid, struct vcpu_gro
     groups->start_time = (uint64_t)start_time;
     groups->pid_namespace = (uint64_t)pid_namespace;
     groups->version = (int)cgroup_version;
-    groups->name = strdup(name);
-    groups->vcpus = calloc(count, sizeof(*groups->vcpus));
-    if (!groups->name || !groups->vcpus)
-        return -ENOMEM;
+    groups->name = alloc_need(strdup(name));
+    groups->vcpus = alloc_need(calloc(count, sizeof(*groups->vcpus)));
     for (groups->count = 0; groups->count < count; groups->count++) {
         int r = vcpu_from_json(json_object_array_get_idx(vcpus, groups->count),
                                &groups->vcpus[groups->count]);
@@ -232,25 +229,20 @@ static int groups_from_json(json_object *json, const char *uuid, struct vcpu_gro
 
 static int load(int dir, const char *uuid, struct vcpu_groups **ret_groups)
 {
-    CLEANUP(free_groups) struct vcpu_groups *groups = calloc(1, sizeof(*groups));
-    CLEANUP(free_tokener) json_tokener *tokener = alloc_need(json_tokener_new());
+    CLEANUP(free_groups) struct vcpu_groups *groups = alloc_need(calloc(1, sizeof(*groups)));
     AUTO_JSON json_object *json = NULL;
     AUTO_FREE char *text = NULL;
     char name[NAME_MAX];
     size_t len;
     int r;
 
-    if (!groups || !tokener)
-        return -ENOMEM;
     file_name(name, uuid, "");
     r = textfile_read(dir, name, JOURNAL_MAX_BYTES, &text, &len);
     if (r == -ELOOP || r == -EINVAL || r == -EFBIG)
         return -EBADMSG;
     if (r < 0)
         return r;
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    json = json_tokener_parse_ex(tokener, text, (int)len);
-    if (!json)
+    if (json_strict_parse(text, len, &json, NULL) < 0)
         return -EBADMSG;
     r = groups_from_json(json, uuid, groups);
     if (r < 0)

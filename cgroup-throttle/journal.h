@@ -14,7 +14,10 @@
 
 #include "cgroup-throttle/vcpugroups.h"
 
-/* Write or replace the journal of a domain; when this returns 0 it survives a crash. */
+/*
+ * Write or replace the journal of a domain; when this returns 0 it survives a crash. -EBADMSG:
+ * journal_load() could not read it again, so it is not written.
+ */
 int journal_save(const char *run_dir, const struct vcpu_groups *groups);
 
 /* -ENOENT: there is none. -EBADMSG: it is not one we can have written, or a symlink.

@@ -7,6 +7,7 @@
  */
 #include "cgroup-throttle/vcpugroups.h"
 
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/textfile.h"
 
@@ -82,12 +83,8 @@ __attribute__((format(printf, 3, 4))) static int read_proc(char **ret_text, size
     int r;
 
     va_start(args, format);
-    r = vasprintf(&file, format, args);
+    alloc_need_length(vasprintf(&file, format, args));
     va_end(args);
-    if (r < 0) {
-        file = NULL;
-        return -ENOMEM;
-    }
     r = textfile_read(AT_FDCWD, file, PROC_FILE_MAX_BYTES, ret_text, ret_len);
     return r == -ESRCH ? -ENOENT : r; /* it ended between open and read */
 }
@@ -149,10 +146,7 @@ static uint64_t own_pid_namespace(const char *proc)
     AUTO_FREE char *file = NULL;
     struct stat st;
 
-    if (asprintf(&file, "%s/self/ns/pid", proc) < 0) {
-        file = NULL;
-        return 0;
-    }
+    alloc_need_length(asprintf(&file, "%s/self/ns/pid", proc));
     return stat(file, &st) < 0 ? 0 : st.st_ino;
 }
 
@@ -225,10 +219,7 @@ static int thread_group(const char *proc, pid_t pid, pid_t tid, int *ret_version
     r = parse_cgroup(text, ret_version, &path);
     if (r < 0)
         return r;
-    path = strdup(path);
-    if (!path)
-        return -ENOMEM;
-    *ret_path = path;
+    *ret_path = alloc_need(strdup(path));
     return 0;
 }
 
@@ -243,18 +234,6 @@ static bool vcpu_index(const char *comm, unsigned int *ret_index)
         return false;
     *ret_index = (unsigned int)index;
     return true;
-}
-
-static int add_vcpu(struct vcpu_groups *groups, const struct vcpu_group *vcpu)
-{
-    struct vcpu_group *larger =
-        reallocarray(groups->vcpus, groups->count + 1, sizeof(*groups->vcpus));
-
-    if (!larger)
-        return -ENOMEM;
-    groups->vcpus = larger;
-    groups->vcpus[groups->count++] = *vcpu;
-    return 0;
 }
 
 static int add_thread(const char *proc, struct vcpu_groups *groups, pid_t tid)
@@ -274,11 +253,11 @@ static int add_thread(const char *proc, struct vcpu_groups *groups, pid_t tid)
     if (!vcpu_path_valid(path, vcpu.index) || (groups->count && version != groups->version))
         return -EOPNOTSUPP;
     groups->version = version;
-    vcpu.path = path;
-    r = add_vcpu(groups, &vcpu);
-    if (r == 0)
-        path = NULL;
-    return r;
+    vcpu.path = STEAL(path);
+    groups->vcpus =
+        alloc_need(reallocarray(groups->vcpus, groups->count + 1, sizeof(*groups->vcpus)));
+    groups->vcpus[groups->count++] = vcpu;
+    return 0;
 }
 
 static int by_index(const void *a, const void *b)
@@ -294,8 +273,7 @@ static int list_vcpus(const char *proc, struct vcpu_groups *groups)
     AUTO_DIR DIR *dir = NULL;
     struct dirent *entry;
 
-    if (asprintf(&name, "%s/%d/task", proc, (int)groups->pid) < 0)
-        return -ENOMEM;
+    alloc_need_length(asprintf(&name, "%s/%d/task", proc, (int)groups->pid));
     dir = opendir(name);
     if (!dir)
         return -errno;
@@ -381,12 +359,11 @@ static int read_quotas(const char *proc, struct vcpu_groups *groups)
 int vcpu_groups_find(const char *proc, const char *uuid, const char *name, pid_t pid,
                      struct vcpu_groups **ret_groups)
 {
-    CLEANUP(free_groups) struct vcpu_groups *groups = calloc(1, sizeof(*groups));
+    CLEANUP(free_groups) struct vcpu_groups *groups = alloc_need(calloc(1, sizeof(*groups)));
     bool runs;
     int r;
 
-    if (!groups || !(groups->name = strdup(name)))
-        return -ENOMEM;
+    groups->name = alloc_need(strdup(name));
     if (!uuid_valid(uuid) || pid <= 1)
         return -EINVAL;
     memcpy(groups->uuid, uuid, sizeof(groups->uuid));

@@ -379,6 +379,18 @@ static void nothing_is_written_without_a_journal(void **state)
     throttle_free(t);
 }
 
+static void no_journal_is_written_that_could_not_be_read(void **state)
+{
+    struct throttle *t = NULL;
+
+    (void)state;
+    assert_int_equal(throttle_open(&roots, UUID, "vm\xff", PID, &t), 0);
+    assert_int_equal(throttle_set(t, 0.2, 10000), -EBADMSG);
+    assert_int_equal(fake_cgwrite.writes, 0);
+    assert_false(journal_exists());
+    throttle_free(t);
+}
+
 static void failed_restore_keeps_the_journal_for_the_next(void **state)
 {
     struct throttle_result result;
@@ -590,6 +602,7 @@ int main(void)
         TEST(every_failing_write_is_rolled_back),
         TEST(journal_is_there_before_the_first_write),
         TEST(nothing_is_written_without_a_journal),
+        TEST(no_journal_is_written_that_could_not_be_read),
         TEST(failed_restore_keeps_the_journal_for_the_next),
         TEST(vanished_groups_need_no_restore),
         TEST(value_of_another_writer_is_left_alone),
