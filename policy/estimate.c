@@ -99,6 +99,12 @@ static void window_add(struct estimator *e, const struct sample *s)
     unsigned used;
     double span;
 
+    /* A link that has nothing to send does not show what it carries. */
+    if (s->remaining_bytes == 0 && e->window_count > 0 &&
+        e->window_sent[(e->window_count - 1) % ESTIMATE_WINDOW] == (double)s->processed_bytes) {
+        e->window_count = 0;
+        return;
+    }
     e->window_ns[newest] = s->now_ns;
     e->window_sent[newest] = (double)s->processed_bytes;
     e->window_drained[newest] = e->drained_bytes;

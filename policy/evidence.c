@@ -74,8 +74,10 @@ static void account(struct evidence *seen, struct tried *tried, const struct est
         seen->flat_syncs = 0;
     else if (new_pass && seen->flat_syncs++ == 0)
         seen->flat_ns = s->now_ns;
-    /* Before the memory phase nothing is stalled: storage is being copied. */
-    if (s->total_bytes != 0 && s->processed_bytes != before->processed_bytes)
+    /* Before the memory phase nothing is stalled: storage is being copied. Nor is it where sync
+       after sync finds nothing to send. */
+    if (s->total_bytes != 0 &&
+        (s->processed_bytes != before->processed_bytes || (new_pass && s->remaining_bytes == 0)))
         seen->moved_ns = s->now_ns;
 }
 

@@ -344,6 +344,23 @@ static void a_switchover_that_is_due_and_does_not_come_is_helped(void **state)
     assert_int_equal(sim.last.verdict, VERDICT_NEEDS_HELP);
 }
 
+/* It writes to nothing, so nothing is sent while its devices hold the switchover. */
+static void an_idle_guest_whose_devices_hold_it_is_helped_and_not_stalled(void **state)
+{
+    struct model_guest guest = {
+        .ram_bytes = 512e6, .device_bytes = 200e6, .vcpus = 1, .vcpu_busy = {0.1}};
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "max_downtime", "10s", NULL);
+    sim_run(&sim, 300);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_true(sim.greatest_limit_s < 4);
+    sim_start(&sim, &guest, LINK, "allow_cancel", "yes", "mode", "observe", NULL);
+    sim_run(&sim, 300);
+    assert_false(sim.seen[VERDICT_STALLED]);
+    assert_int_equal(sim.last.alternative[ALT_WAIT].reason, REASON_HELD);
+}
+
 static void the_work_budget_is_kept(void **state)
 {
     struct model_guest guest = sim_guest(400, 400);
@@ -625,6 +642,7 @@ int main(void)
         cmocka_unit_test(a_ceiling_that_cannot_be_kept_is_said_before_it_is_broken),
         cmocka_unit_test(a_short_downtime_is_aimed_at_and_raised_only_as_far_as_is_needed),
         cmocka_unit_test(a_switchover_that_is_due_and_does_not_come_is_helped),
+        cmocka_unit_test(an_idle_guest_whose_devices_hold_it_is_helped_and_not_stalled),
         cmocka_unit_test(the_work_budget_is_kept),
         cmocka_unit_test(a_throttle_beyond_the_work_budget_is_not_begun),
         cmocka_unit_test(patience_delays_the_first_action),
