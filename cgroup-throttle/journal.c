@@ -273,6 +273,21 @@ int journal_remove(const char *run_dir, const char *uuid)
     return fsync(dir) < 0 ? -errno : 0;
 }
 
+int journal_written(const char *run_dir, const char *uuid, struct timespec *ret)
+{
+    AUTO_CLOSE int dir = open_directory(run_dir);
+    char name[NAME_MAX + 1];
+    struct stat st;
+
+    if (dir < 0)
+        return dir;
+    snprintf(name, sizeof(name), "%s.json", uuid);
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    *ret = st.st_mtim;
+    return 0;
+}
+
 static bool is_journal(const char *name)
 {
     size_t len = strlen(name);

@@ -14,6 +14,8 @@
 
 #include "cgroup-throttle/vcpugroups.h"
 
+#include <time.h>
+
 /*
  * Write or replace the journal of a domain; when this returns 0 it survives a crash. -EBADMSG:
  * journal_load() could not read it again, so it is not written.
@@ -34,5 +36,8 @@ int journal_remove(const char *run_dir, const char *uuid);
  */
 typedef void (*journal_fn)(const char *uuid, void *opaque);
 int journal_list(const char *run_dir, journal_fn fn, void *opaque);
+
+/* When it was last written, by the system's clock. Returns 0 or -errno. */
+int journal_written(const char *run_dir, const char *uuid, struct timespec *ret);
 
 #endif

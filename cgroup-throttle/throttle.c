@@ -409,6 +409,16 @@ int throttle_restore(struct throttle *t, bool final, struct throttle_result *ret
     return r;
 }
 
+bool throttle_in_force(struct throttle *t)
+{
+    bool journalled;
+
+    pthread_mutex_lock(&t->lock);
+    journalled = t->journalled;
+    pthread_mutex_unlock(&t->lock);
+    return journalled;
+}
+
 static int check_locked(const struct throttle *t, size_t *drifted)
 {
     int r = check_identity(t);
@@ -504,6 +514,12 @@ int throttle_list_journals(const struct throttle_roots *roots, throttle_journal_
         spare_keep();
     }
     return r;
+}
+
+int throttle_journal_written(const struct throttle_roots *roots, const char *uuid,
+                             struct timespec *ret)
+{
+    return journal_written(roots->run_dir, uuid, ret);
 }
 
 struct restore_all {

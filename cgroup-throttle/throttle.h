@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 /* Where the world is. Strings are borrowed and must outlive every handle opened with them. */
 struct throttle_roots {
@@ -104,6 +105,9 @@ int throttle_set(struct throttle *t, double share, int64_t period_us);
  */
 int throttle_restore(struct throttle *t, bool final, struct throttle_result *ret_result);
 
+/* May a quota of ours be in force? It is until its journal is removed. Thread-safe. */
+bool throttle_in_force(struct throttle *t);
+
 /*
  * Is everything still as we left it? ret_drifted gets the number of vCPUs whose quota is not what
  * was last set. -ENOENT: the process or a group is gone. -ESTALE: a vCPU thread left its group.
@@ -146,6 +150,10 @@ int throttle_restore_journal(const struct throttle_roots *roots, const char *uui
 typedef void (*throttle_journal_fn)(const char *uuid, bool open, void *opaque);
 int throttle_list_journals(const struct throttle_roots *roots, throttle_journal_fn fn,
                            void *opaque);
+
+/* When a journal was last written, by the system's clock. Returns 0 or -errno. Thread-safe. */
+int throttle_journal_written(const struct throttle_roots *roots, const char *uuid,
+                             struct timespec *ret);
 
 /* Why a restore failed, in words. */
 const char *throttle_error(int error);

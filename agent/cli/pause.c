@@ -59,10 +59,15 @@ static int release(const struct cli *cli)
     AUTO_JSON struct json_object *reply = NULL;
     int code = call_for(cli, "io.migpolicy.Release", true, &reply);
     const char *vm = cli_string(reply, "vm");
+    const char *restored = cli_string(reply, "restored");
 
-    if (code == CLI_OK && !cli->json && !cli->quiet)
+    if (code != CLI_OK || cli->json || cli->quiet)
+        return code;
+    if (restored)
+        cli_line("%s has its CPU back: %s", vm ? vm : "?", restored);
+    else
         cli_line("%s has its CPU back and is not throttled again in this migration", vm ? vm : "?");
-    return code;
+    return CLI_OK;
 }
 
 const struct cli_verb cli_pause = {"pause", pause_actions, "[VM]",

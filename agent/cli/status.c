@@ -47,9 +47,17 @@ static int ask(const struct cli *cli, const char *vm, struct json_object **ret_r
     int code = cli_call(cli, "io.migpolicy.Status", cli_status_parameters(vm, cli->option[ALL]),
                         ret_reply);
 
-    if (code == CLI_OK && vm && cli_is_pattern(vm))
+    if (code == CLI_OK && vm && cli_is_pattern(vm)) {
         cli_keep_matching(cli_array(*ret_reply, "migrations"), vm);
+        cli_keep_matching(cli_array(*ret_reply, "leftovers"), vm);
+    }
     return code;
+}
+
+static void append(struct json_object *all, struct json_object *more)
+{
+    for (size_t k = 0; all && k < cli_array_length(more); k++)
+        json_object_array_add(all, json_object_get(json_object_array_get_idx(more, k)));
 }
 
 /* Asks for all VMs named on the command line; the answers become one. */
@@ -60,13 +68,10 @@ static int ask_all(const struct cli *cli, struct json_object **ret_reply)
 
     for (int i = 1; code == CLI_OK && i < cli->n_args; i++) {
         AUTO_JSON struct json_object *next = NULL;
-        struct json_object *all = cli_array(reply, "migrations");
-        struct json_object *more;
 
         code = ask(cli, cli->args[i], &next);
-        more = cli_array(next, "migrations");
-        for (size_t k = 0; all && k < cli_array_length(more); k++)
-            json_object_array_add(all, json_object_get(json_object_array_get_idx(more, k)));
+        append(cli_array(reply, "migrations"), cli_array(next, "migrations"));
+        append(cli_array(reply, "leftovers"), cli_array(next, "leftovers"));
     }
     if (code == CLI_OK)
         *ret_reply = STEAL(reply);
@@ -133,6 +138,23 @@ struct cli_table *cli_status_table(const struct cli *cli, struct json_object *mi
     return table;
 }
 
+/* Guests that may be slow for no reason: on standard error, whatever is listed. */
+static void tell_leftovers(const struct cli *cli, struct json_object *leftovers)
+{
+    for (size_t i = 0; i < cli_array_length(leftovers); i++) {
+        struct json_object *l = json_object_array_get_idx(leftovers, i);
+        const char *vm = cli_string(l, "vm") ? cli_string(l, "vm") : cli_string(l, "uuid");
+        char text[CLI_TEXT_MAX];
+
+        if (!cli->quiet)
+            cli_fail(CLI_OK,
+                     "%s may still be slowed, for %s now: %s; that is tried again, at once by "
+                     "migpolicy release",
+                     vm ? vm : "?", cli_seconds(cli_number(l, "age_seconds"), text),
+                     cli_string(l, "why") ? cli_string(l, "why") : "it is not known why");
+    }
+}
+
 static int status(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
@@ -151,6 +173,7 @@ static int status(const struct cli *cli)
     else if (!cli->quiet)
         cli_line(cli->option[ALL] ? "no migrations"
                                   : "no migrations (-a lists those that have ended)");
+    tell_leftovers(cli, cli_array(reply, "leftovers"));
     if (cli_string(reply, "host_paused_by") && !cli->quiet)
         cli_fail(CLI_OK, "the host is paused by %s, so nothing is done; migpolicy resume ends it",
                  cli_string(reply, "host_paused_by"));

@@ -199,7 +199,8 @@ void control_describe_fields(const struct policy_layer *layer, char *text, size_
 
 /* ---- the methods ---- */
 
-/* As control_take_vm(), also for a VM that has gone, if its migration is on the list. */
+/* As control_take_vm(), also for a VM that has gone, if its migration is on the list, or its
+ * quotas could not be restored. */
 static int take_migrated_vm(struct control *c, struct varlink_call *call, enum method method,
                             struct json_object *parameters, const struct migration *list,
                             size_t count, struct hv_domain *ret)
@@ -207,7 +208,7 @@ static int take_migrated_vm(struct control *c, struct varlink_call *call, enum m
     const char *vm = control_text(parameters, "vm");
 
     if (!vm || monitor_find(c->env.monitor, vm, ret) == 0)
-        count = 0;
+        return control_take_vm(c, call, method, parameters, ret);
     for (size_t i = 0; i < count; i++) {
         const struct hv_domain *domain = &list[i].domain;
 
@@ -217,6 +218,8 @@ static int take_migrated_vm(struct control *c, struct varlink_call *call, enum m
             return 0;
         }
     }
+    if (control_find_leftover(c, vm, ret))
+        return 0;
     return control_take_vm(c, call, method, parameters, ret);
 }
 
@@ -248,6 +251,7 @@ int control_status(struct varlink_call *call, struct json_object *parameters, vo
     json_add(o, "libvirt_connected", json_object_new_boolean(monitor_connected(c->env.monitor)));
     json_add_text(o, "host_paused_by", paused_is(c->env.paused, NULL, who) ? who : NULL);
     json_add_count(o, "paused_vms", paused_count(c->env.paused));
+    json_add(o, "leftovers", control_leftovers(c, vm ? domain.uuid : NULL));
     json_add(o, "migrations", migrations);
     return control_answer(c, call, METHOD_STATUS, o);
 }

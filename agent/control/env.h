@@ -21,6 +21,7 @@ struct control_env {
     struct policies *policies;
     struct paused *paused;
     struct watchers *watchers;
+    struct leftovers *leftovers;
     struct monitor *monitor;
     struct metrics *metrics;
     struct record *record;

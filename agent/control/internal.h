@@ -52,6 +52,7 @@ struct control {
     struct hv_domain about;    /* the VM of the call that is being answered, for the record */
     unsigned works;            /* under way */
     unsigned changes;          /* of metadata, under way */
+    unsigned releases;         /* of leftovers, under way */
     struct inquiry *inquiries; /* predictions under way, a list */
     struct reading *readings;  /* of the history: the one under way, and those that wait */
 };
@@ -105,6 +106,12 @@ int control_take_vm(struct control *c, struct varlink_call *call, enum method me
  */
 int control_check_admin(struct control *c, struct varlink_call *call, enum method method,
                         struct json_object *parameters);
+
+/* A leftover by the name or UUID of its VM, if there is one; it need not be known to libvirt. */
+bool control_find_leftover(struct control *c, const char *vm, struct hv_domain *ret);
+
+/* All of them, or that of one VM, as an array of the type Leftover. */
+struct json_object *control_leftovers(struct control *c, const char *uuid);
 
 /* Records what the caller has changed; domain may be NULL. */
 void control_record(struct control *c, struct varlink_call *call, enum method method,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The methods of the control socket that take the agent's hands off: Pause, Resume, Release. */
+/* The methods of the control socket that take the agent's hands off: Pause, Resume. */
 #include "agent/control/internal.h"
 
 #include <errno.h>
@@ -88,28 +88,4 @@ int control_resume(struct varlink_call *call, struct json_object *parameters, vo
     control_record(c, call, METHOD_RESUME, vm, vm ? "this VM" : "the host");
     watchers_poke(c->env.watchers, vm ? vm->uuid : NULL);
     return answer_paused(c, call, METHOD_RESUME, vm);
-}
-
-int control_release(struct varlink_call *call, struct json_object *parameters, void *userdata)
-{
-    struct control *c = userdata;
-    struct hv_domain domain;
-    struct json_object *o;
-    int r;
-
-    if (control_check_admin(c, call, METHOD_RELEASE, parameters) < 0 ||
-        control_take_vm(c, call, METHOD_RELEASE, parameters, &domain) < 0)
-        return 0;
-    r = watchers_unthrottle(c->env.watchers, domain.uuid, varlink_call_peer(call)->uid);
-    if (r < 0)
-        return control_refuse_why(c, call, METHOD_RELEASE, "io.migpolicy.Refused", "why",
-                                  r == -ESRCH ? "the VM is not migrating"
-                                              : "the VM is not throttled; migpolicy set "
-                                                "--allow-throttle=no keeps it from being");
-    control_record(c, call, METHOD_RELEASE, &domain,
-                   "its CPU is given back, and not limited again in this migration");
-    o = json_object_new_object();
-    json_add_text(o, "vm", domain.name);
-    json_add_text(o, "uuid", domain.uuid);
-    return control_answer(c, call, METHOD_RELEASE, o);
 }

@@ -466,6 +466,7 @@ static int start_control(struct daemon *d, gid_t admin_gid)
         .policies = d->policies,
         .paused = d->paused,
         .watchers = d->watchers,
+        .leftovers = d->leftovers,
         .monitor = d->monitor,
         .metrics = d->metrics,
         .record = d->record,

@@ -34,6 +34,8 @@ enum { PENDING_MAX = 8 };
 
 enum domain_state { IDLE, MIGRATING, SWITCHOVER, POST_COPY, GONE, CANCELLED };
 
+struct throttle;
+
 struct sim_domain {
     struct hv_domain id;
     const struct scenario_domain *script;
@@ -45,6 +47,7 @@ struct sim_domain {
     unsigned others_done;
     unsigned failed[SCENARIO_FAILURES_MAX]; /* times each failure has been met */
     bool drifted;                           /* its quotas are somebody else's */
+    struct throttle *handle;                /* the open one; NULL: none */
     char *metadata;                         /* NULL: none */
     int measure_s; /* how long the dirty rate is measured, and from when; 0: not yet */
     double measured_from_s;

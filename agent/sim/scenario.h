@@ -65,6 +65,7 @@
     X(CANCEL, "cancel")                                                                            \
     X(FLUSH, "flush")                                                                              \
     X(QUOTA, "quota")                                                                              \
+    X(RESTORE, "restore")                                                                          \
     X(OTHER, "other")
 
 /* What they fail with: the name, what hypervisor.h makes of it, and libvirt's words. */

@@ -385,21 +385,50 @@ int hv_watch_state(struct hv_watch *watch, bool *ret_active, bool *ret_running)
     return sim_leave(d, 0);
 }
 
-/* ---- slowing it down: as with cgroups, this asks nobody and neither hangs nor fails ---- */
+/* ---- slowing it down: as with cgroups, this asks nobody and does not hang ---- */
+
+/* What is left over is restored first, as by cgroup-throttle/throttle.c. */
+static int restore_leftover(struct sim_domain *d)
+{
+    int r = d->state == GONE || d->model.cpu_share >= 1 ? 0 : sim_call_fails(d, SIM_CALL_RESTORE);
+
+    if (r == 0)
+        sim_set_share(d, 1);
+    return r;
+}
 
 int virt_throttle_open(const struct throttle_place *place, const struct hv_domain *domain,
                        struct throttle **ret)
 {
-    struct throttle *t = alloc_need(calloc(1, sizeof(*t)));
+    struct sim_domain *d = sim_find(domain->uuid);
+    struct throttle *t;
+    int r;
 
     (void)place;
-    t->domain = sim_find(domain->uuid);
+    pthread_mutex_lock(&d->lock);
+    r = d->handle ? -EBUSY : restore_leftover(d);
+    if (r < 0)
+        return sim_leave(d, r);
+    t = alloc_need(calloc(1, sizeof(*t)));
+    t->domain = d;
+    d->handle = t;
     *ret = t;
-    return 0;
+    return sim_leave(d, 0);
+}
+
+static void let_go(struct throttle *t)
+{
+    if (t->domain->handle == t)
+        t->domain->handle = NULL;
 }
 
 void throttle_free(struct throttle *t)
 {
+    if (!t)
+        return;
+    pthread_mutex_lock(&t->domain->lock);
+    let_go(t);
+    pthread_mutex_unlock(&t->domain->lock);
     free(t);
 }
 
@@ -442,19 +471,33 @@ int throttle_set(struct throttle *t, double share, int64_t period_us)
 int throttle_restore(struct throttle *t, bool final, struct throttle_result *ret_result)
 {
     struct throttle_result result = {0};
+    struct sim_domain *d = t->domain;
+    int r = 0;
 
-    pthread_mutex_lock(&t->domain->lock);
+    pthread_mutex_lock(&d->lock);
     t->final |= final;
-    sim_advance(t->domain);
-    if (t->domain->drifted) {
+    sim_advance(d);
+    if (d->drifted) {
         result.drifted = throttle_vcpu_count(t);
     } else {
-        result.restored = throttle_vcpu_count(t);
-        sim_set_share(t->domain, 1);
+        r = restore_leftover(d);
+        *(r == 0 ? &result.restored : &result.failed) = throttle_vcpu_count(t);
     }
+    if (t->final && r == 0)
+        let_go(t);
     if (ret_result)
         *ret_result = result;
-    return sim_leave(t->domain, 0);
+    return sim_leave(d, r);
+}
+
+bool throttle_in_force(struct throttle *t)
+{
+    bool is;
+
+    pthread_mutex_lock(&t->domain->lock);
+    is = t->domain->model.cpu_share < 1;
+    pthread_mutex_unlock(&t->domain->lock);
+    return is;
 }
 
 int throttle_check(struct throttle *t, size_t *ret_drifted)
@@ -471,34 +514,51 @@ int throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns)
     return sim_leave(t->domain, 0);
 }
 
-/* There is no kernel here that would keep a quota when the agent has gone. */
 int throttle_restore_journal(const struct throttle_roots *roots, const char *uuid, char **ret_name,
                              struct throttle_result *ret_result)
 {
+    struct sim_domain *d = sim_find(uuid);
+    int r;
+
     (void)roots;
-    (void)uuid;
-    (void)ret_name;
-    (void)ret_result;
-    return -EBUSY;
+    pthread_mutex_lock(&d->lock);
+    if (d->handle || d->model.cpu_share >= 1)
+        return sim_leave(d, d->handle ? -EBUSY : -ENOENT);
+    r = restore_leftover(d);
+    *ret_name = alloc_need(strdup(d->id.name));
+    *ret_result = (struct throttle_result){0};
+    *(r == 0 ? &ret_result->restored : &ret_result->failed) = d->script->guest.vcpus;
+    return sim_leave(d, r);
 }
 
-/* While one is throttled it has, so to say, a journal. */
+/* As long as one is slowed it has, so to say, a journal. */
 int throttle_list_journals(const struct throttle_roots *roots, throttle_journal_fn fn, void *opaque)
 {
     (void)roots;
     for (size_t i = 0; i < sim_host.scenario.n_domains; i++) {
         struct sim_domain *d = &sim_host.domain[i];
-        bool throttled;
+        bool slowed, open;
 
         pthread_mutex_lock(&d->lock);
-        throttled = d->model.cpu_share < 1;
+        slowed = d->model.cpu_share < 1;
+        open = d->handle;
         pthread_mutex_unlock(&d->lock);
-        if (throttled)
-            fn(d->id.uuid, true, opaque);
+        if (slowed)
+            fn(d->id.uuid, open, opaque);
     }
     return 0;
 }
 
+int throttle_journal_written(const struct throttle_roots *roots, const char *uuid,
+                             struct timespec *ret)
+{
+    (void)roots;
+    (void)uuid;
+    (void)ret;
+    return -ENOENT;
+}
+
+/* There is no kernel here that would keep a quota when the agent has gone. */
 int throttle_restore_all(const struct throttle_roots *roots, throttle_report_fn report,
                          void *opaque)
 {

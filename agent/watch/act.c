@@ -92,6 +92,14 @@ static int apply_post_copy(struct act *act, char *detail, size_t size, enum reas
     return 0;
 }
 
+/* What could not be restored is still in force. */
+static void give_back(struct act *act, enum reason reason, const char *by)
+{
+    watcher_restore(act->w, reason, false, by);
+    if (!watcher_is_throttled(act->w))
+        act->share = 1;
+}
+
 /* The quota is of no use to a guest that stands still, and in the way when it runs on. */
 static int apply_suspend(struct act *act, char *detail, size_t size, enum reason *ret_latch)
 {
@@ -103,8 +111,7 @@ static int apply_suspend(struct act *act, char *detail, size_t size, enum reason
         snprintf(detail, size, "guest not paused: %s", hypervisor_error());
         return r;
     }
-    watcher_restore(act->w, REASON_SUSPENDED, false, "");
-    act->share = 1;
+    give_back(act, REASON_SUSPENDED, "");
     snprintf(detail, size, "guest paused until the rest of its memory is sent");
     return 0;
 }
@@ -120,6 +127,14 @@ __attribute__((format(printf, 3, 4))) static void append(char *text, size_t size
     va_end(args);
 }
 
+/* Nothing of it is left. */
+static void forget_throttle(struct act *act)
+{
+    atomic_store(&act->w->throttled, false);
+    host_give_slot(act->w->env->host, &act->w->host);
+    act->share = 1;
+}
+
 static int apply_throttle(struct act *act, const struct action *a, int64_t decided_ns, char *detail,
                           size_t size, enum reason *ret_latch)
 {
@@ -129,17 +144,19 @@ static int apply_throttle(struct act *act, const struct action *a, int64_t decid
     if (r == 0) {
         act->share = a->share;
         act->drift_checked_ns = decided_ns;
-        atomic_store(&act->w->throttled, true);
+        watcher_set_throttled(act->w);
         snprintf(detail, size, "each vCPU left %.0f%% of what it could use", a->share * 100);
         if (cpus < 1)
             append(detail, size, ", %.2f CPUs", cpus);
         append(detail, size, ", written in %.1f ms", (double)(monotonic_ns() - decided_ns) / 1e6);
         return 0;
     }
-    if (!atomic_load(&act->w->throttled))
-        host_give_slot(act->w->env->host, &act->w->host);
     *ret_latch = r == -EBUSY ? REASON_OTHER_WRITER : REASON_NONE;
     snprintf(detail, size, "vCPU quota not set: %s", strerror(-r));
+    if (throttle_in_force(act->w->throttle))
+        give_back(act, *ret_latch == REASON_NONE ? a->reason : *ret_latch, "");
+    else
+        forget_throttle(act);
     return r;
 }
 
@@ -169,8 +186,7 @@ static void release(struct act *act, enum reason reason, bool paused)
         if (!paused_is(act->w->env->paused, NULL, by))
             paused_is(act->w->env->paused, act->w->domain.uuid, by);
     }
-    watcher_restore(act->w, reason, false, by);
-    act->share = 1;
+    give_back(act, reason, by);
 }
 
 int act_apply(struct act *act, const struct action *a, const struct policy *policy, bool paused,

@@ -104,11 +104,18 @@ void sampling_take(struct act *act, const struct hv_job *hv, int64_t sync_ns, st
 enum reason sampling_check_drift(struct act *act, int64_t now)
 {
     size_t drifted = 0;
+    int r;
 
     if (act->share >= 1 || now - act->drift_checked_ns < DRIFT_CHECK_NS)
         return REASON_NONE;
     act->drift_checked_ns = now;
-    if (throttle_check(act->w->throttle, &drifted) == 0 && drifted > 0) {
+    r = throttle_check(act->w->throttle, &drifted);
+    if (r == -ENOENT || r == -ESTALE) {
+        log_warning("%s: a vCPU group is gone, or has another thread: it is throttled no more",
+                    act->w->domain.name);
+        return REASON_NO_CGROUP;
+    }
+    if (r == 0 && drifted > 0) {
         log_warning("%s: somebody else changed %zu of its vCPU quotas; they are left as they are",
                     act->w->domain.name, drifted);
         return REASON_OTHER_WRITER;

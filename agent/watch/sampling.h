@@ -16,7 +16,8 @@ enum reason sampling_open_throttle(struct act *act);
  */
 void sampling_take(struct act *act, const struct hv_job *hv, int64_t sync_ns, struct sample *s);
 
-/* REASON_OTHER_WRITER when somebody else has changed quotas of ours, which has been logged. */
+/* REASON_OTHER_WRITER when somebody else has changed quotas of ours, REASON_NO_CGROUP when their
+ * groups are not those of the vCPUs any more. Either has been logged. */
 enum reason sampling_check_drift(struct act *act, int64_t now);
 
 /*

@@ -124,6 +124,7 @@ int watcher_unthrottle(struct watcher *w, uid_t uid)
         return -EALREADY;
     pthread_mutex_lock(&w->lock);
     w->mark.release = true;
+    w->owed.due_ns = 0;
     w->mark.released_by = uid;
     pthread_mutex_unlock(&w->lock);
     wakeup_signal(&w->wake);
@@ -133,12 +134,16 @@ int watcher_unthrottle(struct watcher *w, uid_t uid)
 bool watcher_wants_lift(struct watcher *w, int64_t now_ns)
 {
     bool lift;
+    bool wants;
 
     pthread_mutex_lock(&w->lock);
     lift = w->mark.lift && w->throttle;
+    if (w->owed.failures > 0)
+        wants = w->owed.due_ns <= now_ns;
+    else
+        wants = now_ns - atomic_load(&w->heard_ns) > WATCHER_STALE_S * NS_PER_S;
     pthread_mutex_unlock(&w->lock);
-    return lift || (atomic_load(&w->throttled) &&
-                    now_ns - atomic_load(&w->heard_ns) > WATCHER_STALE_S * NS_PER_S);
+    return lift || (wants && atomic_load(&w->throttled));
 }
 
 bool watcher_marked(struct watcher *w, const bool *mark)
@@ -229,40 +234,67 @@ void watcher_withdraw_question(struct watcher *w)
     pthread_mutex_unlock(&w->lock);
 }
 
+void watcher_set_throttled(struct watcher *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->owed = (struct backoff){0};
+    pthread_mutex_unlock(&w->lock);
+    atomic_store(&w->throttled, true);
+}
+
+/* A failure is told when it is the first, or another one; it is counted each time. */
+static void owe(struct watcher *w, int error, enum reason reason, const char *by)
+{
+    char detail[160];
+    bool news;
+
+    pthread_mutex_lock(&w->lock);
+    news = backoff_failed(&w->owed, error, monotonic_ns());
+    w->owed_reason = reason;
+    pthread_mutex_unlock(&w->lock);
+    atomic_store(&w->throttled, true);
+    metrics_count(w->env->metrics, METRIC_THROTTLE_RESTORE_FAILURES, METRICS_SINGLE, 1);
+    if (!news)
+        return;
+    snprintf(detail, sizeof(detail), "vCPU quotas could not be restored: %s",
+             throttle_error(error));
+    watcher_record(w, ACTION_RELEASE, EVENT_FAILED, reason, by, detail);
+}
+
 /* Gives the guest its CPU back; the same code for every occasion and from every thread. */
 void watcher_restore(struct watcher *w, enum reason reason, bool final, const char *by)
 {
     struct throttle_result result = {0};
-    bool was = atomic_exchange(&w->throttled, false);
     struct throttle *throttle;
+    struct backoff owed;
     char detail[160];
+    bool was;
     int r;
 
     pthread_mutex_lock(&w->lock);
     throttle = w->throttle;
+    owed = w->owed;
     pthread_mutex_unlock(&w->lock);
-    if (!throttle)
+    if (!throttle || (!final && owed.failures > 0 && owed.due_ns > monotonic_ns()))
         return;
+    was = atomic_exchange(&w->throttled, false);
     r = throttle_restore(throttle, final, &result);
     if (result.drifted > 0)
         metrics_count(w->env->metrics, METRIC_THROTTLE_DRIFT, METRICS_SINGLE, result.drifted);
     if (r < 0) {
-        atomic_store(&w->throttled, was);
-        metrics_count(w->env->metrics, METRIC_THROTTLE_RESTORE_FAILURES, METRICS_SINGLE, 1);
-        snprintf(detail, sizeof(detail), "vCPU quotas could not be restored: %s", strerror(-r));
-        watcher_record(w, ACTION_RELEASE, EVENT_FAILED, reason, by, detail);
+        owe(w, r, reason, by);
         return;
     }
+    pthread_mutex_lock(&w->lock);
+    w->owed = (struct backoff){0};
+    if (was)
+        w->view.sample.cpu_share = 1;
+    pthread_mutex_unlock(&w->lock);
     if (!was)
         return;
     host_give_slot(w->env->host, &w->host);
-    pthread_mutex_lock(&w->lock);
-    w->view.sample.cpu_share = 1;
-    pthread_mutex_unlock(&w->lock);
     metrics_count(w->env->metrics, METRIC_THROTTLE_RESTORES, METRICS_SINGLE, 1);
-    snprintf(detail, sizeof(detail),
-             "%zu vCPU quotas restored, %zu gone, %zu left to another writer", result.restored,
-             result.gone, result.drifted);
+    leftovers_describe(&result, owed.failures, detail, sizeof(detail));
     watcher_record(w, ACTION_RELEASE, EVENT_APPLIED, reason, by, detail);
 }
 
@@ -278,7 +310,7 @@ void watcher_lift(struct watcher *w)
     else if (w->mark.post_copy)
         reason = REASON_POST_COPY;
     else if (!final)
-        reason = REASON_STALE;
+        reason = w->owed.failures > 0 ? w->owed_reason : REASON_STALE;
     w->mark.lift = false;
     pthread_mutex_unlock(&w->lock);
     watcher_restore(w, reason, final, "");

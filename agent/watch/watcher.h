@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "agent/watch/approval.h"
+#include "agent/watch/backoff.h"
 #include "agent/watch/env.h"
 #include "common/wakeup.h"
 
@@ -32,6 +33,8 @@ struct watcher {
 
     pthread_mutex_t lock; /* guards the rest */
     struct throttle *throttle;
+    struct backoff owed; /* a restore that failed: the keeper tries it again */
+    enum reason owed_reason;
     struct {
         int64_t sync_ns; /* newest sync not yet looked at; 0: none */
         bool switchover;
@@ -90,9 +93,14 @@ bool watcher_wants_lift(struct watcher *w, int64_t now_ns);
 /* Lifts the quota, from the keeper's thread. */
 void watcher_lift(struct watcher *w);
 
+/* A quota has been set: nothing is owed before it is. */
+void watcher_set_throttled(struct watcher *w);
+
 /*
  * Gives the guest its CPU back, and records it, as wanted `by` somebody or "". The same code for
- * every occasion and from every thread. After a final one there will be no throttle any more.
+ * every occasion and from every thread. After a final one there will be no throttle any more. When
+ * it fails the keeper tries again, at growing intervals; before that is due, only a final one is
+ * tried.
  */
 void watcher_restore(struct watcher *w, enum reason reason, bool final, const char *by);
 
