@@ -8,6 +8,9 @@
 
 #include "agent/cli/cli.h"
 
+/* The daemon says something every 10 seconds. */
+#define FOLLOW_SILENCE_MS 60000
+
 static void add_row(struct cli_table *table, struct json_object *p)
 {
     char text[5][CLI_TEXT_MAX];
@@ -23,6 +26,95 @@ static void add_row(struct cli_table *table, struct json_object *p)
                              cli_string(p, "detail")});
 }
 
+enum { FOLLOW };
+static const struct cli_option pending_options[] = {
+    [FOLLOW] = {"follow", NULL, "a line for each, as it comes, until interrupted", .letter = 'f'},
+    {NULL},
+};
+
+/* ---- as they come ---- */
+
+static struct json_object *find_id(struct json_object *proposals, double id)
+{
+    for (size_t i = 0; i < cli_array_length(proposals); i++) {
+        struct json_object *p = json_object_array_get_idx(proposals, i);
+
+        if (cli_number(p, "id") == id)
+            return p;
+    }
+    return NULL;
+}
+
+static void tell_new(const struct cli *cli, struct json_object *p)
+{
+    char left[CLI_TEXT_MAX];
+
+    if (cli->json)
+        cli_print_jsonl(p);
+    else
+        cli_line("%.0f %s: %s (%s left to answer)", cli_number(p, "id"), cli_string(p, "vm"),
+                 cli_string(p, "detail"), cli_seconds(cli_number(p, "expires_seconds"), left));
+}
+
+static void tell_gone(const struct cli *cli, struct json_object *p)
+{
+    struct json_object *o;
+
+    if (!cli->json) {
+        cli_line("%.0f %s: is not asked any more", cli_number(p, "id"), cli_string(p, "vm"));
+        return;
+    }
+    o = json_object_new_object();
+    json_object_object_add(o, "id", json_object_new_int64((int64_t)cli_number(p, "id")));
+    json_object_object_add(o, "vm", json_object_get(json_object_object_get(p, "vm")));
+    json_object_object_add(o, "uuid", json_object_get(json_object_object_get(p, "uuid")));
+    json_object_object_add(o, "gone", json_object_new_boolean(true));
+    cli_print_jsonl(o);
+    json_object_put(o);
+}
+
+static void tell_difference(const struct cli *cli, struct json_object *before,
+                            struct json_object *now)
+{
+    for (size_t i = 0; i < cli_array_length(before); i++) {
+        struct json_object *p = json_object_array_get_idx(before, i);
+
+        if (!find_id(now, cli_number(p, "id")))
+            tell_gone(cli, p);
+    }
+    for (size_t i = 0; i < cli_array_length(now); i++) {
+        struct json_object *p = json_object_array_get_idx(now, i);
+
+        if (!find_id(before, cli_number(p, "id")))
+            tell_new(cli, p);
+    }
+}
+
+static int follow(const struct cli *cli)
+{
+    AUTO_JSON struct json_object *before = NULL;
+    CLEANUP(cli_cleanup_client) struct varlink_client *client = NULL;
+    int code = cli_follow(cli, NULL, &client);
+
+    while (code == CLI_OK) {
+        AUTO_JSON struct json_object *reply = NULL;
+        struct json_object *now;
+
+        code = cli_next(cli, client, FOLLOW_SILENCE_MS, &reply);
+        if (code == CLI_OK && !reply)
+            return cli_fail(CLI_TIMEOUT, "migpolicyd has fallen silent; look at its log");
+        if (code != CLI_OK)
+            return code;
+        now = json_object_get(cli_array(reply, "proposals"));
+        tell_difference(cli, before, now);
+        json_object_put(before);
+        before = now;
+        if (fflush(stdout) != 0)
+            return cli_fail(CLI_ERROR, "cannot write the output: %m");
+    }
+    return code;
+}
+
 static int pending(const struct cli *cli)
 {
     static const struct cli_column columns[] = {
@@ -34,6 +126,10 @@ static int pending(const struct cli *cli)
     struct json_object *list;
     int code = cli_no_arguments(cli);
 
+    if (code == CLI_OK && cli->option[FOLLOW])
+        return follow(cli);
+    if (code == CLI_OK && cli->jsonl)
+        code = cli_fail(CLI_USAGE, "pending writes jsonl with --follow only; use -o json");
     if (code == CLI_OK)
         code = cli_call(cli, "io.migpolicy.Pending", NULL, &reply);
     if (code != CLI_OK)
@@ -53,9 +149,18 @@ static int pending(const struct cli *cli)
     return CLI_OK;
 }
 
-enum { ALL };
-static const struct cli_option answer_options[] = {
-    [ALL] = {"all", NULL, "whatever is asked now", .letter = 'a'}, {NULL}};
+#define ALL_OPTION                                                                                 \
+    {                                                                                              \
+        "all", NULL, "whatever is asked now", .letter = 'a'                                        \
+    }
+
+enum { ALL, CEILING };
+static const struct cli_option approve_options[] = {
+    [ALL] = ALL_OPTION,
+    [CEILING] = {"max-work-lost", "DURATION", "guest work it may lose; beyond, ask again"},
+    {NULL},
+};
+static const struct cli_option deny_options[] = {[ALL] = ALL_OPTION, {NULL}};
 
 static int answer_one(const struct cli *cli, const char *method, const char *done, int64_t id)
 {
@@ -65,6 +170,9 @@ static int answer_one(const struct cli *cli, const char *method, const char *don
     int code;
 
     json_object_object_add(parameters, "id", json_object_new_int64(id));
+    if (cli->option[CEILING])
+        json_object_object_add(parameters, "max_work_lost",
+                               json_object_new_string(cli->option[CEILING]));
     code = cli_call(cli, method, parameters, &reply);
     if (code != CLI_OK)
         return code;
@@ -165,9 +273,11 @@ static int deny(const struct cli *cli)
     return answer(cli, "io.migpolicy.Deny", "denied");
 }
 
-const struct cli_verb cli_pending = {"pending", pending, "",
-                                     "questions that wait for an administrator's answer"};
+const struct cli_verb cli_pending = {
+    "pending",       pending,       "", "questions that wait for an administrator's answer",
+    pending_options, .jsonl = true,
+};
 const struct cli_verb cli_approve = {"approve", approve, "ID|VM...|--all",
-                                     "say yes to a question, for this migration", answer_options};
+                                     "say yes to a question, for this migration", approve_options};
 const struct cli_verb cli_deny = {"deny", deny, "ID|VM...|--all",
-                                  "say no to a question, for this migration", answer_options};
+                                  "say no to a question, for this migration", deny_options};

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "agent/cli/cli.h"
 #include "agent/cli/varlink_client.h"
@@ -11,8 +12,9 @@
 
 /* The daemon answers from memory, mostly; one that takes this long is stuck. */
 #define TIMEOUT_MS 10000
+#define SIGN_IN_MS 120000
 
-static void cleanup_client(struct varlink_client **client)
+void cli_cleanup_client(struct varlink_client **client)
 {
     varlink_client_free(*client);
 }
@@ -26,24 +28,130 @@ static bool is_sendable(struct json_object *parameters)
     return json_strict_parse(text, strlen(text), &parsed, NULL) == 0;
 }
 
+/* A word for the remote shell. */
+static char *quoted(const char *word)
+{
+    char *text = alloc_need(malloc(strlen(word) * 4 + 3));
+    char *p = text;
+
+    *p++ = '\'';
+    for (; *word; word++)
+        p = *word == '\'' ? stpcpy(p, "'\\''") : (*p = *word, p + 1);
+    strcpy(p, "'");
+    return text;
+}
+
+/* Another host's daemon is reached by a command there that passes on what it reads and writes. */
+static int connect_host(const struct cli *cli, struct varlink_client **ret)
+{
+    AUTO_FREE char *socket = quoted(cli->socket);
+    AUTO_FREE char *command = NULL;
+
+    if (asprintf(&command, "exec migpolicy --socket=%s bridge", socket) < 0)
+        alloc_failed();
+    return varlink_client_run((const char *const[]){"ssh", "-T", "--", cli->host, command, NULL},
+                              ret);
+}
+
+static int connect_daemon(const struct cli *cli, struct varlink_client **ret)
+{
+    return cli->host ? connect_host(cli, ret)
+                     : varlink_client_connect(cli->socket, TIMEOUT_MS, ret);
+}
+
+/* How the ssh of a connection that failed has ended, in what is reported of it; else the error. */
+enum { SSH_ENDED = 1000 };
+
+static int find_cause(const struct cli *cli, struct varlink_client *client, int r)
+{
+    int status = cli->host && r == -ECONNRESET ? varlink_client_status(client) : -1;
+
+    return status >= 0 && WIFEXITED(status) && WEXITSTATUS(status) > 0
+               ? -(SSH_ENDED + WEXITSTATUS(status))
+               : r;
+}
+
+/* Signing in may take a password. */
+static int patience_ms(const struct cli *cli)
+{
+    int answer_ms = cli->answer_ms ? cli->answer_ms : TIMEOUT_MS;
+
+    return cli->host ? answer_ms + SIGN_IN_MS : answer_ms;
+}
+
 int cli_try_call(const struct cli *cli, const char *method, struct json_object *parameters,
                  char **ret_error, struct json_object **ret_reply)
 {
+    static struct varlink_client *kept; /* to a host: nobody signs in for each call */
     AUTO_JSON struct json_object *owned = parameters;
-    CLEANUP(cleanup_client) struct varlink_client *client = NULL;
+    CLEANUP(cli_cleanup_client) struct varlink_client *client = STEAL(kept);
     int r;
 
     if (!is_sendable(owned))
         return -EILSEQ;
-    r = varlink_client_connect(cli->socket, TIMEOUT_MS, &client);
+    r = client ? 0 : connect_daemon(cli, &client);
     if (r < 0)
         return r;
-    return varlink_client_call(client, method, owned, cli->answer_ms ? cli->answer_ms : TIMEOUT_MS,
-                               ret_error, ret_reply);
+    r = varlink_client_call(client, method, owned, patience_ms(cli), ret_error, ret_reply);
+    if (r < 0)
+        return find_cause(cli, client, r);
+    if (cli->host)
+        kept = STEAL(client);
+    return 0;
+}
+
+int cli_try_follow(const struct cli *cli, const char *vm, struct varlink_client **ret)
+{
+    AUTO_JSON struct json_object *parameters = json_object_new_object();
+    CLEANUP(cli_cleanup_client) struct varlink_client *client = NULL;
+    int r;
+
+    if (vm && !cli_is_pattern(vm))
+        json_object_object_add(parameters, "vm", json_object_new_string(vm));
+    if (!is_sendable(parameters))
+        return -EILSEQ;
+    r = connect_daemon(cli, &client);
+    if (r == 0)
+        r = varlink_client_begin(client, "io.migpolicy.Monitor", parameters, TIMEOUT_MS);
+    if (r < 0)
+        return r;
+    *ret = STEAL(client);
+    return 0;
+}
+
+int cli_try_next(const struct cli *cli, struct varlink_client *client, int timeout_ms,
+                 char **ret_error, struct json_object **ret_reply)
+{
+    bool continues = true;
+    int r = varlink_client_next(client, timeout_ms < 0 ? patience_ms(cli) : timeout_ms, &continues,
+                                ret_error, ret_reply);
+
+    if (r < 0)
+        return r == -ETIMEDOUT ? r : find_cause(cli, client, r);
+    /* It ends with an error only. */
+    if (continues == !*ret_error)
+        return 0;
+    json_object_put(*ret_reply);
+    free(*ret_error);
+    return -EPROTO;
+}
+
+static int report_ssh(const struct cli *cli, int status)
+{
+    /* What the command there has to say was said on standard error already, and so by ssh. */
+    if (status == 127)
+        return cli_fail(CLI_UNREACHABLE, "there is no migpolicy in the PATH of %s", cli->host);
+    if (status == 255)
+        return cli_fail(CLI_UNREACHABLE, "cannot reach %s by ssh", cli->host);
+    return status;
 }
 
 static int report_failure(const struct cli *cli, int error)
 {
+    if (error > SSH_ENDED)
+        return report_ssh(cli, error - SSH_ENDED);
+    if (cli->host && error == ENOENT)
+        return cli_fail(CLI_UNREACHABLE, "there is no ssh, which --host takes");
     switch (error) {
     case EILSEQ:
         return cli_fail(CLI_USAGE, "an argument is not valid UTF-8; VM names are");
@@ -89,7 +197,8 @@ static int report_error(const struct cli *cli, const char *error, struct json_ob
     if (strcmp(error, "io.migpolicy.NoSuchProposal") == 0)
         return cli_fail(
             CLI_NOT_FOUND,
-            "no proposal %.0f waits for an answer; migpolicy pending lists those that do",
+            "no proposal %.0f waits for an answer, or it was asked anew because it has grown; "
+            "migpolicy pending lists those that do",
             cli_number(reply, "id"));
     if (strcmp(error, "io.migpolicy.BadValue") == 0)
         return cli_fail(CLI_USAGE, "--%s: \"%s\" is not %s",
@@ -128,6 +237,39 @@ int cli_call(const struct cli *cli, const char *method, struct json_object *para
     AUTO_JSON struct json_object *reply = NULL;
     int r = cli_try_call(cli, method, parameters, &error, &reply);
 
+    if (r < 0)
+        return report_failure(cli, -r);
+    if (error)
+        return report_error(cli, error, reply);
+    *ret_reply = STEAL(reply);
+    return CLI_OK;
+}
+
+int cli_open(const struct cli *cli, struct varlink_client **ret)
+{
+    int r = connect_daemon(cli, ret);
+
+    return r < 0 ? report_failure(cli, -r) : CLI_OK;
+}
+
+int cli_follow(const struct cli *cli, const char *vm, struct varlink_client **ret)
+{
+    int r = cli_try_follow(cli, vm, ret);
+
+    return r < 0 ? report_failure(cli, -r) : CLI_OK;
+}
+
+int cli_next(const struct cli *cli, struct varlink_client *client, int timeout_ms,
+             struct json_object **ret_reply)
+{
+    AUTO_FREE char *error = NULL;
+    AUTO_JSON struct json_object *reply = NULL;
+    int r = cli_try_next(cli, client, timeout_ms, &error, &reply);
+
+    if (r == -ETIMEDOUT && timeout_ms >= 0) {
+        *ret_reply = NULL;
+        return CLI_OK;
+    }
     if (r < 0)
         return report_failure(cli, -r);
     if (error)

@@ -72,6 +72,7 @@ struct cli_verb {
     X(release)                                                                                     \
     X(pause)                                                                                       \
     X(resume)                                                                                      \
+    X(bridge)                                                                                      \
     X(check)                                                                                       \
     X(reload)                                                                                      \
     X(replay)                                                                                      \
@@ -89,6 +90,7 @@ enum { CLI_OPTIONS_MAX = 32 };
 struct cli {
     const struct cli_verb *verb;
     const char *socket;
+    const char *host;  /* "[user@]host", whose daemon is asked by ssh; NULL: this one's */
     const char *meant; /* a verb like the word that was taken for a VM; NULL: none */
     int answer_ms;     /* how long the daemon may take to answer; 0: as it should */
     bool json, jsonl /* with json */, quiet, no_legend, help, version;
@@ -168,11 +170,19 @@ void cli_print_jsonl(struct json_object *object);
 bool cli_is_pattern(const char *vm);
 void cli_keep_matching(struct json_object *migrations, const char *pattern);
 
+/* Those that somebody should look at come first; the ended ones last. */
+void cli_sort_by_urgency(struct json_object *migrations);
+
 /* Migrations as Status tells them, a row each. */
 struct cli_table *cli_status_table(const struct cli *cli, struct json_object *migrations);
 
 /* Parameters of Status for a VM; for all if it is NULL or a pattern. The caller releases them. */
 struct json_object *cli_status_parameters(const char *vm, bool include_ended);
+
+/* explain.c */
+
+/* Calls Explain and prints the reply for people. As cli_try_call(). */
+int cli_try_explain(const struct cli *cli, const char *vm, char **ret_error);
 
 /* history.c */
 
@@ -242,6 +252,22 @@ int cli_try_call(const struct cli *cli, const char *method, struct json_object *
  */
 int cli_call(const struct cli *cli, const char *method, struct json_object *parameters,
              struct json_object **ret_reply);
+
+/*
+ * Begins Monitor of a VM, or of all if it is NULL or a pattern; and takes the next thing it tells,
+ * waiting at most so long (-1: as long as an answer may take). As cli_try_call() and cli_call();
+ * cli_next() sets *ret_reply to NULL where none came in time. A client is freed by
+ * cli_cleanup_client(); see varlink_client.h for how to poll it.
+ */
+struct varlink_client;
+int cli_open(const struct cli *cli, struct varlink_client **ret); /* a connection alone */
+int cli_try_follow(const struct cli *cli, const char *vm, struct varlink_client **ret);
+int cli_try_next(const struct cli *cli, struct varlink_client *client, int timeout_ms,
+                 char **ret_error, struct json_object **ret_reply);
+int cli_follow(const struct cli *cli, const char *vm, struct varlink_client **ret);
+int cli_next(const struct cli *cli, struct varlink_client *client, int timeout_ms,
+             struct json_object **ret_reply);
+void cli_cleanup_client(struct varlink_client **client);
 
 /* Takes exactly one VM from the arguments, or none; else reports what is wrong, CLI_USAGE. */
 int cli_one_vm(const struct cli *cli, const char **ret_vm);

@@ -214,28 +214,47 @@ static void print_events(const struct cli *cli, struct json_object *events)
     cli_table_print(table);
 }
 
+static void print(const struct cli *cli, struct json_object *reply)
+{
+    print_migration(json_object_object_get(reply, "migration"));
+    print_evidence(cli, json_object_object_get(reply, "evidence"));
+    print_alternatives(cli, cli_array(reply, "alternatives"));
+    print_events(cli, cli_array(reply, "events"));
+}
+
+static struct json_object *parameters_for(const char *vm)
+{
+    struct json_object *parameters = json_object_new_object();
+
+    json_object_object_add(parameters, "vm", json_object_new_string(vm));
+    return parameters;
+}
+
+int cli_try_explain(const struct cli *cli, const char *vm, char **ret_error)
+{
+    AUTO_JSON struct json_object *reply = NULL;
+    int r = cli_try_call(cli, "io.migpolicy.Explain", parameters_for(vm), ret_error, &reply);
+
+    if (r == 0 && !*ret_error)
+        print(cli, reply);
+    return r;
+}
+
 static int explain(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
-    struct json_object *parameters;
     const char *vm;
     int code = cli_one_vm(cli, &vm);
 
-    if (code != CLI_OK)
-        return code;
-    parameters = json_object_new_object();
-    json_object_object_add(parameters, "vm", json_object_new_string(vm));
-    code = cli_call(cli, "io.migpolicy.Explain", parameters, &reply);
+    if (code == CLI_OK)
+        code = cli_call(cli, "io.migpolicy.Explain", parameters_for(vm), &reply);
     if (code != CLI_OK)
         return code;
     if (cli->json) {
         cli_print_json(reply);
         return CLI_OK;
     }
-    print_migration(json_object_object_get(reply, "migration"));
-    print_evidence(cli, json_object_object_get(reply, "evidence"));
-    print_alternatives(cli, cli_array(reply, "alternatives"));
-    print_events(cli, cli_array(reply, "events"));
+    print(cli, reply);
     return CLI_OK;
 }
 

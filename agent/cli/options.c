@@ -6,12 +6,13 @@
 
 #include "agent/cli/cli.h"
 
-enum { OUTPUT, JSON, SOCKET, QUIET, NO_LEGEND, HELP, VERSION, SHARED };
+enum { OUTPUT, JSON, HOST, SOCKET, QUIET, NO_LEGEND, HELP, VERSION, SHARED };
 
 static const struct cli_option shared[SHARED + 1] = {
-    [OUTPUT] = {"output", "table|json|jsonl", "jsonl is for history and watch", .letter = 'o',
+    [OUTPUT] = {"output", "table|json|jsonl", "jsonl is for history, watch, pending -f", .letter = 'o',
                 .one_of = true},
     [JSON] = {"json", NULL, "the same as -o json"},
+    [HOST] = {"host", "[USER@]HOST", "ask the daemon of that host, by ssh", .letter = 'H'},
     [SOCKET] = {"socket", "PATH", "the daemon's; default $MIGPOLICY_SOCKET or " CLI_DEFAULT_SOCKET},
     [QUIET] = {"quiet", NULL, "print nothing but what was asked for", .letter = 'q'},
     [NO_LEGEND] = {"no-legend", NULL, "no headings above tables"},
@@ -259,8 +260,13 @@ static int take_shared(struct cli *cli, const char *const given[SHARED])
     cli->no_legend = given[NO_LEGEND];
     cli->help = given[HELP];
     cli->version = given[VERSION];
+    cli->host = given[HOST];
     if (given[SOCKET])
         cli->socket = given[SOCKET];
+    else if (cli->host)
+        cli->socket = CLI_DEFAULT_SOCKET; /* what the environment says is of this host */
+    if (cli->host && (!*cli->host || *cli->host == '-'))
+        return cli_fail(CLI_USAGE, "--host: \"%s\" is not the name of a host", cli->host);
     if (cli->jsonl && !cli->verb->jsonl)
         return cli_fail(CLI_USAGE, "%s does not write jsonl; use -o json", cli->verb->name);
     return CLI_OK;

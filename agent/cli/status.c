@@ -31,6 +31,40 @@ void cli_keep_matching(struct json_object *migrations, const char *pattern)
     }
 }
 
+/* How soon somebody should look at it: less is sooner. */
+static unsigned urgency(struct json_object *m)
+{
+    static const char *const verdicts[] = {"stalled",    "hopeless",  "needs-help", "plateau",
+                                           "helped",     "post-copy", "switchover", "starting",
+                                           "converging", NULL};
+    const char *verdict = cli_string(m, "verdict");
+    unsigned i = 0;
+
+    while (verdicts[i] && (!verdict || strcmp(verdicts[i], verdict) != 0))
+        i++;
+    return cli_is(m, "active", true) ? i : i + sizeof(verdicts) / sizeof(verdicts[0]);
+}
+
+static int compare_urgency(const void *a, const void *b)
+{
+    struct json_object *x = *(struct json_object *const *)a;
+    struct json_object *y = *(struct json_object *const *)b;
+    double ago = cli_number(x, "ended_seconds_ago") - cli_number(y, "ended_seconds_ago");
+    const char *name = cli_string(x, "vm");
+    const char *other = cli_string(y, "vm");
+
+    if (urgency(x) != urgency(y))
+        return urgency(x) < urgency(y) ? -1 : 1;
+    if (ago < 0 || ago > 0)
+        return ago < 0 ? -1 : 1;
+    return strcmp(name ? name : "", other ? other : "");
+}
+
+void cli_sort_by_urgency(struct json_object *migrations)
+{
+    json_object_array_sort(migrations, compare_urgency);
+}
+
 struct json_object *cli_status_parameters(const char *vm, bool include_ended)
 {
     struct json_object *parameters = json_object_new_object();
@@ -168,6 +202,8 @@ static int status(const struct cli *cli)
         return CLI_OK;
     }
     migrations = cli_array(reply, "migrations");
+    if (migrations)
+        cli_sort_by_urgency(migrations);
     if (cli_array_length(migrations) > 0)
         cli_table_print(cli_status_table(cli, migrations));
     else if (!cli->quiet)

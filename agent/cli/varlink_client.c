@@ -2,17 +2,23 @@
 #include "agent/cli/varlink_client.h"
 
 #include "agent/control/varlink.h"
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/json_strict.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "common/json.h"
 
@@ -20,6 +26,7 @@
 
 struct varlink_client {
     int fd;
+    pid_t pid;   /* of the command behind it; 0: none */
     bool broken; /* a reply may still be under way that belongs to no call */
     char *buf;   /* what was received and not yet taken */
     size_t used, size;
@@ -104,10 +111,56 @@ int varlink_client_connect(const char *path, int timeout_ms, struct varlink_clie
     return 0;
 }
 
+int varlink_client_run(const char *const argv[], struct varlink_client **ret)
+{
+    posix_spawn_file_actions_t actions;
+    struct varlink_client *client;
+    int fd[2];
+    pid_t pid;
+    int r;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
+        return -errno;
+    if (posix_spawn_file_actions_init(&actions) != 0 ||
+        posix_spawn_file_actions_adddup2(&actions, fd[1], STDIN_FILENO) != 0 ||
+        posix_spawn_file_actions_adddup2(&actions, fd[1], STDOUT_FILENO) != 0)
+        alloc_failed();
+    r = -posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(fd[1]);
+    if (r == 0)
+        r = set_nonblocking(fd[0]);
+    if (r < 0) {
+        close(fd[0]);
+        return r;
+    }
+    client = alloc_need(calloc(1, sizeof(*client)));
+    client->fd = fd[0];
+    client->pid = pid;
+    *ret = client;
+    return 0;
+}
+
+int varlink_client_status(struct varlink_client *client)
+{
+    int status = -1;
+
+    if (client->pid == 0)
+        return -1;
+    shutdown(client->fd, SHUT_RDWR);
+    while (waitpid(client->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    client->pid = 0;
+    return status;
+}
+
 void varlink_client_free(struct varlink_client *client)
 {
     if (!client)
         return;
+    if (client->pid > 0)
+        kill(client->pid, SIGTERM);
+    varlink_client_status(client);
     close(client->fd);
     free(client->buf);
     free(client);
@@ -235,56 +288,56 @@ static int receive_reply(struct varlink_client *client, int64_t deadline_ms, str
     return r;
 }
 
-static int call(struct varlink_client *client, const char *method, struct json_object *parameters,
-                bool more, int timeout_ms, int (*on_reply)(struct json_object *, void *),
-                void *userdata, struct reply *ret)
+int varlink_client_begin(struct varlink_client *client, const char *method,
+                         struct json_object *parameters, int timeout_ms)
 {
-    int64_t deadline_ms = deadline_after(timeout_ms);
-    struct reply reply;
-    int r = send_call(client, method, parameters, more, deadline_ms);
+    int r = client->broken
+                ? -ENOTCONN
+                : send_call(client, method, parameters, true, deadline_after(timeout_ms));
 
-    if (r < 0)
-        return r;
-    for (;;) {
-        r = receive_reply(client, deadline_ms, &reply);
-        if (r < 0)
-            return r;
-        if (!reply.continues) {
-            *ret = reply;
-            return 0;
-        }
-        r = more ? on_reply(reply.parameters, userdata) : -EPROTO;
-        json_object_put(reply.parameters);
-        if (r != 0)
-            return r;
-        deadline_ms = deadline_after(timeout_ms);
-    }
+    client->broken |= r < 0;
+    return r;
 }
 
-int varlink_client_call_more(struct varlink_client *client, const char *method,
-                             struct json_object *parameters, int timeout_ms,
-                             int (*on_reply)(struct json_object *parameters, void *userdata),
-                             void *userdata, char **ret_error, struct json_object **ret_parameters)
+int varlink_client_next(struct varlink_client *client, int timeout_ms, bool *ret_continues,
+                        char **ret_error, struct json_object **ret_parameters)
 {
-    struct reply reply = {0};
-    int r;
+    struct reply reply;
+    int r = client->broken ? -ENOTCONN : receive_reply(client, deadline_after(timeout_ms), &reply);
 
-    if (client->broken)
-        return -ENOTCONN;
-    r = call(client, method, parameters, on_reply != NULL, timeout_ms, on_reply, userdata, &reply);
-    if (r != 0) {
-        client->broken = true;
+    client->broken |= r < 0 && r != -ETIMEDOUT;
+    if (r < 0)
         return r;
-    }
+    *ret_continues = reply.continues;
     *ret_error = reply.error;
     *ret_parameters = reply.parameters;
     return 0;
+}
+
+int varlink_client_fd(const struct varlink_client *client)
+{
+    return client->fd;
 }
 
 int varlink_client_call(struct varlink_client *client, const char *method,
                         struct json_object *parameters, int timeout_ms, char **ret_error,
                         struct json_object **ret_parameters)
 {
-    return varlink_client_call_more(client, method, parameters, timeout_ms, NULL, NULL, ret_error,
-                                    ret_parameters);
+    int64_t deadline_ms = deadline_after(timeout_ms);
+    struct reply reply = {0};
+    int r = client->broken ? -ENOTCONN : send_call(client, method, parameters, false, deadline_ms);
+
+    if (r == 0)
+        r = receive_reply(client, deadline_ms, &reply);
+    if (r == 0 && reply.continues) {
+        json_object_put(reply.parameters);
+        r = -EPROTO;
+    }
+    if (r < 0) {
+        client->broken = true;
+        return r;
+    }
+    *ret_error = reply.error;
+    *ret_parameters = reply.parameters;
+    return 0;
 }

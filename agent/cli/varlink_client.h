@@ -11,6 +11,8 @@
 #ifndef MIGPOLICY_VARLINK_CLIENT_H
 #define MIGPOLICY_VARLINK_CLIENT_H
 
+#include <stdbool.h>
+
 struct json_object;
 struct varlink_client;
 
@@ -21,7 +23,16 @@ struct varlink_client;
  */
 int varlink_client_connect(const char *path, int timeout_ms, struct varlink_client **ret);
 
-/* Disconnects. Accepts NULL. */
+/*
+ * Runs a command whose standard input and output are the connection; it inherits standard error.
+ * argv[0] is looked for in PATH. Returns 0 or -errno.
+ */
+int varlink_client_run(const char *const argv[], struct varlink_client **ret);
+
+/* How the command of a connection that failed has ended, as of waitpid(2); -1: there is none. */
+int varlink_client_status(struct varlink_client *client);
+
+/* Disconnects, and ends the command if there is one. Accepts NULL. */
 void varlink_client_free(struct varlink_client *client);
 
 /*
@@ -39,13 +50,20 @@ int varlink_client_call(struct varlink_client *client, const char *method,
                         struct json_object **ret_parameters);
 
 /*
- * As varlink_client_call(), but asks for "more": on_reply gets each reply but the last one
- * (borrowed), which is returned as above. timeout_ms is the longest wait for any one reply. If
- * on_reply returns non-zero the call ends with that value, which should be negative.
+ * Calls a method for "more" than one reply; varlink_client_next() takes them. Returns 0 or as
+ * varlink_client_call().
  */
-int varlink_client_call_more(struct varlink_client *client, const char *method,
-                             struct json_object *parameters, int timeout_ms,
-                             int (*on_reply)(struct json_object *parameters, void *userdata),
-                             void *userdata, char **ret_error, struct json_object **ret_parameters);
+int varlink_client_begin(struct varlink_client *client, const char *method,
+                         struct json_object *parameters, int timeout_ms);
+
+/*
+ * The next reply, as varlink_client_call() has it. *ret_continues: others will follow. After
+ * -ETIMEDOUT, and only then, it may be called again.
+ */
+int varlink_client_next(struct varlink_client *client, int timeout_ms, bool *ret_continues,
+                        char **ret_error, struct json_object **ret_parameters);
+
+/* To poll for POLLIN, when varlink_client_next() has returned -ETIMEDOUT. The client's. */
+int varlink_client_fd(const struct varlink_client *client);
 
 #endif

@@ -36,6 +36,14 @@ int control_answer(struct control *c, struct varlink_call *call, enum method met
     return 0;
 }
 
+int control_continue(struct control *c, struct varlink_call *call, enum method method, bool first,
+                     struct json_object *parameters)
+{
+    if (first)
+        metrics_count(c->env.metrics, METRIC_CONTROL_REQUESTS, METRICS_AT(method, RESULT_OK), 1);
+    return varlink_reply_more(call, parameters);
+}
+
 /* "BadValue: min_cpu, x, a share" */
 static void describe_refusal(const char *error, struct json_object *parameters, char *text,
                              size_t size)
@@ -199,11 +207,9 @@ void control_describe_fields(const struct policy_layer *layer, char *text, size_
 
 /* ---- the methods ---- */
 
-/* As control_take_vm(), also for a VM that has gone, if its migration is on the list, or its
- * quotas could not be restored. */
-static int take_migrated_vm(struct control *c, struct varlink_call *call, enum method method,
-                            struct json_object *parameters, const struct migration *list,
-                            size_t count, struct hv_domain *ret)
+int control_take_migrated_vm(struct control *c, struct varlink_call *call, enum method method,
+                             struct json_object *parameters, const struct migration *list,
+                             size_t count, struct hv_domain *ret)
 {
     const char *vm = control_text(parameters, "vm");
 
@@ -223,6 +229,23 @@ static int take_migrated_vm(struct control *c, struct varlink_call *call, enum m
     return control_take_vm(c, call, method, parameters, ret);
 }
 
+struct control_host control_host(struct control *c)
+{
+    struct control_host host = {.connected = monitor_connected(c->env.monitor),
+                                .paused_vms = paused_count(c->env.paused)};
+
+    if (!paused_is(c->env.paused, NULL, host.paused_by))
+        host.paused_by[0] = '\0';
+    return host;
+}
+
+void control_add_host(struct json_object *o, const struct control_host *host)
+{
+    json_add(o, "libvirt_connected", json_object_new_boolean(host->connected));
+    json_add_text(o, "host_paused_by", host->paused_by[0] ? host->paused_by : NULL);
+    json_add_count(o, "paused_vms", host->paused_vms);
+}
+
 int control_status(struct varlink_call *call, struct json_object *parameters, void *userdata)
 {
     struct control *c = userdata;
@@ -232,14 +255,15 @@ int control_status(struct varlink_call *call, struct json_object *parameters, vo
     struct json_object *ended = NULL;
     struct hv_domain domain;
     const char *vm = control_text(parameters, "vm");
-    char who[PAUSED_WHO_MAX];
+    struct control_host host = control_host(c);
     int64_t now = monotonic_ns();
     size_t count = 0;
 
     json_object_object_get_ex(parameters, "include_ended", &ended);
     if (watchers_list(c->env.watchers, &list, &count) < 0)
         return -ENOMEM;
-    if (vm && take_migrated_vm(c, call, METHOD_STATUS, parameters, list, count, &domain) < 0)
+    if (vm &&
+        control_take_migrated_vm(c, call, METHOD_STATUS, parameters, list, count, &domain) < 0)
         return 0;
     o = json_object_new_object();
     migrations = json_object_new_array();
@@ -248,9 +272,7 @@ int control_status(struct varlink_call *call, struct json_object *parameters, vo
             (!vm || strcmp(list[i].domain.uuid, domain.uuid) == 0))
             json_object_array_add(migrations, migration_to_json(&list[i], now));
     }
-    json_add(o, "libvirt_connected", json_object_new_boolean(monitor_connected(c->env.monitor)));
-    json_add_text(o, "host_paused_by", paused_is(c->env.paused, NULL, who) ? who : NULL);
-    json_add_count(o, "paused_vms", paused_count(c->env.paused));
+    control_add_host(o, &host);
     json_add(o, "leftovers", control_leftovers(c, vm ? domain.uuid : NULL));
     json_add(o, "migrations", migrations);
     return control_answer(c, call, METHOD_STATUS, o);
@@ -280,7 +302,7 @@ int control_explain(struct varlink_call *call, struct json_object *parameters, v
 
     if (watchers_list(c->env.watchers, &list, &count) < 0)
         return -ENOMEM;
-    if (take_migrated_vm(c, call, METHOD_EXPLAIN, parameters, list, count, &domain) < 0)
+    if (control_take_migrated_vm(c, call, METHOD_EXPLAIN, parameters, list, count, &domain) < 0)
         return 0;
     for (size_t i = 0; i < count; i++) {
         if (strcmp(list[i].domain.uuid, domain.uuid) == 0)
@@ -382,4 +404,5 @@ bool control_free(struct control *c)
 void control_tick(struct control *c, int64_t now_ns)
 {
     varlink_server_tick(c->server, (uint64_t)now_ns);
+    control_monitor_tick(c, now_ns);
 }

@@ -23,6 +23,7 @@ struct json_object;
     X(APPLY, "Apply", control_apply, true) \
     X(RELOAD, "Reload", control_reload, true) \
     X(PENDING, "Pending", control_pending, false) \
+    X(MONITOR, "Monitor", control_monitor, false) \
     X(APPROVE, "Approve", control_approve, true) \
     X(DENY, "Deny", control_deny, true) \
     X(PREDICT, "Predict", control_predict, false) \
@@ -49,12 +50,13 @@ struct control {
     struct varlink_server *server;
     int done[2]; /* a pipe: pointers to works that are done */
     int done_watch;
-    struct hv_domain about;    /* the VM of the call that is being answered, for the record */
-    unsigned works;            /* under way */
-    unsigned changes;          /* of metadata, under way */
-    unsigned releases;         /* of leftovers, under way */
-    struct inquiry *inquiries; /* predictions under way, a list */
-    struct reading *readings;  /* of the history: the one under way, and those that wait */
+    struct hv_domain about;     /* the VM of the call that is being answered, for the record */
+    unsigned works;             /* under way */
+    unsigned changes;           /* of metadata, under way */
+    unsigned releases;          /* of leftovers, under way */
+    struct inquiry *inquiries;  /* predictions under way, a list */
+    struct reading *readings;   /* of the history: the one under way, and those that wait */
+    struct follower *followers; /* of Monitor, a list: who was told longest ago is first */
 };
 
 /*
@@ -88,6 +90,10 @@ int control_refuse(struct control *c, struct varlink_call *call, enum method met
 int control_refuse_why(struct control *c, struct varlink_call *call, enum method method,
                        const char *error, const char *key, const char *why);
 
+/* One reply of a stream, the call being counted with the first. As varlink_reply_more(). */
+int control_continue(struct control *c, struct varlink_call *call, enum method method, bool first,
+                     struct json_object *parameters);
+
 /* Refuses the call for a parameter that is missing or of another type. Returns -EINVAL. */
 int control_refuse_parameter(struct control *c, struct varlink_call *call, enum method method,
                              const char *parameter);
@@ -99,6 +105,28 @@ const char *control_text(struct json_object *parameters, const char *key);
  */
 int control_take_vm(struct control *c, struct varlink_call *call, enum method method,
                     struct json_object *parameters, struct hv_domain *ret);
+
+/* The same, also for a VM that has gone, if its migration is on the list, or its quotas could not
+   be restored. */
+int control_take_migrated_vm(struct control *c, struct varlink_call *call, enum method method,
+                             struct json_object *parameters, const struct migration *list,
+                             size_t count, struct hv_domain *ret);
+
+/* What Status and Monitor tell of the host. */
+struct control_host {
+    bool connected;
+    char paused_by[PAUSED_WHO_MAX]; /* "": it is not */
+    size_t paused_vms;
+};
+struct control_host control_host(struct control *c);
+void control_add_host(struct json_object *o, const struct control_host *host);
+
+/* Each question that waits for an answer, of the VM of that UUID or of all (NULL). */
+struct json_object *control_proposals(const struct migration *list, size_t count, const char *uuid,
+                                      int64_t now_ns);
+
+/* Tells the followers what is new. About once a second. */
+void control_monitor_tick(struct control *c, int64_t now_ns);
 
 /*
  * Whether the caller may change things; if not, the call has been answered, and it is -EPERM. To be

@@ -147,6 +147,9 @@ int varlink_error_invalid_parameter(struct varlink_call *call, const char *param
  */
 int varlink_reply_more(struct varlink_call *call, struct json_object *parameters);
 
+/* Bytes of answers that the peer has not taken yet. */
+size_t varlink_call_queued(const struct varlink_call *call);
+
 /* Whether the caller asked for a stream. */
 bool varlink_call_wants_more(const struct varlink_call *call);
 

@@ -106,6 +106,11 @@ int varlink_reply_more(struct varlink_call *call, struct json_object *parameters
     return call_answer(call, NULL, parameters, false);
 }
 
+size_t varlink_call_queued(const struct varlink_call *call)
+{
+    return call->client->out.used;
+}
+
 bool varlink_call_wants_more(const struct varlink_call *call)
 {
     return call->more;

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "common/units.h"
@@ -54,9 +55,24 @@ void migration_take_names(struct migration *m, const struct description *d)
     take_name(n->instance_name, sizeof(n->instance_name), d, DESCRIPTION_INSTANCE_NAME);
 }
 
+static atomic_uint_fast64_t last_number;
+
+uint64_t migration_last_number(void)
+{
+    return atomic_load(&last_number);
+}
+
+uint64_t migration_next_number(void)
+{
+    return atomic_fetch_add(&last_number, 1) + 1;
+}
+
 void migration_add_event(struct migration *m, const struct migration_event *event)
 {
-    m->event[m->events++ % MIGRATION_EVENTS] = *event;
+    struct migration_event *added = &m->event[m->events++ % MIGRATION_EVENTS];
+
+    *added = *event;
+    added->number = migration_next_number();
 }
 
 /* What the alternative consists of. */

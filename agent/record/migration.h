@@ -65,6 +65,7 @@ struct proposal {
 };
 
 struct migration_event {
+    uint64_t number; /* migration_add_event() gives it */
     struct timespec wall;
     double elapsed_s;
     struct migration_evidence evidence;
@@ -87,6 +88,7 @@ struct migration {
     bool active;
     enum outcome outcome; /* !active */
     int64_t ended_ns;     /* !active: monotonic clock */
+    uint64_t end_number;  /* !active: among the numbers of events */
     double duration_s;    /* !active; NAN: unknown */
     double downtime_s;    /* !active; NAN: unknown */
     bool enforce;
@@ -111,6 +113,14 @@ struct migration_evidence migration_evidence(const struct sample *s, const struc
 
 /* Copies the names out of a description, cut to size. */
 void migration_take_names(struct migration *m, const struct description *d);
+
+/*
+ * Events and ends of all migrations are numbered, from 1 on: whoever has been told all up to one
+ * number is told those after it. migration_last_number() is read before a migration is copied;
+ * migration_next_number() is taken, and an event added, under the lock it is copied under.
+ */
+uint64_t migration_last_number(void);
+uint64_t migration_next_number(void);
 
 /* Adds an event to the ring. */
 void migration_add_event(struct migration *m, const struct migration_event *event);

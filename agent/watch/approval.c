@@ -7,10 +7,36 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/units.h"
+
+/*
+ * What a question may come to cost before it is another one, and for how long: of a simulated guest
+ * that writes steadily, 2.0 s of work lost are forecast as 1.0 to 2.8 s, and for a moment as 7.1 s.
+ */
+#define GROWN_FACTOR  2.0
+#define GROWN_LEAST_S 1.0
+#define GROWN_HOLD_NS (5 * NS_PER_S)
+
+static const uint32_t THROTTLE_FIELD = 1u << POLICY_ALLOW_THROTTLE;
 static atomic_uint last_id;
+
+/* Guest work that the throttle on our ceiling may lose, laid over the policy. */
+static void overlay_ceiling(const struct approvals *a, struct policy *policy)
+{
+    int64_t *budget_ns = &policy->values.v[POLICY_MAX_WORK_LOST];
+
+    if (a->ceiling_ns == 0 || !(a->allowed & THROTTLE_FIELD) ||
+        policy->values.v[POLICY_ALLOW_THROTTLE] != ALLOW_ASK ||
+        (*budget_ns != POLICY_NONE && *budget_ns <= a->ceiling_ns))
+        return;
+    *budget_ns = a->ceiling_ns;
+    snprintf(policy->source[POLICY_MAX_WORK_LOST], POLICY_SOURCE_MAX, "%s",
+             a->source[POLICY_ALLOW_THROTTLE]);
+}
 
 void approvals_overlay(const struct approvals *a, struct policy *policy)
 {
+    overlay_ceiling(a, policy);
     for (unsigned i = 0; i < POLICY_FIELDS; i++) {
         if (!((a->allowed | a->denied) & (1u << i)) || policy->values.v[i] != ALLOW_ASK)
             continue;
@@ -35,36 +61,78 @@ static uint32_t asked_fields(const struct policy_values *policy, const struct de
     return fields;
 }
 
+static bool exceeds(double now_s, double asked_s)
+{
+    return now_s > asked_s * GROWN_FACTOR && now_s - asked_s > GROWN_LEAST_S;
+}
+
+/* Does it cost that much more than was asked that a yes to the one is none to the other? */
+static bool costs_more(const struct forecast *asked, const struct forecast *now)
+{
+    if (!asked->ends)
+        return false;
+    return !now->ends || exceeds(now->work_lost_s, asked->work_lost_s) ||
+           exceeds(now->downtime_s, asked->downtime_s);
+}
+
+static bool has_grown(struct approvals *a, const struct forecast *now, int64_t now_ns)
+{
+    if (!costs_more(&a->asked, now))
+        a->grown_ns = 0;
+    else if (a->grown_ns == 0)
+        a->grown_ns = now_ns;
+    return a->grown_ns != 0 && now_ns - a->grown_ns >= GROWN_HOLD_NS;
+}
+
+/* A throttle that was allowed up to a ceiling, and would take more, is asked about again. */
+static void lift_ceiling(struct approvals *a, const struct decision *d)
+{
+    const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
+
+    if (a->ceiling_ns == 0 || !d->alternatives_known || d->verdict == VERDICT_HELPED ||
+        throttle->works || d->alternative[ALT_BOTH].works ||
+        throttle->reason != REASON_THROTTLE_OVER_BUDGET)
+        return;
+    a->allowed &= ~THROTTLE_FIELD;
+    a->ceiling_ns = 0;
+}
+
 bool approvals_ask(struct approvals *a, const struct policy_values *policy,
                    const struct decision *d, const struct migration_evidence *evidence,
                    int64_t now_ns)
 {
+    static const struct forecast nothing = {0};
+    const struct forecast *outcome =
+        d->asked == ALTERNATIVES ? &nothing : &d->alternative[d->asked].forecast;
     struct proposal *p = &a->proposal;
     struct action first;
     uint32_t fields = asked_fields(policy, d, &first);
-    bool is_new = fields && (p->id == 0 || p->fields != fields);
+    bool has_another = fields && (p->id == 0 || p->fields != fields);
+    bool is_new = has_another || (fields && has_grown(a, outcome, now_ns));
+    int64_t expires_ns = has_another ? now_ns + policy->v[POLICY_ASK_TIMEOUT] : p->expires_ns;
 
+    lift_ceiling(a, d);
     a->withdrawn = !fields;
     if (!fields)
         return false;
     if (is_new) {
         *p = (struct proposal){
             .id = atomic_fetch_add(&last_id, 1) + 1,
-            .expires_ns = now_ns + policy->v[POLICY_ASK_TIMEOUT],
+            .expires_ns = expires_ns,
             .fields = fields,
         };
+        a->asked = *outcome;
+        a->grown_ns = 0;
         clock_gettime(CLOCK_REALTIME, &p->since);
     }
     p->action = first;
     p->evidence = *evidence;
     p->plateau_bytes = d->course.ends ? NAN : d->course.plateau_bytes;
-    if (d->asked == ALTERNATIVES) {
-        p->outcome = (struct forecast){0};
+    p->outcome = *outcome;
+    if (d->asked == ALTERNATIVES)
         snprintf(p->text, sizeof(p->text), "%s", action_name(first.kind));
-    } else {
-        p->outcome = d->alternative[d->asked].forecast;
+    else
         migration_describe(d->asked, &d->alternative[d->asked], p->text, sizeof(p->text));
-    }
     return is_new;
 }
 
@@ -92,11 +160,19 @@ static void answer(struct approvals *a, bool yes, const char *source, struct pro
     a->proposal = (struct proposal){0};
 }
 
-int approvals_answer(struct approvals *a, unsigned id, bool yes, const char *source,
-                     struct proposal *ret)
+int approvals_answer(struct approvals *a, unsigned id, bool yes, int64_t ceiling_ns,
+                     const char *source, struct proposal *ret)
 {
+    const struct forecast *outcome = &a->proposal.outcome;
+
     if (id == 0 || a->withdrawn || a->proposal.id != id)
         return -ENOENT;
+    *ret = a->proposal;
+    if (yes && ceiling_ns > 0 && outcome->ends &&
+        outcome->work_lost_s - outcome->downtime_s > (double)ceiling_ns / 1e9)
+        return -ERANGE;
+    if (a->proposal.fields & THROTTLE_FIELD)
+        a->ceiling_ns = yes ? ceiling_ns : 0;
     answer(a, yes, source, ret);
     return 0;
 }

@@ -402,6 +402,7 @@ static void finish(struct job *j, enum outcome outcome)
     w->view.active = false;
     w->view.outcome = outcome;
     w->view.ended_ns = monotonic_ns();
+    w->view.end_number = migration_next_number();
     w->view.decision.verdict = VERDICT_DONE;
     w->view.decision.reason = outcome == OUTCOME_LOST ? REASON_LIBVIRT_LOST : REASON_ENDED;
     w->view.decision.course = (struct forecast){.downtime_s = NAN};

@@ -203,7 +203,7 @@ bool watcher_asks(struct watcher *w, unsigned id)
     return asks;
 }
 
-int watcher_answer(struct watcher *w, unsigned id, bool yes, uid_t uid)
+int watcher_answer(struct watcher *w, unsigned id, bool yes, int64_t ceiling_ns, uid_t uid)
 {
     struct proposal p;
     char who[32];
@@ -214,7 +214,7 @@ int watcher_answer(struct watcher *w, unsigned id, bool yes, uid_t uid)
     snprintf(who, sizeof(who), "uid %u", uid);
     snprintf(source, sizeof(source), yes ? "%s, when asked" : "denied by %s", who);
     pthread_mutex_lock(&w->lock);
-    r = approvals_answer(&w->approvals, id, yes, source, &p);
+    r = approvals_answer(&w->approvals, id, yes, ceiling_ns, source, &p);
     w->view.proposal = approvals_pending(&w->approvals);
     pthread_mutex_unlock(&w->lock);
     if (r < 0)

@@ -275,7 +275,7 @@ void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *poli
     pthread_mutex_unlock(&ws->lock);
 }
 
-int watchers_answer(struct watchers *ws, unsigned id, bool yes, uid_t uid)
+int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_ns, uid_t uid)
 {
     struct watcher *w;
     int r = -ENOENT;
@@ -287,7 +287,7 @@ int watchers_answer(struct watchers *ws, unsigned id, bool yes, uid_t uid)
         watcher_hold(w);
     pthread_mutex_unlock(&ws->lock);
     if (w) {
-        r = watcher_answer(w, id, yes, uid);
+        r = watcher_answer(w, id, yes, ceiling_ns, uid);
         watcher_release(w);
     }
     return r;

@@ -53,9 +53,10 @@ void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *poli
 
 /*
  * Answers what a watcher asks, in the name of a uid; it takes effect at its next look, which is at
- * once. Returns 0, or -ENOENT when nothing of that number is being asked.
+ * once. ceiling_ns: how much guest work a yes lets the migration lose, 0 for what the policy allows.
+ * Returns 0, -ENOENT when nothing of that number is being asked, or -ERANGE when it would lose more.
  */
-int watchers_answer(struct watchers *ws, unsigned id, bool yes, uid_t uid);
+int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_ns, uid_t uid);
 
 /*
  * Gives a guest its CPU back, in the name of a uid: it is not throttled again in this migration.

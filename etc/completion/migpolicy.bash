@@ -18,9 +18,9 @@ _migpolicy_files() {
 
 _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='status set unset apply show explain history watch wait predict pending approve deny release pause resume check reload replay simulate help version'
-    local options='--output --json --socket --quiet --no-legend --help --version'
-    local values='-o|-f|--file|--output|--socket|--policy|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
+    local verbs='status set unset apply show explain history watch wait predict pending approve deny release pause resume bridge check reload replay simulate help version'
+    local options='--output --json --host --socket --quiet --no-legend --help --version'
+    local values='-o|-f|-H|--host|--file|--output|--socket|--policy|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(preset mode max-downtime aim-downtime allow-throttle min-cpu max-work-lost
         allow-bandwidth max-bandwidth allow-compression-cache max-compression-cache allow-post-copy
         allow-suspend allow-cancel deadline deadline-per-gib on-deadline patience stall-timeout
@@ -84,6 +84,8 @@ _migpolicy() {
             [[ $verb == predict ]] && words+=' --link'
             [[ $verb =~ ^(set|simulate|predict)$ ]] && words+=" ${fields[*]/#/--}"
             [[ $verb == watch ]] && words+=' --color'
+            [[ $verb == pending ]] && words+=' --follow'
+            [[ $verb == approve ]] && words+=' --max-work-lost'
             [[ $verb == wait ]] && words+=' --timeout'
             [[ $verb == apply ]] && words+=' --file --dry-run --ignore-missing'
             [[ $verb == set ]] && words+=' --expires --runtime --scope --label'
@@ -99,7 +101,7 @@ _migpolicy() {
         elif [[ $verb == check || $verb == replay ]]; then
             _migpolicy_files "$cur"
             return
-        elif [[ $verb == status || (! $verb =~ ^(version|simulate|apply|reload|pending)$ && -z $vm) ]]; then
+        elif [[ $verb == status || (! $verb =~ ^(version|simulate|apply|reload|pending|bridge)$ && -z $vm) ]]; then
             _migpolicy_vms "$cur"
             return
         fi

@@ -131,6 +131,23 @@ def test_questions_are_answered_by_vm_several_at_once_or_all():
         assert not host.events("cpu_share", "c")
 
 
+def test_a_yes_up_to_a_ceiling_binds_the_throttle_and_one_below_what_is_asked_answers_nothing():
+    with Host([domain("vm")], rules()) as host:
+        p = asked(host)
+        cost = p["work_lost_seconds"] - p["downtime_seconds"]
+        code, _, err = run(host, "approve", str(p["id"]), "--max-work-lost", f"{cost / 2:.1f}s")
+        assert (code, err.count("\n")) == (6, 1) and "more than --max-work-lost" in err
+        assert pending(host) and not host.events("cpu_share")
+        assert run(host, "approve", str(p["id"]), "--max-work-lost", "much")[0] == 2
+        assert run(host, "deny", str(p["id"]), "--max-work-lost", "1s")[0] == 2
+        host.command("approve", "vm", "--max-work-lost", f"{cost + 20:.0f}s")
+        shown = json.loads(host.command("show", "vm", "--json"))["fields"]
+        assert next((f["value"], f["source"]) for f in shown if f["name"] == "max_work_lost") == \
+            (f"{cost + 20:.0f}s", "uid 0, when asked")
+        host.wait(host.completed)
+        assert host.events("cpu_share")
+
+
 def test_a_cancel_is_asked_about_too():
     policy = {"allow_throttle": "no", "allow_cancel": "ask", "deadline": "20s",
               "on_deadline": "cancel"}

@@ -101,6 +101,29 @@ def test_it_draws_a_table_and_graphs_and_restores_the_terminal(host):
         assert termios.tcgetattr(t.slave) == t.before
 
 
+def test_keys_choose_a_row_explain_it_and_quit(host):
+    with watch(host, rows=30) as t:
+        t.read(lambda out: b"VERDICT" in out and b"q: quit" in out)
+        assert b"\x1b[7m" not in t.output
+        os.write(t.master, b"\x1b[B\x1b[B")
+        t.read(lambda out: b"\x1b[7m" in out)
+        chosen = [line for line in t.new_frame() if line.startswith(b"\x1b[7m")]
+        assert len(chosen) == 1
+        name = chosen[0].split(b"\\x0a")[0].removeprefix(b"\x1b[7m").decode()
+        os.write(t.master, b"\r")
+        t.read(lambda out: b"Forecast" in out and b"q: back" in out)
+        assert f"VM        {name}\\x0a".encode() in t.output
+        t.output = b""
+        os.write(t.master, b"\x1b[B")
+        t.read(lambda out: b"q: back" in out and b"VM      " not in out)
+        os.write(t.master, b"q")
+        t.read(lambda out: b"q: quit" in out)
+        os.write(t.master, b"q")
+        assert t.process.wait(10) == 0
+        t.read(lambda out: out.endswith(LEAVE))
+        assert termios.tcgetattr(t.slave) == t.before
+
+
 @pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_restores_the_terminal_as_well(host, signo):
     with watch(host) as t:

@@ -54,23 +54,11 @@ static void run_client(struct service *s, void (*body)(const char *path))
         }                                                                                          \
     } while (0)
 
-static int sum(struct json_object *parameters, void *userdata)
-{
-    *(int *)userdata += json_object_get_int(json_object_object_get(parameters, "n"));
-    return 0;
-}
-
-static int stop(struct json_object *parameters, void *userdata)
-{
-    (void)parameters;
-    (void)userdata;
-    return -ECANCELED;
-}
-
 static void client_body(const char *path)
 {
     struct json_object *in = json_object_new_object(), *out;
     struct varlink_client *client;
+    bool continues;
     char *error;
     int total = 0;
 
@@ -89,14 +77,14 @@ static void client_body(const char *path)
     CHECK(!error && json_object_get_string_len(json_object_object_get(out, "text")) == 3000000);
     json_object_put(out);
 
-    CHECK(varlink_client_call_more(client, "io.test.Count", NULL, PATIENCE_MS, sum, &total, &error,
-                                   &out) == 0);
-    CHECK(!error && total == 3);
-    CHECK(json_object_get_int(json_object_object_get(out, "n")) == 3);
-    json_object_put(out);
-    CHECK(varlink_client_call_more(client, "io.test.Count", NULL, PATIENCE_MS, stop, NULL, &error,
-                                   &out) == -ECANCELED);
-    CHECK(varlink_client_call(client, "io.test.Echo", in, PATIENCE_MS, &error, &out) == -ENOTCONN);
+    CHECK(varlink_client_begin(client, "io.test.Count", NULL, PATIENCE_MS) == 0);
+    for (continues = true; continues; json_object_put(out)) {
+        CHECK(varlink_client_next(client, PATIENCE_MS, &continues, &error, &out) == 0);
+        CHECK(!error);
+        total += continues ? json_object_get_int(json_object_object_get(out, "n")) : 0;
+    }
+    CHECK(total == 3);
+    CHECK(varlink_client_next(client, 1, &continues, &error, &out) == -ETIMEDOUT);
     json_object_put(in);
     varlink_client_free(client);
 }
