@@ -563,7 +563,7 @@ static void set_deadline(struct controller *c, struct outlook *o)
 {
     double pass_s = (double)o->s->total_bytes / o->e->transfer_bps;
 
-    o->elapsed_ns = o->s->elapsed_ns - c->seen.memory_ns;
+    o->elapsed_ns = c->seen.memory_known ? o->s->elapsed_ns - c->seen.memory_ns : 0;
     o->deadline_ns = policy_deadline_ns(o->policy, o->s->total_bytes);
     o->deadline_stated = o->deadline_ns != POLICY_NONE;
     if (!o->deadline_stated && policy_allows_anything(o->policy) && o->e->transfer_bps > 0)

@@ -79,6 +79,18 @@ static void storage_that_is_copied_before_does_not_count_for_the_deadline(void *
     assert_int_equal(sim.count[ACTION_CANCEL], 0);
 }
 
+static void storage_that_takes_longer_than_the_deadline_is_not_cancelled(void **state)
+{
+    struct model_guest guest = sim_guest(10, 10);
+
+    (void)state;
+    guest.disk_bytes = 300 * LINK * 1e6;
+    sim_start(&sim, &guest, LINK, "allow_cancel", "yes", "deadline", "1m", NULL);
+    sim_run(&sim, 400);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_int_equal(sim.count[ACTION_CANCEL], 0);
+}
+
 static void a_plateau_is_no_stall(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -248,6 +260,7 @@ int main(void)
         cmocka_unit_test(nothing_is_cancelled_before_a_deadline_that_was_stated),
         cmocka_unit_test(nothing_is_cancelled_for_a_deadline_that_nobody_stated),
         cmocka_unit_test(storage_that_is_copied_before_does_not_count_for_the_deadline),
+        cmocka_unit_test(storage_that_takes_longer_than_the_deadline_is_not_cancelled),
         cmocka_unit_test(a_plateau_is_no_stall),
         cmocka_unit_test(a_deadline_is_only_reported_unless_cancelling_is_wanted),
         cmocka_unit_test(a_migration_about_to_end_is_not_cancelled_at_the_deadline),
