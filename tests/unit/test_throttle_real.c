@@ -68,12 +68,21 @@ static void remove_group(const char *group)
         usleep(10000);
 }
 
-static void *spin(void *name)
-{
-    pid_t tid = gettid();
+/* What a thread tells: they come in any order. */
+struct vcpu {
+    unsigned index;
+    pid_t tid;
+};
 
+static void *spin(void *opaque)
+{
+    struct vcpu *vcpu = opaque;
+    char name[16];
+
+    vcpu->tid = gettid();
+    snprintf(name, sizeof(name), "CPU %u/TCG", vcpu->index % VCPUS_MAX);
     prctl(PR_SET_NAME, name);
-    if (write(STDOUT_FILENO, &tid, sizeof(tid)) == sizeof(tid))
+    if (write(STDOUT_FILENO, vcpu, sizeof(*vcpu)) == sizeof(*vcpu))
         for (volatile unsigned int i = 0;; i++)
             ;
     return NULL;
@@ -82,13 +91,13 @@ static void *spin(void *name)
 /* What the child runs: tells the ids of its busy threads on standard output. */
 static int be_qemu(unsigned vcpus)
 {
-    static char name[VCPUS_MAX][16];
+    static struct vcpu vcpu[VCPUS_MAX];
     pthread_t thread;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (unsigned i = 0; i < vcpus && i < VCPUS_MAX; i++) {
-        snprintf(name[i], sizeof(name[i]), "CPU %u/TCG", i);
-        if (pthread_create(&thread, NULL, spin, name[i]) != 0)
+        vcpu[i].index = i;
+        if (pthread_create(&thread, NULL, spin, &vcpu[i]) != 0)
             return 1;
     }
     pthread_join(thread, NULL);
@@ -108,8 +117,12 @@ static void start_qemu(unsigned vcpus, pid_t *ret_tid)
         _exit(127);
     }
     close(pipe_fd[1]);
-    for (unsigned i = 0; i < vcpus; i++)
-        assert_int_equal(read(pipe_fd[0], &ret_tid[i], sizeof(*ret_tid)), sizeof(*ret_tid));
+    for (unsigned i = 0; i < vcpus; i++) {
+        struct vcpu vcpu;
+
+        assert_int_equal(read(pipe_fd[0], &vcpu, sizeof(vcpu)), sizeof(vcpu));
+        ret_tid[vcpu.index] = vcpu.tid;
+    }
     close(pipe_fd[0]);
 }
 
