@@ -16,6 +16,18 @@ void controller_init(struct controller *c)
     c->tried.downtime_margin = DOWNTIME_MARGIN;
 }
 
+void controller_set_prior(struct controller *c, const struct prior *prior)
+{
+    estimator_set_prior(&c->estimator, prior);
+}
+
+void controller_learned(const struct controller *c, struct prior *ret)
+{
+    estimator_learned(&c->estimator, ret);
+    ret->plateau =
+        c->was_sure && (c->seen.was_steady || evidence_is_steady(&c->seen, &c->estimator.now));
+}
+
 void controller_latch(struct controller *c, enum action_kind action, enum reason reason)
 {
     c->tried.latched[action] = reason;
@@ -341,7 +353,7 @@ static bool is_worth_waiting(const struct controller *c, const struct outlook *o
     enum alternative_kind order[ALTERNATIVES];
     unsigned n = ladder_order(o, order);
 
-    if (c->seen.steady_syncs >= STEADY_SYNCS || c->tried.throttled_passes > 0 ||
+    if (evidence_is_steady(&c->seen, o->e) || c->tried.throttled_passes > 0 ||
         outlook_half_time_over(o))
         return false;
     for (unsigned i = 0; i < n; i++) {
@@ -361,12 +373,13 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     const struct sample *s = o->s;
     const int64_t *p = o->policy->v;
     const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
-    /* One pass is one observation. */
-    bool sure = c->seen.flat_syncs >= SURE_SYNCS || c->sure_syncs >= SURE_SYNCS;
+    /* One pass is one observation, and what was known of the guest is another. */
+    bool sure = c->seen.flat_syncs >= SURE_SYNCS || c->sure_syncs + o->e->known >= SURE_SYNCS;
     bool late = has_acted(c, s) && outlook_half_time_over(o);
     bool unconfirmed;
     bool pressed = late || (throttle->works && o->left_s < PRESSED * throttle->forecast.seconds);
 
+    c->was_sure |= sure && !has_acted(c, s);
     if (s->cpu_share >= 1)
         c->doubt_s += c->seen.since_last_s;
     if (s->at_sync) {

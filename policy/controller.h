@@ -53,6 +53,7 @@ struct controller {
     double doubt_s;          /* waited at full speed, with an end not in sight */
     unsigned hopeless_syncs;
     double latch_bytes;   /* what fitted into the switchover when a throttle was given up */
+    bool was_sure;        /* that it would not end, while nothing of ours was in force */
     unsigned sure_syncs;  /* in a row, at which no curve ended at full speed */
     bool held;            /* at the last sync: the end came nearer since the one before */
     bool receding;        /* or it moved away */
@@ -67,6 +68,17 @@ struct controller {
 };
 
 void controller_init(struct controller *c);
+
+/*
+ * Tells what is known of the guest from before; after controller_init(), before the first sample.
+ * Nothing is decided by it until the first pass has shown that the guest still does the same, and
+ * then it counts as one observation.
+ */
+void controller_set_prior(struct controller *c, const struct prior *prior);
+
+/* What this migration has taught about the guest, to be its next one's prior; no points: nothing.
+ */
+void controller_learned(const struct controller *c, struct prior *ret);
 
 /*
  * Takes one sample and decides. The decision is also kept in c->last. `policy` must be finished

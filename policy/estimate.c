@@ -7,6 +7,9 @@
 #include "policy/limits.h"
 #include "policy/tuning.h"
 
+/* A mean is taken over so many moments. */
+enum { MEAN_STEPS = 16 };
+
 void estimator_init(struct estimator *e)
 {
     memset(e, 0, sizeof(*e));
@@ -306,6 +309,76 @@ void estimator_add_point(struct estimator *e, double tau_s, double unique_bytes)
     fit(e);
 }
 
+static bool is_point(const struct estimate_point *p)
+{
+    return p->tau_s > 0 && p->unique_bytes >= 4096 && isfinite(p->tau_s) &&
+           isfinite(p->unique_bytes) && p->weight >= FORGOTTEN && p->weight <= 1;
+}
+
+void estimator_set_prior(struct estimator *e, const struct prior *prior)
+{
+    e->points = 0;
+    for (unsigned i = 0; i < prior->points && i < ESTIMATE_PASSES; i++) {
+        if (is_point(&prior->point[i]))
+            e->point[e->points++] = prior->point[i];
+    }
+    if (!is_point(&prior->first))
+        e->points = 0;
+    e->now.expected = e->points > 0;
+    e->prior_first = prior->first;
+
+    e->prior_plateau = prior->plateau;
+    fit(e);
+}
+
+void estimator_learned(const struct estimator *e, struct prior *ret)
+{
+    double most = 0;
+
+    *ret = (struct prior){.first = e->left};
+    if (!is_point(&e->left) || !e->now.ready)
+        return;
+    for (unsigned i = 0; i < e->points; i++)
+        most = fmax(most, e->point[i].weight);
+    for (unsigned i = 0; i < e->points; i++) {
+        struct estimate_point p = e->point[i];
+
+        p.weight /= most;
+        if (p.weight >= FORGOTTEN)
+            ret->point[ret->points++] = p;
+    }
+}
+
+/* Mean of what the curve finds dirty in a pass, over all times that its pages were sent at. */
+static double mean_dirty(const struct dirty_curve *curve, double tau_s)
+{
+    double sum = 0;
+
+    for (unsigned i = 0; i < MEAN_STEPS; i++)
+        sum += dirty_curve_at(curve, tau_s * (i + 0.5) / MEAN_STEPS);
+    return sum / MEAN_STEPS;
+}
+
+/* The first pass is over: does the guest do what is known of it? If not, that is forgotten. */
+static bool confirms(struct estimator *e, double left_bytes)
+{
+    const struct dirty_curve *curve = &e->now.curve;
+    const struct estimate_point *first = &e->prior_first;
+    double ratio;
+
+    if (!e->now.expected)
+        return false;
+    e->now.expected = false;
+    ratio = left_bytes / first->unique_bytes * mean_dirty(curve, first->tau_s) /
+            mean_dirty(curve, e->now.pass_tau_s);
+    if (e->prior_plateau && ratio < KNOWN_RATIO && ratio > 1 / KNOWN_RATIO &&
+        left_bytes < KNOWN_MORE * dirty_curve_at(curve, e->now.pass_tau_s) &&
+        left_bytes > KNOWN_LESS * mean_dirty(curve, e->now.pass_tau_s))
+        return true;
+    e->points = 0;
+    return false;
+}
+
 /* A sync ended a pass: turn it into a point of the dirty curve. */
 static void end_pass(struct estimator *e, double seconds, double x_bytes, double left_bytes)
 {
@@ -319,7 +392,13 @@ static void end_pass(struct estimator *e, double seconds, double x_bytes, double
     e->now.hot_bytes = fmax(x_bytes, e->now.hot_bytes);
     e->now.dirty_bps = unique / seconds;
     if (e->pass_is_first) {
-        if (e->now.pass_tau_s > 0) {
+        e->left = (struct estimate_point){e->now.pass_tau_s, x_bytes, 1};
+        e->now.known = confirms(e, x_bytes);
+        if (e->now.known) {
+            /* Zero pages made this pass drain faster than the link carries. */
+            e->now.drain_bps = fmin(e->now.drain_bps, e->now.transfer_bps);
+            e->now.ready = e->now.drain_bps > 0;
+        } else if (e->now.pass_tau_s > 0) {
             e->first = (struct estimate_point){e->now.pass_tau_s, fmax(unique - noise, 4096), 1};
             e->now.slow = first_curve(e->now.pass_tau_s, unique, KAPPA_MIN);
             e->now.curve = first_curve(e->now.pass_tau_s, unique, KAPPA_FIRST);
@@ -402,6 +481,10 @@ bool estimator_add(struct estimator *e, const struct sample *s)
     if (!e->started) {
         e->started = true;
         e->pass_is_first = s->iteration <= 1;
+        /* Joined later, it cannot be told whether the guest does what is known of it. */
+        if (!e->pass_is_first && e->now.expected)
+            e->points = 0;
+        e->now.expected = e->now.expected && e->pass_is_first;
         e->pass_whole = s->at_sync || e->pass_is_first;
         begin_pass(e, s->at_sync ? s->sync_ns : s->now_ns, 0, (double)s->remaining_bytes);
     } else if (s->now_ns <= e->last.now_ns) {

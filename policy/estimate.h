@@ -35,6 +35,11 @@
  * wherever in memory the guest writes, it has dirtied no less in that pass than the pass left: a
  * curve that stays below that is none.
  *
+ * What earlier migrations of the same guest have shown is a set of points, too, and counts less
+ * with age. What they are good for is a guest that did the same all the time and did not converge.
+ * The first pass tells whether it still does: if it leaves what the first pass left then, they
+ * count from then on, if not they are forgotten.
+ *
  * Pure: `now` is in the sample, state is explicit, nothing is allocated.
  */
 #ifndef MIGPOLICY_ESTIMATE_H
@@ -59,8 +64,10 @@ struct dirty_curve {
 
 /* What is known after a sample. Rates are 0 while unknown. */
 struct estimate {
-    bool ready;          /* the first pass and one more are complete: the curves may be used */
-    unsigned passes;     /* complete passes seen, the first one included */
+    bool ready;      /* the first pass and one more, or what was known, tell: there are curves */
+    bool expected;   /* the curves are what is known of the guest, and not confirmed yet */
+    bool known;      /* it has not converged before, and does the same by its first pass */
+    unsigned passes; /* complete passes seen, the first one included */
     double transfer_bps; /* bytes per second on the wire */
     double noise;        /* relative scatter of what the link carries in QEMU's window of 100 ms */
     double drain_bps;    /* bytes per second by which the remainder falls within a pass */
@@ -94,6 +101,14 @@ struct estimate_point {
     double weight;
 };
 
+/* What is known of a guest before it migrates. */
+struct prior {
+    unsigned points; /* 0: nothing */
+    struct estimate_point point[ESTIMATE_PASSES];
+    struct estimate_point first; /* how long its first pass took, and what that left */
+    bool plateau; /* it was certain not to end unaided, and its passes found the same */
+};
+
 /* State of one migration's estimator. Start with estimator_init(). */
 struct estimator {
     struct estimate now;
@@ -110,12 +125,27 @@ struct estimator {
     double drained_bytes; /* total fall of the remainder, jumps at syncs left out */
     unsigned points;      /* of the dirty curve, of different lengths */
     struct estimate_point point[ESTIMATE_PASSES];
+    struct estimate_point left;        /* by the first pass */
+    struct estimate_point prior_first; /* and by the one before, of what is known of the guest */
+    bool prior_plateau;
     struct estimate_point first;         /* what the first pass left: no more than it dirtied */
     double free_cpu_s[SAMPLE_VCPUS_MAX]; /* faded CPU seconds of each vCPU while untouched */
     double free_s;                       /* and the faded wall seconds they took */
 };
 
 void estimator_init(struct estimator *e);
+
+/*
+ * Tells what is known of the guest, before the first sample. Points that nobody can have measured
+ * are left out.
+ */
+void estimator_set_prior(struct estimator *e, const struct prior *prior);
+
+/*
+ * What has been learned of the guest, to be the next migration's prior: weights are at most 1. No
+ * points before two passes were seen or what was known has been confirmed.
+ */
+void estimator_learned(const struct estimator *e, struct prior *ret);
 
 /*
  * Takes one sample. A counter that ran backwards means a new job: the estimator starts afresh and

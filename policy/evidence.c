@@ -26,6 +26,24 @@ static bool is_steady(const struct estimate *e)
     return fabs(log(e->last_x_bytes / e->prev_x_bytes)) < STEADY;
 }
 
+/* The first pass is another kind of pass, so two more are compared. */
+static void judge_steady(struct evidence *seen, const struct estimate *e, const struct sample *s,
+                         const struct before *before)
+{
+    bool steady = is_steady(e);
+    bool untouched = before->cpu_share >= 1 && s->cpu_share >= 1 &&
+                     s->downtime_limit_ns == before->downtime_limit_ns;
+
+    seen->steady_syncs = steady ? seen->steady_syncs + 1 : 0;
+    seen->was_steady |= seen->steady_syncs >= STEADY_SYNCS;
+    seen->unsteady |= !steady && untouched && e->passes > 2;
+}
+
+bool evidence_is_steady(const struct evidence *seen, const struct estimate *e)
+{
+    return seen->steady_syncs >= STEADY_SYNCS || (e->known && !seen->unsteady);
+}
+
 /*
  * How many passes in a row have found no less than the least so far under the throttle in force?
  * One pass is one observation: it may have met a link that carried less for a while.
@@ -66,7 +84,7 @@ static void account(struct evidence *seen, struct tried *tried, const struct est
     }
     seen->since_last_s = before->now_ns != 0 ? dt : 0;
     if (new_pass)
-        seen->steady_syncs = is_steady(e) ? seen->steady_syncs + 1 : 0;
+        judge_steady(seen, e, s, before);
     judge_throttle(seen, e, s, before, new_pass);
     seen->passes_since_downtime += new_pass;
     if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||

@@ -15,6 +15,8 @@ struct evidence {
     int64_t flat_ns; /* since when the remainder has been flat, and for how many syncs */
     unsigned flat_syncs;
     unsigned steady_syncs;          /* in a row that found the same */
+    bool was_steady;                /* there were enough of them once */
+    bool unsteady;                  /* two in a row differed with nothing changed in between */
     double since_last_s;            /* between the last two samples */
     double throttle_low_bytes;      /* least remaining after a sync under the throttle in force */
     unsigned stuck_passes;          /* under it, in a row, that found no less */
@@ -47,5 +49,8 @@ struct before {
  */
 void evidence_take(struct evidence *seen, struct tried *tried, const struct estimate *e,
                    const struct sample *s, const struct before *before, double floor_share);
+
+/* Does the guest do the same all the time, as far as it was seen now or is known from before? */
+bool evidence_is_steady(const struct evidence *seen, const struct estimate *e);
 
 #endif

@@ -83,6 +83,19 @@ void outlook_course(const struct outlook *o, struct decision *d)
     d->latest_s = course.all_end ? course.last.seconds : INFINITY;
 }
 
+/* In the first pass, by what is known of the guest: later passes meet no zero pages. */
+static struct forecast expected(const struct outlook *o)
+{
+    struct estimate e;
+    struct outlook later = *o;
+
+    estimate_copy(&e, o->e);
+    e.drain_bps = fmin(e.drain_bps, e.transfer_bps);
+    e.hot_bytes = e.curve.hot_bytes;
+    later.e = &e;
+    return outlook_forecast(&later, &e.curve, 1, seconds_of(o->s->downtime_limit_ns));
+}
+
 void outlook_first_guess(const struct outlook *o, struct decision *d)
 {
     static const struct dirty_curve none = {0};
@@ -98,6 +111,8 @@ void outlook_first_guess(const struct outlook *o, struct decision *d)
         d->course = outlook_forecast(&open, &none, 1, seconds_of(o->s->downtime_limit_ns));
         d->course.seconds -= OVERHEAD_SPARE_S;
         d->earliest_s = d->course.seconds;
+        if (o->e->expected)
+            d->course = expected(&open);
     }
     d->course.downtime_s = downtime_s;
 }

@@ -109,8 +109,9 @@ struct alternative outlook_may(const struct outlook *o, enum action_kind action)
 void outlook_course(const struct outlook *o, struct decision *d);
 
 /*
- * The same before there is evidence to decide by: in the first pass as if nothing were dirtied,
- * then on the curves that go with what the first pass left. To be shown only.
+ * The same before there is evidence to decide by: in the first pass by what is known of the guest,
+ * or else as if nothing were dirtied, then on the curves that go with what the first pass left. To
+ * be shown only.
  */
 void outlook_first_guess(const struct outlook *o, struct decision *d);
 

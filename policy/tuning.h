@@ -57,6 +57,13 @@
 #define SAME_TAU 0.05
 /* A point that counts less than this does not count. without: 0.0 */
 #define FORGOTTEN 0.05
+/* What is known of a guest from before holds when its first pass leaves what the first pass left
+   then, to this ratio... without: 1.0 */
+#define KNOWN_RATIO 1.15
+/* ...and so much of what the curve known finds dirty in such a time: no more than all, and no less
+   than the mean over the pass, which memory without content makes less. without: 1e9 */
+#define KNOWN_MORE 1.15
+#define KNOWN_LESS 0.6 /* without: 0.0 */
 /* The range of kappa tried, relative to the longest tau seen, and how finely. without: 0.1 */
 #define KAPPA_MIN   0.01
 #define KAPPA_MAX   800.0 /* without: 50.0 */

@@ -232,6 +232,9 @@ static const char *replay_line(struct replay *r, const struct trace_line *line)
         r->header = line->header;
         r->policy = line->header.policy;
         break;
+    case TRACE_PRIOR:
+        controller_set_prior(&r->controller, &line->prior);
+        break;
     case TRACE_POLICY:
         r->policy = line->policy;
         break;

@@ -77,6 +77,7 @@ struct daemon {
     struct record *record;
     struct recent *recent;
     struct page *page;
+    struct learned *learned;
     struct leftovers *leftovers;
     struct watchers *watchers;
     struct monitor *monitor;
@@ -519,6 +520,7 @@ static int start_watchers(struct daemon *d, const struct throttle_roots *roots)
         .traces = d->traces,
         .record = d->record,
         .recent = d->recent,
+        .learned = d->learned,
         .leftovers = d->leftovers,
     };
 
@@ -563,6 +565,7 @@ static int start(struct daemon *d)
         log_error("%s: %s", d->opt.state_dir, strerror(-r));
     if (r < 0)
         return r;
+    learned_new(d->record, &d->learned);
 
     r = leftovers_new(&roots, d->record, d->metrics, &d->leftovers);
     if (r < 0)
@@ -610,6 +613,7 @@ static void stop(struct daemon *d, int status)
     host_free(d->host);
     leftovers_free(d->leftovers);
     traces_free(d->traces);
+    learned_free(d->learned);
     record_free(d->record);
     metrics_free(d->metrics);
     config_clear(&d->config);

@@ -99,8 +99,9 @@ struct migration {
     struct migration_evidence evidence; /* of the last decision, be it carried out or not yet */
     struct proposal proposal;
     double throttled_s;
-    double work_lost_s; /* to throttling; at the end with the blackout */
-    unsigned events;    /* ever; the ring holds the last MIGRATION_EVENTS */
+    double work_lost_s;   /* to throttling; at the end with the blackout */
+    struct prior learned; /* !active: what it has taught about its guest */
+    unsigned events;      /* ever; the ring holds the last MIGRATION_EVENTS */
     struct migration_event event[MIGRATION_EVENTS];
 };
 

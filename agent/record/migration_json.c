@@ -116,6 +116,7 @@ struct json_object *evidence_to_json(const struct estimate *e)
     for (unsigned i = 0; i < e->vcpus; i++)
         busy += e->vcpu_busy[i];
     json_add_number(o, "complete_passes", e->passes);
+    json_add_number(o, "known_from_before", e->known);
     json_add_number(o, "remaining_after_last_sync_bytes", e->last_x_bytes);
     json_add_number(o, "remaining_after_sync_before_bytes", e->prev_x_bytes);
     json_add_number(o, "drain_rate_bytes_per_second", e->drain_bps);

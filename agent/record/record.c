@@ -22,6 +22,7 @@
 #include "common/textfile.h"
 #include "common/units.h"
 #include "common/wakeup.h"
+#include "policy/json/prior_json.h"
 
 #define JOIN_TIMEOUT_S 3
 #define IDLE_NS        (3600 * NS_PER_S)
@@ -378,6 +379,7 @@ void record_migration(struct record *r, const struct migration *m, const char *t
     json_add_count(o, "memory_total_bytes", m->sample.total_bytes);
     json_add_count(o, "memory_processed_bytes", m->sample.processed_bytes);
     json_add(o, "events", events_to_json(m));
+    json_add(o, "learned", prior_to_json(&m->learned));
     json_add_text(o, "trace", trace);
     put(r, true, o);
 }

@@ -398,6 +398,12 @@ const char *trace_file(const struct trace *t)
     return t ? t->file : NULL;
 }
 
+void trace_prior(struct trace *t, const struct prior *prior)
+{
+    if (t)
+        add_line(t, &(struct trace_line){.kind = TRACE_PRIOR, .prior = *prior});
+}
+
 void trace_policy(struct trace *t, const struct policy *policy)
 {
     if (!t || memcmp(&t->policy, &policy->values, sizeof(t->policy)) == 0)

@@ -63,6 +63,9 @@ struct trace *trace_start(struct traces *ts, const struct hv_domain *domain, int
 /* The name of its file; NULL for none. */
 const char *trace_file(const struct trace *t);
 
+/* What is known of the guest before the first sample. */
+void trace_prior(struct trace *t, const struct prior *prior);
+
 /* Records the policy if its values are others than those recorded last. */
 void trace_policy(struct trace *t, const struct policy *policy);
 

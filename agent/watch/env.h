@@ -3,6 +3,7 @@
 #ifndef MIGPOLICY_WATCH_ENV_H
 #define MIGPOLICY_WATCH_ENV_H
 
+#include "agent/record/learned.h"
 #include "agent/record/migration.h"
 #include "agent/record/recent.h"
 #include "agent/record/record.h"
@@ -30,6 +31,7 @@ struct watchers_env {
     struct traces *traces; /* NULL: migrations are not traced */
     struct record *record;
     struct recent *recent;
+    struct learned *learned;
     struct leftovers *leftovers;
 };
 

@@ -171,9 +171,11 @@ static void trace_before(struct job *j, const struct sample *s)
 {
     const struct watchers_env *env = j->w->env;
 
-    if (!j->trace)
-        j->trace = trace_start(env->traces, &j->w->domain, s->now_ns - s->elapsed_ns, env->poll_ns,
-                               &j->policy);
+    if (!j->trace &&
+        (j->trace = trace_start(env->traces, &j->w->domain, s->now_ns - s->elapsed_ns, env->poll_ns,
+                                &j->policy)) &&
+        j->prior.points > 0)
+        trace_prior(j->trace, &j->prior);
     trace_policy(j->trace, &j->policy);
     for (unsigned i = 0; i < ACTIONS; i++) {
         if (j->latched[i] != REASON_NONE)
@@ -355,6 +357,8 @@ static int look(struct job *j)
         log_info("%s: outgoing migration detected, %" PRId64 " ms after its start",
                  j->w->domain.name, hv.elapsed_ns / NS_PER_MS);
         set_start(j->w, hv.elapsed_ns);
+        if (learned_find(j->w->env->learned, j->w->domain.uuid, time(NULL), &j->prior))
+            controller_set_prior(&j->controller, &j->prior);
         latch_if(j, ACTION_THROTTLE, sampling_open_throttle(&j->act));
     }
     sampling_take(&j->act, &hv, sync_ns, &s);
@@ -424,6 +428,8 @@ static void finish(struct job *j, enum outcome outcome)
         metrics_count(m, METRIC_MIGRATIONS_FAILED, METRICS_AT(failure[outcome]), 1);
     }
     phase_export_last(m, &w->view);
+    controller_learned(&j->controller, &w->view.learned);
+    learned_take(w->env->learned, w->domain.uuid, time(NULL), &w->view.learned);
     ended = w->view;
     pthread_mutex_unlock(&w->lock);
     record_migration(w->env->record, &ended, trace_file(j->trace));

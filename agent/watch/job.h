@@ -29,6 +29,7 @@ struct job {
     uint64_t moved_bytes;
     int64_t elapsed_ns; /* of the migration, at the last look */
     struct controller controller;
+    struct prior prior;      /* what was known of the guest at the start */
     struct policy_kept kept; /* before what holds for this migration only is laid over it */
     struct policy policy;
     bool told_sending; /* JOB_PAUSED: that this is no switchover yet */

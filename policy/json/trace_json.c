@@ -12,6 +12,7 @@
 #include "common/json.h"
 #include "common/json_strict.h"
 #include "policy/json/policy_json.h"
+#include "policy/json/prior_json.h"
 
 /* So far apart, differences and sums of two cannot overflow: 36 years, or 1 EiB. */
 #define NUMBER_MAX (INT64_C(1) << 60)
@@ -294,6 +295,8 @@ static void format_object(const struct trace_line *line, struct out *o)
 
     if (line->kind == TRACE_HEADER)
         add_header(object, &line->header);
+    else if (line->kind == TRACE_PRIOR)
+        json_object_object_add(object, "prior", prior_to_json(&line->prior));
     else
         add_policy(object, &line->policy);
     put(o, json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -610,6 +613,11 @@ static void read_line(struct in *in, struct json_object *object, struct trace_li
         line->kind = TRACE_POLICY;
         if (is_object(in, object, "a policy line", " policy sources "))
             read_policy(in, object, &line->policy);
+    } else if (json_object_object_get_ex(object, "prior", NULL)) {
+        line->kind = TRACE_PRIOR;
+        if (is_object(in, object, "a prior", " prior ") &&
+            prior_from_json(json_object_object_get(object, "prior"), &line->prior) < 0)
+            complain(in, "\"prior\" is not what is known of a guest");
     } else if (json_object_object_get_ex(object, "latch", NULL)) {
         line->kind = TRACE_LATCH;
         if (is_object(in, object, "a latch", " latch action ")) {

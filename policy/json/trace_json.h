@@ -4,6 +4,7 @@
  *
  *   {"trace":1,"vm":...,"uuid":...,"started":...,"poll_ns":...,"policy":{...},"sources":{...}} the
  * first
+ *   {"prior":{...}}                        controller_set_prior() was called (prior_json.h)
  *   {"sample":{...},"decision":{...}}      what was seen, what was decided, how the actions went
  *   {"policy":{...},"sources":{...}}       the policy has changed
  *   {"latch":REASON,"action":ACTION}   controller_latch() was called
@@ -54,12 +55,13 @@ struct trace_end {
     bool truncated;     /* samples are missing before it */
 };
 
-enum trace_kind { TRACE_HEADER, TRACE_STEP, TRACE_POLICY, TRACE_LATCH, TRACE_END };
+enum trace_kind { TRACE_HEADER, TRACE_PRIOR, TRACE_STEP, TRACE_POLICY, TRACE_LATCH, TRACE_END };
 
 struct trace_line {
     enum trace_kind kind;
     union {
         struct trace_header header;
+        struct prior prior;
         struct trace_step step;
         struct policy policy;
         struct {

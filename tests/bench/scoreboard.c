@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Usage: scoreboard [--seeds N] [--json] [--svg FILE] [--markdown FILE]
- *        scoreboard --hard [--seeds N] [--fresh[=SEED]] [--all-peers] [--json]
- *        scoreboard [--hard] --row N [--policy NAME] [--seed N] [-v]
+ *        scoreboard --hard [--seeds N] [--fresh[=SEED]] [--all-peers] [--again] [--json]
+ *        scoreboard [--hard] --row N [--policy NAME] [--seed N] [--again] [-v]
  *        scoreboard [--hard] --rows
  *
  * Runs every contender on the whole matrix and prints the board; --row runs one row, -v with a
@@ -11,7 +11,8 @@
  *
  * --hard takes the matrix of scoreboard_hard.c, whose guests are modelled page by page, and the
  * peers that come closest, or all of them. --fresh draws the first seed, and prints it as always:
- * what no constant was chosen on.
+ * what no constant was chosen on. --again lets migpolicy know each guest from a migration before,
+ * with another seed.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -277,6 +278,7 @@ static int run_board(struct board *b)
             struct row *row = &b->row[r * b->seeds + k];
 
             b->matrix->get(r, b->first_seed + k, row);
+            row->again = b->again;
             for (unsigned c = 0; c < n; c++) {
                 if (board_plays(b, c))
                     run_one(&list[c], row, b->first_seed + k, false,
@@ -287,8 +289,8 @@ static int run_board(struct board *b)
     return 0;
 }
 
-static void show_row(const struct matrix *matrix, unsigned r, uint64_t seed, const char *policy,
-                     bool trace)
+static void show_row(const struct matrix *matrix, unsigned r, uint64_t seed, bool again,
+                     const char *policy, bool trace)
 {
     const struct contender *list;
     unsigned n = contenders(&list);
@@ -299,6 +301,7 @@ static void show_row(const struct matrix *matrix, unsigned r, uint64_t seed, con
     double bytes;
 
     matrix->get(r, seed, &row);
+    row.again = again;
     run_one(&list[0], &row, seed, false, &unaided);
     least_possible(&unaided, &row, &lost_s, &time_s, &bytes);
     printf("row %u: %s, seed %lu: deadline %.0f s, downtime limit %.2f s; least time %.1f s, least "
@@ -382,12 +385,19 @@ static uint64_t fresh_seed(const char *asked)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seeds", required_argument, NULL, 'n'},  {"json", no_argument, NULL, 'j'},
-        {"svg", required_argument, NULL, 's'},    {"markdown", required_argument, NULL, 'm'},
-        {"row", required_argument, NULL, 'r'},    {"seed", required_argument, NULL, 'e'},
-        {"policy", required_argument, NULL, 'p'}, {"rows", no_argument, NULL, 'l'},
-        {"hard", no_argument, NULL, 'h'},         {"fresh", optional_argument, NULL, 'f'},
-        {"all-peers", no_argument, NULL, 'a'},    {NULL, 0, NULL, 0},
+        {"seeds", required_argument, NULL, 'n'},
+        {"json", no_argument, NULL, 'j'},
+        {"svg", required_argument, NULL, 's'},
+        {"markdown", required_argument, NULL, 'm'},
+        {"row", required_argument, NULL, 'r'},
+        {"seed", required_argument, NULL, 'e'},
+        {"policy", required_argument, NULL, 'p'},
+        {"rows", no_argument, NULL, 'l'},
+        {"hard", no_argument, NULL, 'h'},
+        {"fresh", optional_argument, NULL, 'f'},
+        {"all-peers", no_argument, NULL, 'a'},
+        {"again", no_argument, NULL, 'g'},
+        {NULL, 0, NULL, 0},
     };
     struct board board = {.matrix = &matrix_plain, .seeds = 3};
     const char *policy = NULL;
@@ -436,6 +446,9 @@ int main(int argc, char **argv)
         case 'a':
             board.all_peers = true;
             break;
+        case 'g':
+            board.again = true;
+            break;
         case 'v':
             trace = true;
             break;
@@ -453,7 +466,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (row >= 0) {
-        show_row(board.matrix, (unsigned)row, seed, policy, trace);
+        show_row(board.matrix, (unsigned)row, seed, board.again, policy, trace);
         return 0;
     }
     r = board.matrix->hard ? hard_board(&board, json) : plain_board(&board, svg, markdown, json);

@@ -77,6 +77,7 @@ struct row {
     struct model_guest guest;
     struct model_link link;
     bool pages;        /* the guest's memory is modelled page by page */
+    bool again;        /* migpolicy has seen the guest migrate before */
     uint64_t salt;     /* added to the seed of the run */
     double overhead_s; /* of the switchover: pause, device state, resume */
     double ceiling_s;  /* max_downtime; 0: not to be raised */
@@ -152,6 +153,7 @@ void run_cost(double *ret_seconds, uint64_t *ret_steps);
 struct board {
     const struct matrix *matrix;
     uint64_t first_seed;
+    bool again;     /* migpolicy has seen each guest migrate before, with another seed */
     bool all_peers; /* else only those that a maintainer at work looks at */
     unsigned rows;
     unsigned seeds;

@@ -150,6 +150,9 @@ static void probe(const struct model *m, const struct decision *d, double deadli
     };
 }
 
+/* The seed of the migration before, from that of a run. */
+enum { EARLIER = 777 };
+
 /* A run of the controller, as it is watched. */
 struct run {
     struct model *model;
@@ -198,7 +201,8 @@ static void after_step(void *context, const struct sample *s, const struct decis
 }
 
 static void run_controller(const struct policy *policy, const struct row *row, struct model *m,
-                           double time_s, bool trace, struct outcome *o)
+                           const struct prior *prior, double time_s, bool trace, struct outcome *o,
+                           struct prior *ret_learned)
 {
     static struct run run;
 
@@ -210,23 +214,43 @@ static void run_controller(const struct policy *policy, const struct row *row, s
                        .deadline_s = row->deadline_s,
                        .time_s = time_s};
     controller_init(&run.controller);
+    controller_set_prior(&run.controller, prior);
     simulate(m, &run.controller, &policy->values, row->deadline_s,
              &(struct simulate_watch){before_step, after_step, &run});
     note_sync(o, m);
+    controller_learned(&run.controller, ret_learned);
 }
 
-static void run_migpolicy(enum policy_objective objective, const struct row *row, struct model *m,
-                          bool trace, struct outcome *o)
+static void start(const struct row *row, uint64_t seed, struct model *m, struct pages *pages)
 {
-    static struct model start;
+    if (row->pages)
+        model_start_pages(m, pages, &row->guest, &row->link, seed + row->salt);
+    else
+        model_start(m, &row->guest, &row->link, seed + row->salt);
+    m->overhead_s = row->overhead_s;
+}
+
+static void run_migpolicy(enum policy_objective objective, const struct row *row, uint64_t seed,
+                          struct model *m, bool trace, struct outcome *o)
+{
+    static struct model begin;
     static struct model again;
-    static struct pages start_pages;
+    static struct pages begin_pages;
     static struct pages again_pages;
     struct policy policy;
+    struct prior prior = {0};
+    struct prior learned;
 
     make_policy(row, objective, &policy);
-    model_copy(&start, &start_pages, m);
-    run_controller(&policy, row, m, 0, trace, o);
+    if (row->again) {
+        struct outcome before = {0};
+
+        start(row, seed + EARLIER, &again, &again_pages);
+        run_controller(&policy, row, &again, &prior, 0, false, &before, &learned);
+        prior = learned;
+    }
+    model_copy(&begin, &begin_pages, m);
+    run_controller(&policy, row, m, &prior, 0, trace, o, &learned);
     /* Each once more: now it is known when a quarter of it is over. */
     for (unsigned watch = 0;
          watch < (objective == OBJECTIVE_LEAST_LOSS ? COURSES : COURSE_WATCHING); watch++) {
@@ -236,12 +260,12 @@ static void run_migpolicy(enum policy_objective objective, const struct row *row
 
         if (watch == COURSE_WATCHING) {
             policy.values.v[POLICY_MODE] = MODE_OBSERVE;
-            model_copy(&again, &again_pages, &start);
-            run_controller(&policy, row, &again, 0, false, &first);
+            model_copy(&again, &again_pages, &begin);
+            run_controller(&policy, row, &again, &prior, 0, false, &first, &learned);
             time_s = again.time_s;
         }
-        model_copy(&again, &again_pages, &start);
-        run_controller(&policy, row, &again, time_s, false, &probed);
+        model_copy(&again, &again_pages, &begin);
+        run_controller(&policy, row, &again, &prior, time_s, false, &probed, &learned);
         memcpy(o->probe[watch], probed.probe[0], sizeof(o->probe[watch]));
     }
 }
@@ -255,11 +279,7 @@ void run_one(const struct contender *c, const struct row *row, uint64_t seed, bo
     static struct pages pages;
 
     *ret = (struct outcome){.best_stop_s = INFINITY};
-    if (row->pages)
-        model_start_pages(&m, &pages, &row->guest, &row->link, seed + row->salt);
-    else
-        model_start(&m, &row->guest, &row->link, seed + row->salt);
-    m.overhead_s = row->overhead_s;
+    start(row, seed, &m, &pages);
     switch (c->kind) {
     case CONTENDER_PEER:
         run_peer(c->peer, row, &m, trace, ret);
@@ -268,7 +288,7 @@ void run_one(const struct contender *c, const struct row *row, uint64_t seed, bo
         run_oracle(row, &m, trace);
         break;
     default:
-        run_migpolicy(c->objective, row, &m, trace, ret);
+        run_migpolicy(c->objective, row, seed, &m, trace, ret);
         break;
     }
     note_end(ret, &m);

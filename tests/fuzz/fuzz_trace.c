@@ -76,6 +76,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             check_written_again(&line);
             if (line.kind == TRACE_HEADER)
                 policy = line.header.policy;
+            else if (line.kind == TRACE_PRIOR)
+                controller_set_prior(&controller, &line.prior);
             else if (line.kind == TRACE_POLICY)
                 policy = line.policy;
             else if (line.kind == TRACE_LATCH)

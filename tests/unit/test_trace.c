@@ -142,6 +142,11 @@ static void every_kind_of_line_is_read_as_it_was_written(void **state)
         {.kind = TRACE_HEADER,
          .header =
              {.vm = "a\"b", .uuid = "u", .started = "t", .poll_ns = 5, .policy = some_policy()}},
+        {.kind = TRACE_PRIOR,
+         .prior = {.points = 2,
+                   .point = {{1.5, 5e6, 1}, {0.1, 4096, 0.25}},
+                   .first = {2, 7e6, 1},
+                   .plateau = true}},
         {.kind = TRACE_STEP, .step = full_step()},
         {.kind = TRACE_STEP, .step = {.sample.cpu_share = 1}},
         {.kind = TRACE_POLICY, .policy = some_policy()},
@@ -173,6 +178,8 @@ static void every_kind_of_line_is_read_as_it_was_written(void **state)
         } else if (read.kind == TRACE_HEADER) {
             assert_string_equal(read.header.vm, "a?b");
             assert_int_equal(read.header.poll_ns, 5);
+        } else if (read.kind == TRACE_PRIOR) {
+            assert_memory_equal(&read.prior, &lines[i].prior, sizeof(read.prior));
         } else if (read.kind == TRACE_LATCH) {
             assert_int_equal(read.latch.reason, REASON_OTHER_WRITER);
             assert_int_equal(read.latch.action, ACTION_SUSPEND);
