@@ -16,6 +16,9 @@ const char *throttle_error(int error)
     case EINVAL:
         return "a group above its own now allows less than its original quota; until that changes "
                "it has no quota of its own";
+    case EPERM:
+        return "it is not permitted; or the directory of the journals is another user's, or others "
+               "may write in it, so that nothing in it is believed";
     case ESTALE:
         return "a vCPU thread is not in the group on record any more";
     default:

@@ -48,7 +48,7 @@ static int open_directory(const char *run_dir)
         return -errno;
     if (fstat(fd, &st) < 0)
         return -errno;
-    if (st.st_mode & (S_IWGRP | S_IWOTH))
+    if ((st.st_mode & (S_IWGRP | S_IWOTH)) || (st.st_uid != 0 && st.st_uid != geteuid()))
         return -EPERM;
     stolen = fd;
     fd = -1;

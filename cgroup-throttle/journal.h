@@ -31,8 +31,8 @@ int journal_remove(const char *run_dir, const char *uuid);
 
 /*
  * Calls fn for each journal, whatever is in it, with what should be the UUID of a domain. fn may
- * remove that journal. No directory is an empty one. -EPERM: others than the owner may write in it,
- * so nothing in it is believed.
+ * remove that journal. No directory is an empty one. -EPERM: it is another user's, or others may
+ * write in it, so nothing in it is believed.
  */
 typedef void (*journal_fn)(const char *uuid, void *opaque);
 int journal_list(const char *run_dir, journal_fn fn, void *opaque);

@@ -97,6 +97,10 @@
       "restored.") \
     X(THROTTLE_RESTORES, COUNTER, "migpolicy_throttle_restores_total", NULL, \
       "Times the CPU limits of a VM were put back as they were found.") \
+    X(START_RESTORED, GAUGE, "migpolicy_start_restored_domains", NULL, \
+      "VMs whose CPU limits, left by an earlier agent, were put back when this one started.") \
+    X(START_LEFT, GAUGE, "migpolicy_start_left_domains", NULL, \
+      "VMs for which that failed then; it is tried again.") \
     X(THROTTLE_RESTORE_FAILURES, COUNTER, "migpolicy_throttle_restore_failures_total", NULL, \
       "Times putting the CPU limits of a VM back failed.") \
     X(THROTTLE_DRIFT, COUNTER, "migpolicy_throttle_drift_total", NULL, \

@@ -22,6 +22,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "agent/control/control.h"
+#include "agent/daemon/lock.h"
 #include "agent/page/page.h"
 #include "agent/record/phase.h"
 #include "agent/record/recent.h"
@@ -57,11 +58,13 @@ struct options {
     const char *metrics_listen;
     const char *qemu_run_dir;
     bool restore;
+    bool force;
     bool check;
 };
 
 struct daemon {
     struct options opt;
+    struct throttle_roots roots;
     struct config config;
     char *uri;
     char *socket;
@@ -83,6 +86,7 @@ struct daemon {
     struct monitor *monitor;
     struct control *control;
     int64_t tick_due_ns;
+    int lock;
     bool stop;
 };
 
@@ -98,7 +102,8 @@ static const char usage[] =
     "      --metrics-listen A:P   metrics over HTTP (default " DEFAULT_METRICS "; \"\" for none)\n"
     "      --qemu-run-dir DIR     libvirt's QEMU pid files (default /run/libvirt/qemu)\n"
     "      --check                check the configuration and exit\n"
-    "      --restore              restore what a dead agent left throttled and exit\n"
+    "      --restore              restore what a dead or stopped agent left throttled and exit\n"
+    "      --force                with --restore: whatever agent is at work\n"
     "  -h, --help                 this text\n"
     "      --version              version\n";
 
@@ -106,7 +111,7 @@ static const char usage[] =
 static int parse_options(int argc, char **argv, struct options *opt)
 {
     enum { URI, CONFIG, STATE_DIR, RUN_DIR, SOCKET, LISTEN, QEMU_RUN_DIR, TEXTS };
-    enum { CHECK = 256, RESTORE, VERSION };
+    enum { CHECK = 256, RESTORE, FORCE, VERSION };
     static const struct option longs[] = {
         {"connect", required_argument, NULL, URI},
         {"config", required_argument, NULL, CONFIG},
@@ -117,6 +122,7 @@ static int parse_options(int argc, char **argv, struct options *opt)
         {"qemu-run-dir", required_argument, NULL, QEMU_RUN_DIR},
         {"check", no_argument, NULL, CHECK},
         {"restore", no_argument, NULL, RESTORE},
+        {"force", no_argument, NULL, FORCE},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, VERSION},
         {NULL, 0, NULL, 0},
@@ -146,6 +152,9 @@ static int parse_options(int argc, char **argv, struct options *opt)
         case RESTORE:
             opt->restore = true;
             break;
+        case FORCE:
+            opt->force = true;
+            break;
         case 'h':
             fputs(usage, stdout);
             return EXIT_SUCCESS;
@@ -155,6 +164,10 @@ static int parse_options(int argc, char **argv, struct options *opt)
         default:
             return EXIT_USAGE;
         }
+    }
+    if (opt->force && !opt->restore) {
+        fputs("migpolicyd: --force belongs to --restore; see migpolicyd --help\n", stderr);
+        return EXIT_USAGE;
     }
     if (optind < argc) {
         fprintf(stderr, "migpolicyd: unexpected argument \"%s\"; see migpolicyd --help\n",
@@ -174,29 +187,44 @@ static void report_restore(const char *uuid, const char *name, int error,
     leftovers_report(d->record, d->metrics, uuid, name, error, result);
 }
 
-/*
- * One agent per run directory: a second one must not restore what the first has throttled. The lock
- * goes with the process, however it ends. Returns its descriptor, kept open for good, or -errno.
- */
-static int lock_run_dir(const char *run_dir)
+static int take_lock(const char *run_dir, int *ret_fd)
 {
-    char path[4096];
-    int fd;
+    char who[128];
+    int r = lock_take(run_dir, ret_fd);
 
-    snprintf(path, sizeof(path), "%s/lock", run_dir);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        int r = -errno;
+    if (r == -EBUSY) {
+        lock_is_helpless(run_dir, who, sizeof(who));
+        log_error("%s: another migpolicyd has it: %s", run_dir, who);
+    } else if (r < 0) {
+        log_error("%s/lock: %s", run_dir, strerror(-r));
+    }
+    return r;
+}
 
-        log_error("%s: %s", path, strerror(-r));
-        return r;
+/* May what is there be restored, although perhaps another agent is at work? */
+static bool may_restore(const struct options *opt)
+{
+    char who[128];
+    bool helpless;
+    int fd; /* for good */
+    int r = lock_take(opt->run_dir, &fd);
+
+    if (r == 0)
+        return true;
+    if (r != -EBUSY) {
+        log_error("%s/lock: %s", opt->run_dir, strerror(-r));
+        return opt->force;
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        close(fd);
-        log_error("%s: another migpolicyd is running", run_dir);
-        return -EBUSY;
+    helpless = lock_is_helpless(opt->run_dir, who, sizeof(who));
+    if (!helpless && !opt->force) {
+        log_error(
+            "%s: another migpolicyd has it: %s; migpolicy release gives a guest its CPU back, "
+            "and --force all of them at once",
+            opt->run_dir, who);
+        return false;
     }
-    return fd;
+    log_warning("%s: restoring what belongs to %s", opt->run_dir, who);
+    return true;
 }
 
 static int make_dir(const char *path, mode_t mode)
@@ -215,7 +243,7 @@ static int restore_only(const struct options *opt)
 
     if (access(opt->run_dir, F_OK) < 0 && errno == ENOENT)
         return EXIT_SUCCESS;
-    if (lock_run_dir(opt->run_dir) < 0)
+    if (!may_restore(opt))
         return EXIT_FAILURE;
     /* Without the state directory, or with a full disk, the guests get their CPU back as well. */
     r = record_new(opt->state_dir, &record_limits_default, NULL, &d.record);
@@ -268,7 +296,9 @@ static void on_tick(void *opaque)
     control_tick(d->control, now);
     metrics_http_tick(d->http, now);
     export_counts(d);
-    sd_notify(0, "WATCHDOG=1");
+    lock_beat(d->lock);
+    if (watchers_are_kept(d->watchers, now))
+        sd_notify(0, "WATCHDOG=1");
 }
 
 /* What a configuration comes to, with the options, which take precedence, and with the defaults. */
@@ -507,11 +537,11 @@ static void start_traces(struct daemon *d)
         log_warning("migrations are not recorded: %s/traces: %s", d->opt.state_dir, strerror(-r));
 }
 
-static int start_watchers(struct daemon *d, const struct throttle_roots *roots)
+static int start_watchers(struct daemon *d)
 {
     struct watchers_env env = {
         .uri = d->uri,
-        .place = {.roots = *roots, .qemu_run_dir = d->opt.qemu_run_dir},
+        .place = {.roots = d->roots, .qemu_run_dir = d->opt.qemu_run_dir},
         .poll_ns = d->poll_ns,
         .policies = d->policies,
         .paused = d->paused,
@@ -527,9 +557,55 @@ static int start_watchers(struct daemon *d, const struct throttle_roots *roots)
     return watchers_new(&env, &d->watchers);
 }
 
+/* The result goes to the log and into the metrics. */
+static int restore_first(struct daemon *d)
+{
+    struct leftover *list AUTO_FREE = NULL;
+    size_t left, restored;
+    int r;
+
+    r = leftovers_new(&d->roots, d->record, d->metrics, &d->leftovers);
+    if (r < 0)
+        return r;
+    restored = leftovers_restore_first(d->leftovers, &left);
+    metrics_set(d->metrics, METRIC_START_RESTORED, METRICS_SINGLE, (double)restored);
+    metrics_set(d->metrics, METRIC_START_LEFT, METRICS_SINGLE, (double)left);
+    if (left > 0)
+        log_error("at the start %zu VMs had their CPU limits put back, and %zu could not; that is "
+                  "tried again, and migpolicy status names them",
+                  restored, left);
+    else if (restored > 0)
+        log_info("at the start %zu VMs had their CPU limits put back", restored);
+    return 0;
+}
+
+/*
+ * What needs no configuration, which may be broken. Without the state directory the guests get
+ * their CPU back as well; then the start fails.
+ */
+static int start_first(struct daemon *d)
+{
+    int r, recorded;
+
+    r = watch_signals(d);
+    if (r == 0)
+        r = make_dir(d->opt.run_dir, 0755);
+    if (r == 0)
+        r = take_lock(d->opt.run_dir, &d->lock);
+    if (r == 0)
+        r = start_metrics(d);
+    if (r < 0)
+        return r;
+    recorded = make_dir(d->opt.state_dir, 0700);
+    if (recorded == 0 && (recorded = record_new(d->opt.state_dir, &record_limits_default,
+                                                d->metrics, &d->record)) < 0)
+        log_error("%s: %s", d->opt.state_dir, strerror(-recorded));
+    r = restore_first(d);
+    return r < 0 ? r : recorded;
+}
+
 static int start(struct daemon *d)
 {
-    struct throttle_roots roots = {.proc = "/proc", .run_dir = d->opt.run_dir};
     const struct host_limits limits = limits_of(&d->config);
     gid_t admin_gid = (gid_t)-1;
     int r;
@@ -547,30 +623,11 @@ static int start(struct daemon *d)
         return -ENOENT;
     }
 
-    r = watch_signals(d);
-    if (r == 0 && hypervisor_init(d->uri) < 0) {
+    if (hypervisor_init(d->uri) < 0) {
         log_error("%s: %s", d->uri, hypervisor_error());
-        r = -EIO;
+        return -EIO;
     }
-    if (r == 0)
-        r = make_dir(d->opt.run_dir, 0755);
-    if (r == 0 && (r = lock_run_dir(d->opt.run_dir)) > 0)
-        r = 0;
-    if (r == 0)
-        r = make_dir(d->opt.state_dir, 0700);
-    if (r == 0)
-        r = start_metrics(d);
-    if (r == 0 &&
-        (r = record_new(d->opt.state_dir, &record_limits_default, d->metrics, &d->record)) < 0)
-        log_error("%s: %s", d->opt.state_dir, strerror(-r));
-    if (r < 0)
-        return r;
     learned_new(d->record, &d->learned);
-
-    r = leftovers_new(&roots, d->record, d->metrics, &d->leftovers);
-    if (r < 0)
-        return r;
-    leftovers_try(d->leftovers, monotonic_ns());
 
     r = start_paused(d);
     if (r == 0)
@@ -581,7 +638,7 @@ static int start(struct daemon *d)
     if (r == 0)
         start_traces(d);
     if (r == 0)
-        r = start_watchers(d, &roots);
+        r = start_watchers(d);
     if (r == 0)
         r = monitor_new(d->uri, d->watchers, d->policies, d->metrics, &d->monitor);
     if (r == 0)
@@ -623,6 +680,18 @@ static void stop(struct daemon *d, int status)
     free(d->admin_group);
 }
 
+static int check(struct daemon *d)
+{
+    struct config_error err;
+
+    if (config_load(d->opt.config, &d->config, &err) < 0) {
+        log_error("%s", err.text);
+        return EXIT_FAILURE;
+    }
+    config_clear(&d->config);
+    return EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
     struct daemon d = {.opt = {
@@ -639,15 +708,14 @@ int main(int argc, char **argv)
     log_init();
     if (d.opt.restore)
         return restore_only(&d.opt);
-    if (config_load(d.opt.config, &d.config, &err) < 0) {
-        log_error("%s", err.text);
-        return EXIT_FAILURE;
-    }
-    if (d.opt.check) {
-        config_clear(&d.config);
-        return EXIT_SUCCESS;
-    }
+    if (d.opt.check)
+        return check(&d);
+    d.roots = (struct throttle_roots){.proc = "/proc", .run_dir = d.opt.run_dir};
     r = loop_init();
+    if (r == 0)
+        r = start_first(&d);
+    if (r == 0 && (r = config_load(d.opt.config, &d.config, &err)) < 0)
+        log_error("%s", err.text);
     if (r == 0)
         r = start(&d);
     if (r == 0) {

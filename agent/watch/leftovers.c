@@ -34,6 +34,7 @@ struct leftovers {
     int64_t now_ns; /* of this round, as is what follows */
     bool all;
     size_t count;
+    size_t restored;
 };
 
 void leftovers_describe(const struct throttle_result *result, unsigned failures, char *text,
@@ -200,6 +201,7 @@ static void try_one(const char *uuid, bool open, void *opaque)
     if (open || (one && one->view.backoff.due_ns > l->now_ns && !l->all))
         return;
     r = try_now(l, uuid, one, l->now_ns, &result);
+    l->restored += r == 0;
     if (r == 0 || r == -ENOENT)
         l->count--;
 }
@@ -214,19 +216,29 @@ size_t leftovers_try(struct leftovers *l, int64_t now_ns)
         one->seen = false;
     l->all = now_ns == INT64_MAX;
     l->now_ns = l->all ? monotonic_ns() : now_ns;
-    l->count = 0;
+    l->count = l->restored = 0;
     r = throttle_list_journals(&l->roots, try_one, l);
     if (r == 0) {
         l->journals = l->count;
         forget(l, false);
-    } else if (r != l->list_error) {
-        log_error("%s/undo: what is left to restore cannot be listed: %s", l->roots.run_dir,
-                  throttle_error(r));
+    } else {
+        count(l->metrics, r);
+        if (r != l->list_error)
+            log_error("%s/undo: what is left to restore cannot be listed: %s", l->roots.run_dir,
+                      throttle_error(r));
     }
     l->list_error = r;
     journals = l->journals;
     pthread_mutex_unlock(&l->trying);
     return journals;
+}
+
+size_t leftovers_restore_first(struct leftovers *l, size_t *ret_left)
+{
+    size_t left = leftovers_try(l, INT64_MAX);
+
+    *ret_left = l->list_error == 0 ? left : left + 1;
+    return l->restored;
 }
 
 int leftovers_release(struct leftovers *l, const char *uuid, int64_t now_ns,

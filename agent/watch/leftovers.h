@@ -40,6 +40,10 @@ void leftovers_free(struct leftovers *l);
  */
 size_t leftovers_try(struct leftovers *l, int64_t now_ns);
 
+/* leftovers_try() of all, at the start. Returns how many domains were restored, and *ret_left those
+ * that were not; one too, when they cannot be listed. */
+size_t leftovers_restore_first(struct leftovers *l, size_t *ret_left);
+
 /*
  * Tries that of one domain at once, due or not; recorded as ever. ret_result is set on failure too.
  * Returns as throttle_restore_journal(): 0, -ENOENT when there is none, -EBUSY when it is open.

@@ -19,6 +19,8 @@ enum { ENDED_MAX = 64 };
 #define JOIN_TIMEOUT_S 3
 /* How often the keeper looks for watchers that have gone silent. */
 #define KEEPER_INTERVAL_NS (500 * NS_PER_MS)
+/* One that is not through with it for so long hangs. */
+#define KEEPER_SILENT_NS (5 * NS_PER_S)
 
 struct watchers {
     struct watchers_env env;
@@ -28,6 +30,7 @@ struct watchers {
     size_t n_ended;
     pthread_t keeper;
     struct wakeup wake_keeper;
+    atomic_llong kept_ns;      /* when the keeper last was through */
     atomic_size_t outstanding; /* journals nobody's throttle needs */
 };
 
@@ -62,6 +65,12 @@ static void keep(struct watchers *ws)
     metrics_set(ws->env.metrics, METRIC_UNDO_JOURNALS_OUTSTANDING, METRICS_SINGLE,
                 (double)atomic_load(&ws->outstanding));
     metrics_set(ws->env.metrics, METRIC_PENDING_PROPOSALS, METRICS_SINGLE, (double)asking);
+    atomic_store(&ws->kept_ns, monotonic_ns());
+}
+
+bool watchers_are_kept(struct watchers *ws, int64_t now_ns)
+{
+    return now_ns - atomic_load(&ws->kept_ns) < KEEPER_SILENT_NS;
 }
 
 static void *keeper_main(void *arg)
@@ -83,6 +92,7 @@ int watchers_new(const struct watchers_env *env, struct watchers **ret)
     ws->env = *env;
     pthread_mutex_init(&ws->lock, NULL);
     wakeup_init(&ws->wake_keeper);
+    atomic_store(&ws->kept_ns, monotonic_ns());
     r = pthread_create(&ws->keeper, NULL, keeper_main, ws);
     if (r != 0) {
         free(ws);

@@ -36,6 +36,9 @@ int watchers_new(const struct watchers_env *env, struct watchers **ret);
  */
 bool watchers_free(struct watchers *ws);
 
+/* Is the keeper, who gives guests their CPU back, at work? */
+bool watchers_are_kept(struct watchers *ws, int64_t now_ns);
+
 /* Passes an event on; starts a watcher when a domain not yet watched syncs. Never blocks. */
 void watchers_event(struct watchers *ws, const struct hv_event *event);
 

@@ -219,6 +219,18 @@ static void those_that_cannot_be_listed_are_not_taken_for_gone(void **state)
     assert_int_equal(leftovers_try(left, INT64_MAX), 0);
 }
 
+static void the_start_tells_what_is_restored_and_what_is_left(void **state)
+{
+    size_t left_over = 0;
+
+    (void)state;
+    assert_int_equal(leftovers_restore_first(left, &left_over), 1);
+    assert_int_equal(left_over, 1);
+    list_error = -EPERM;
+    assert_int_equal(leftovers_restore_first(left, &left_over), 0);
+    assert_int_equal(left_over, 2); /* those that are not seen count */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +244,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(release_leaves_an_open_one_to_its_watcher, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(those_that_cannot_be_listed_are_not_taken_for_gone, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_start_tells_what_is_restored_and_what_is_left, set_up,
                                         tear_down),
     };
 

@@ -462,6 +462,26 @@ static void foreign_period_does_not_keep_our_quota(void **state)
     throttle_free(t);
 }
 
+/* It meant half a CPU; under our period it is five, until that is seen. */
+static void quota_written_under_our_period_means_what_its_writer_meant(void **state)
+{
+    struct throttle_result result;
+    struct throttle *t = open_domain();
+    size_t drifted = 0;
+
+    (void)state;
+    assert_int_equal(throttle_set(t, 0.2, 10000), 0);
+    put_quota(1, 50000, 10000);
+    assert_int_equal(throttle_check(t, &drifted), 0);
+    assert_int_equal(drifted, 1);
+    assert_int_equal(throttle_restore(t, true, &result), 0);
+    assert_int_equal(result.drifted, 1);
+    assert_quota(1, 50000, 100000);
+    assert_quota(0, -1, 100000);
+    assert_false(journal_exists());
+    throttle_free(t);
+}
+
 static void moved_or_recycled_process_is_noticed(void **state)
 {
     struct throttle *t = open_domain();
@@ -607,6 +627,7 @@ int main(void)
         TEST(vanished_groups_need_no_restore),
         TEST(value_of_another_writer_is_left_alone),
         TEST(foreign_period_does_not_keep_our_quota),
+        TEST(quota_written_under_our_period_means_what_its_writer_meant),
         TEST(moved_or_recycled_process_is_noticed),
         TEST(usage_is_summed_over_vcpus),
         TEST(a_share_is_of_what_a_limit_above_leaves_to_each),
