@@ -66,6 +66,7 @@
     X(FLUSH, "flush")                                                                              \
     X(QUOTA, "quota")                                                                              \
     X(RESTORE, "restore")                                                                          \
+    X(CHECK_QUOTA, "check-quota")                                                                  \
     X(OTHER, "other")
 
 /* What they fail with: the name, what hypervisor.h makes of it, and libvirt's words. */
@@ -75,7 +76,8 @@
       "monitor=remoteDispatchDomainMigratePerform3Params)")                                        \
     X(INVALID, "invalid", EINVAL,                                                                  \
       "Requested operation is not valid: not possible in the domain's present state")              \
-    X(FAILED, "failed", EIO, "internal error: unable to execute QEMU command")
+    X(FAILED, "failed", EIO, "internal error: unable to execute QEMU command")                     \
+    X(GONE, "gone", ENOENT, "no such file or directory")
 
 /* What others can do to a migration: the name, and the unit of its value. A quota is of each vCPU,
    as a share of a CPU. A guest that they paused runs on when it is resumed or the migration fails.

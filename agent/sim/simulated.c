@@ -502,9 +502,13 @@ bool throttle_in_force(struct throttle *t)
 
 int throttle_check(struct throttle *t, size_t *ret_drifted)
 {
+    int r;
+
     pthread_mutex_lock(&t->domain->lock);
-    *ret_drifted = t->domain->drifted ? throttle_vcpu_count(t) : 0;
-    return sim_leave(t->domain, 0);
+    r = sim_call_fails(t->domain, SIM_CALL_CHECK_QUOTA);
+    if (r == 0)
+        *ret_drifted = t->domain->drifted ? throttle_vcpu_count(t) : 0;
+    return sim_leave(t->domain, r);
 }
 
 int throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns)

@@ -102,3 +102,16 @@ def test_a_guest_with_a_leftover_is_not_slowed_again_before_it_is_restored():
         host.wait(lambda: host.status()[0]["iteration"] > 4)
         assert leftovers(host) and len(host.events("cpu_share")) == slowed
         assert "cannot be throttled" in host.log()
+
+
+def test_a_throttle_whose_groups_have_vanished_is_not_shown_as_in_force():
+    vm = domain("vm", link="200Mbit/s", ram="1GiB",
+                failures=[{"call": "check-quota", "error": "gone", "times": 1}])
+    with Host([vm], RULES, time_factor=10) as host:
+        host.wait(lambda: [e["value"] < 1 for e in host.events("cpu_share")] == [True, False])
+        host.wait(lambda: host.status("vm")[0]["cpu_limit_ratio"] == 1)
+        told = json.loads(host.command("explain", "vm", "--json"))["events"]
+        assert [e["reason"] for e in told if e["action"] == "release"] == ["no-cgroup"], told
+        pass_before = host.status("vm")[0]["iteration"]
+        host.wait(lambda: host.status("vm")[0]["iteration"] > pass_before + 2)
+        assert len(host.events("cpu_share")) == 2, "not throttled again"
