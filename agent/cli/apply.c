@@ -10,11 +10,12 @@
 /* What the daemon takes in one call, and a little more: the daemon says so itself. */
 #define APPLY_BYTES_MAX ((size_t)1024 * 1024)
 
-enum { FROM, DRY_RUN, IGNORE_MISSING };
+enum { FROM, DRY_RUN, IGNORE_MISSING, EXPECTED };
 static const struct cli_option apply_options[] = {
     [FROM] = {"file", "FILE", "the policies; - for standard input", .letter = 'f'},
     [DRY_RUN] = {"dry-run", NULL, "only show what would change"},
     [IGNORE_MISSING] = {"ignore-missing", NULL, "leave out VMs that are not on this host"},
+    [EXPECTED] = {"expected", NULL, "store it for VMs that are not here for when they come"},
     {NULL},
 };
 
@@ -59,6 +60,8 @@ static int apply(const struct cli *cli)
 
     if (!cli->option[FROM] || cli->n_args > 0)
         return cli_fail(CLI_USAGE, "apply takes -f FILE, or -f - for standard input");
+    if (cli->option[IGNORE_MISSING] && cli->option[EXPECTED])
+        return cli_fail(CLI_USAGE, "--ignore-missing and --expected: leave out one of them");
     code = read_vms(cli->option[FROM], &vms);
     if (code != CLI_OK)
         return code;
@@ -67,6 +70,8 @@ static int apply(const struct cli *cli)
                            json_object_new_boolean(cli->option[DRY_RUN] != NULL));
     json_object_object_add(parameters, "ignore_missing",
                            json_object_new_boolean(cli->option[IGNORE_MISSING] != NULL));
+    if (cli->option[EXPECTED])
+        json_object_object_add(parameters, "expected", json_object_new_boolean(true));
     code = cli_call(cli, "io.migpolicy.Apply", STEAL(parameters), &reply);
     if (code != CLI_OK)
         return code;

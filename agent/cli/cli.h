@@ -59,6 +59,7 @@ struct cli_verb {
     X(status)                                                                                      \
     X(set)                                                                                         \
     X(unset)                                                                                       \
+    X(overrides)                                                                                   \
     X(apply)                                                                                       \
     X(show)                                                                                        \
     X(explain)                                                                                     \

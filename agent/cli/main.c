@@ -54,7 +54,7 @@ static void print_verbs(void)
            "Decide how live migrations may be helped to an end, and see how they fare.\n\n"
            "Commands (status if none is given):\n");
     for (unsigned i = 0; i < N_VERBS; i++)
-        printf("  %-9s%-19s%s\n", verbs[i]->name, verbs[i]->synopsis, verbs[i]->help);
+        printf("  %-10s%-19s%s\n", verbs[i]->name, verbs[i]->synopsis, verbs[i]->help);
     printf("\nOptions of all of them:\n");
     cli_print_options(NULL);
 }

@@ -9,8 +9,8 @@
 enum { OUTPUT, JSON, HOST, SOCKET, QUIET, NO_LEGEND, HELP, VERSION, SHARED };
 
 static const struct cli_option shared[SHARED + 1] = {
-    [OUTPUT] = {"output", "table|json|jsonl", "jsonl is for history, watch, pending -f", .letter = 'o',
-                .one_of = true},
+    [OUTPUT] = {"output", "table|json|jsonl", "jsonl is for history, watch, pending -f",
+                .letter = 'o', .one_of = true},
     [JSON] = {"json", NULL, "the same as -o json"},
     [HOST] = {"host", "[USER@]HOST", "ask the daemon of that host, by ssh", .letter = 'H'},
     [SOCKET] = {"socket", "PATH", "the daemon's; default $MIGPOLICY_SOCKET or " CLI_DEFAULT_SOCKET},

@@ -4,17 +4,24 @@
 
 #include <string.h>
 
+#include "policy/tuning.h"
+
+/* The downtime limit a migration has unless somebody sets another. */
+#define QEMU_LIMIT_S 0.3
+
 /* clang-format off */
 #define SCOPE_OPTION \
     {"scope", "host|metadata", "metadata travels with the VM, and only narrows", .one_of = true}
 /* clang-format on */
 
-enum { EXPIRES, RUNTIME, SCOPE, LABEL };
+enum { EXPIRES, RUNTIME, SCOPE, LABEL, EXPECTED, DRY_RUN };
 static const struct cli_option set_options[] = {
     [EXPIRES] = {"expires", "DURATION", "for so long only"},
     [RUNTIME] = {"runtime", NULL, "until the daemon is restarted"},
     [SCOPE] = SCOPE_OPTION,
     [LABEL] = {"label", "LABELS", "labels in the metadata, for rules to ask for"},
+    [EXPECTED] = {"expected", NULL, "the VM need not be on this host yet"},
+    [DRY_RUN] = {"dry-run", NULL, "only show what would change"},
     {NULL},
 };
 
@@ -25,9 +32,73 @@ static const struct cli_option unset_options[] = {
     {NULL},
 };
 
+enum { CHANGED };
+static const struct cli_option show_options[] = {
+    [CHANGED] = {"changed", NULL, "only what is not the default"},
+    {NULL},
+};
+
+/* The "value" of a field in a reply, or its "source"; NULL: it is not there. */
+static const char *field_text(struct json_object *fields, enum policy_field which, const char *key)
+{
+    const char *name = policy_field_info(which)->name;
+
+    for (size_t i = 0; i < cli_array_length(fields); i++) {
+        struct json_object *field = json_object_array_get_idx(fields, i);
+        const char *found = cli_string(field, "name");
+
+        if (found && strcmp(found, name) == 0)
+            return cli_string(field, key);
+    }
+    return NULL;
+}
+
+/* Says so where a policy that was just set comes to nothing. */
+static void warn_of_nothing(struct json_object *fields)
+{
+    /* With less the limit QEMU begins with cannot be raised. */
+    const double least_s = QEMU_LIMIT_S + OVERHEAD_S;
+    struct policy_layer layer = {0};
+    struct policy policy;
+    const char *source;
+    int64_t downtime_ns;
+
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        const char *text = field_text(fields, (enum policy_field)i, "value");
+
+        if (text)
+            policy_layer_set(&layer, (enum policy_field)i, text, NULL);
+    }
+    policy_init(&policy);
+    policy_merge(&policy, &layer, "");
+    downtime_ns = policy.values.v[POLICY_MAX_DOWNTIME];
+    /* Somebody wants it so, unless it follows from that nothing is allowed. */
+    source = field_text(fields, POLICY_MODE, "source");
+    if (policy.values.v[POLICY_MODE] == MODE_OBSERVE && source && strcmp(source, "default") != 0)
+        return;
+    if (!policy_allows_anything(&policy.values))
+        cli_fail(CLI_OK, "this policy allows nothing, so nothing will be done; see --max-downtime "
+                         "and --allow-throttle");
+    policy.values.v[POLICY_MAX_DOWNTIME] = POLICY_NONE;
+    if (downtime_ns != POLICY_NONE && (double)downtime_ns / 1e9 < least_s &&
+        !policy_allows_anything(&policy.values))
+        cli_fail(CLI_OK,
+                 "a max_downtime below %.2fs allows nothing: QEMU begins with a limit of "
+                 "%.0fms, and the switchover takes %.0fms more",
+                 least_s, QEMU_LIMIT_S * 1e3, OVERHEAD_S * 1e3);
+}
+
+static bool is_default(struct json_object *field)
+{
+    const char *source = cli_string(field, "source");
+
+    return source && strcmp(source, "default") == 0;
+}
+
 /* The reply of all three: the effective policy of one VM. */
 static int print_policy(const struct cli *cli, struct json_object *reply)
 {
+    bool only_changed = cli->verb == &cli_show && cli->option[CHANGED];
     static const struct cli_column columns[] = {
         {"FIELD", CLI_LEFT}, {"VALUE", CLI_LEFT}, {"SOURCE", CLI_LEFT}};
     struct json_object *fields = cli_array(reply, "fields");
@@ -41,6 +112,8 @@ static int print_policy(const struct cli *cli, struct json_object *reply)
     for (size_t i = 0; i < cli_array_length(fields); i++) {
         struct json_object *field = json_object_array_get_idx(fields, i);
 
+        if (only_changed && is_default(field))
+            continue;
         cli_table_row(table,
                       (const char *const[]){cli_string(field, "name"), cli_string(field, "value"),
                                             cli_string(field, "source")});
@@ -68,9 +141,13 @@ static int call_and_print(const struct cli *cli, const char *method, struct json
     AUTO_JSON struct json_object *reply = NULL;
     int code = cli_call(cli, method, parameters, &reply);
 
-    if (code != CLI_OK || (cli->quiet && cli->verb != &cli_show))
+    if (code != CLI_OK)
         return code;
-    return print_policy(cli, reply);
+    if (!cli->quiet || cli->verb == &cli_show)
+        print_policy(cli, reply);
+    if (!cli->quiet && cli->verb == &cli_set)
+        warn_of_nothing(cli_array(reply, "fields"));
+    return CLI_OK;
 }
 
 static bool is_metadata(const char *scope)
@@ -128,9 +205,57 @@ static int check_scope(const struct cli *cli)
 
     if (cli->option[LABEL] && !in_metadata)
         return cli_fail(CLI_USAGE, "--label goes with set --scope metadata");
+    if ((cli->option[EXPECTED] || cli->option[DRY_RUN]) && in_metadata)
+        return cli_fail(CLI_USAGE, "--%s goes with overrides of this host, not with metadata",
+                        cli->option[EXPECTED] ? "expected" : "dry-run");
     if ((cli->option[EXPIRES] || cli->option[RUNTIME]) && in_metadata)
         return cli_fail(CLI_USAGE, "--%s goes with overrides of this host, not with metadata",
                         cli->option[EXPIRES] ? "expires" : "runtime");
+    return CLI_OK;
+}
+
+/* What would change, a line for each field. */
+static void print_differences(const struct cli *cli, struct json_object *before,
+                              struct json_object *after)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < POLICY_FIELDS; i++) {
+        const char *was = field_text(before, (enum policy_field)i, "value");
+        const char *is = field_text(after, (enum policy_field)i, "value");
+
+        if (was && is && strcmp(was, is) == 0)
+            continue;
+        any = true;
+        cli_line("%s: %s -> %s", policy_field_info((enum policy_field)i)->name, was ? was : "-",
+                 is ? is : "-");
+    }
+    if (!any && !cli->quiet)
+        cli_line("Nothing would change in effect.");
+}
+
+static int set_dry(const struct cli *cli, struct json_object *parameters)
+{
+    AUTO_JSON struct json_object *question = json_object_new_object();
+    AUTO_JSON struct json_object *before = NULL;
+    AUTO_JSON struct json_object *after = NULL;
+    int code;
+
+    json_object_object_add(parameters, "dry_run", json_object_new_boolean(true));
+    json_object_object_add(question, "vm",
+                           json_object_get(json_object_object_get(parameters, "vm")));
+    if (cli->option[EXPECTED])
+        json_object_object_add(question, "expected", json_object_new_boolean(true));
+    code = cli_call(cli, "io.migpolicy.Set", parameters, &after);
+    if (code == CLI_OK && !cli->json)
+        code = cli_call(cli, "io.migpolicy.Show", STEAL(question), &before);
+    if (code != CLI_OK)
+        return code;
+    if (cli->json)
+        return print_policy(cli, after);
+    print_differences(cli, cli_array(before, "fields"), cli_array(after, "fields"));
+    if (!cli->quiet)
+        warn_of_nothing(cli_array(after, "fields"));
     return CLI_OK;
 }
 
@@ -155,6 +280,10 @@ static int set(const struct cli *cli)
     if (cli->option[RUNTIME])
         json_object_object_add(parameters, "runtime", json_object_new_boolean(true));
     json_object_object_add(parameters, "fields", STEAL(fields));
+    if (cli->option[EXPECTED])
+        json_object_object_add(parameters, "expected", json_object_new_boolean(true));
+    if (cli->option[DRY_RUN])
+        return set_dry(cli, parameters);
     return call_and_print(
         cli, is_metadata(cli->option[SCOPE]) ? "io.migpolicy.ChangeMetadata" : "io.migpolicy.Set",
         parameters);
@@ -193,5 +322,5 @@ const struct cli_verb cli_set = {
     "set", set, "VM POLICY-FLAG...", "override policy fields of a VM", set_options, .fields = true};
 const struct cli_verb cli_unset = {"unset", unset, "VM FIELD...|--all", "forget overrides of a VM",
                                    unset_options};
-const struct cli_verb cli_show = {"show", show, "VM",
-                                  "the policy in effect, and where each field comes from"};
+const struct cli_verb cli_show = {
+    "show", show, "VM", "the policy in effect, and where each field comes from", show_options};

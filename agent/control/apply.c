@@ -31,10 +31,11 @@ static int find_vm(struct control *c, const char *vm, struct hv_domain *ret)
 }
 
 /* When it fails the call has been answered, and -EINVAL is returned. With `missing`, a VM that is
-   not here is added to it instead, and -ENOENT returned. */
+   not here is added to it instead, and -ENOENT returned; if it is expected, it is taken all the
+   same. */
 static int take_one(struct control *c, struct varlink_call *call, const char *vm,
                     struct json_object *entry, struct policies_change *changes, size_t index,
-                    struct json_object *missing)
+                    struct json_object *missing, bool expected)
 {
     struct policies_change *change = &changes[index];
     struct json_object *policy = NULL;
@@ -43,6 +44,8 @@ static int take_one(struct control *c, struct varlink_call *call, const char *vm
     int r;
 
     r = find_vm(c, vm, &change->domain);
+    if (r == -ENOENT && expected)
+        r = control_expect_vm(vm, &change->domain);
     if (r == -ENOENT && missing) {
         json_object_array_add(missing, json_object_new_string(vm));
         return r;
@@ -52,7 +55,8 @@ static int take_one(struct control *c, struct varlink_call *call, const char *vm
         return -EINVAL;
     }
     for (size_t i = 0; i < index; i++) {
-        if (strcmp(changes[i].domain.uuid, change->domain.uuid) == 0)
+        if (strcmp(changes[i].domain.uuid, change->domain.uuid) == 0 &&
+            (change->domain.uuid[0] || strcmp(changes[i].domain.name, change->domain.name) == 0))
             return control_refuse_value(c, call, METHOD_APPLY, "vms", vm,
                                         "a VM that is named once only");
     }
@@ -79,7 +83,7 @@ static void add_differences(struct json_object *array, const struct policies_cha
             continue;
         o = json_object_new_object();
         json_add_text(o, "vm", change->domain.name);
-        json_add_text(o, "uuid", change->domain.uuid);
+        json_add_text(o, "uuid", change->domain.uuid[0] ? change->domain.uuid : NULL);
         json_add_text(o, "field", policy_field_info((enum policy_field)i)->name);
         json_add_text(o, "before",
                       policy_value_format((enum policy_field)i, change->before.values.v[i], text,
@@ -117,7 +121,7 @@ static int apply(struct control *c, struct varlink_call *call, struct policies_c
                 snprintf(detail + len, sizeof(detail) - len, " for %" PRId64 "s",
                          change[i].expires_s - now_s);
             control_record(c, call, METHOD_APPLY, &change[i].domain, detail);
-            watchers_poke(c->env.watchers, change[i].domain.uuid);
+            watchers_poke(c->env.watchers, change[i].domain.uuid[0] ? change[i].domain.uuid : NULL);
         }
         add_differences(array, &change[i]);
     }
@@ -136,6 +140,7 @@ int control_apply(struct varlink_call *call, struct json_object *parameters, voi
     struct json_object *missing AUTO_JSON = json_object_new_array();
     struct json_object *dry_run = NULL;
     struct json_object *ignore = NULL;
+    struct json_object *expected = NULL;
     struct json_object *vms;
     size_t count = 0;
 
@@ -148,11 +153,13 @@ int control_apply(struct varlink_call *call, struct json_object *parameters, voi
     }
     json_object_object_get_ex(parameters, "dry_run", &dry_run);
     json_object_object_get_ex(parameters, "ignore_missing", &ignore);
+    json_object_object_get_ex(parameters, "expected", &expected);
     change = alloc_need(calloc((size_t)json_object_object_length(vms) + 1, sizeof(*change)));
     json_object_object_foreach(vms, vm, entry)
     {
         int r = take_one(c, call, vm, entry, change, count,
-                         json_object_get_boolean(ignore) ? missing : NULL);
+                         json_object_get_boolean(ignore) ? missing : NULL,
+                         json_object_get_boolean(expected));
 
         if (r < 0 && r != -ENOENT)
             return 0;

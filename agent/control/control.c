@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "agent/control/control.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -130,20 +131,53 @@ const char *control_text(struct json_object *parameters, const char *key)
     return json_object_get_string(value);
 }
 
+/* "uuid:…", or a UUID by itself. */
+static bool is_uuid(const char *text)
+{
+    static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+
+    if (strlen(text) != strlen(form))
+        return false;
+    for (size_t i = 0; form[i]; i++) {
+        if (form[i] == '-' ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
+            return false;
+    }
+    return true;
+}
+
+int control_expect_vm(const char *vm, struct hv_domain *ret)
+{
+    bool by_uuid = strncmp(vm, "uuid:", 5) == 0;
+    const char *uuid = by_uuid ? vm + 5 : vm;
+
+    if (strncmp(vm, "id:", 3) == 0 || (by_uuid && !is_uuid(uuid)) || !*vm ||
+        strlen(vm) >= HV_NAME_MAX)
+        return -ENOENT;
+    *ret = (struct hv_domain){.id = -1};
+    snprintf(ret->name, sizeof(ret->name), "%s", uuid);
+    for (size_t i = 0; is_uuid(uuid) && uuid[i]; i++)
+        ret->uuid[i] = (char)tolower((unsigned char)uuid[i]);
+    return 0;
+}
+
 int control_take_vm(struct control *c, struct varlink_call *call, enum method method,
                     struct json_object *parameters, struct hv_domain *ret)
 {
     const char *vm = control_text(parameters, "vm");
+    struct json_object *expected = NULL;
     int r;
 
     if (!vm)
         return control_refuse_parameter(c, call, method, "vm");
+    json_object_object_get_ex(parameters, "expected", &expected);
     r = monitor_find(c->env.monitor, vm, ret);
     /* A VM that has left this host still has its stored policy here. */
     if (r < 0 && policies_find(c->env.policies, vm, ret->uuid, sizeof(ret->uuid)) == 0) {
         snprintf(ret->name, sizeof(ret->name), "%s", vm);
         r = 0;
     }
+    if (r == -ENOENT && json_object_get_boolean(expected))
+        r = control_expect_vm(vm, ret);
     if (r == 0)
         c->about = *ret;
     else if (r == -ENOTCONN)

@@ -18,6 +18,7 @@ struct json_object;
     X(SHOW, "Show", control_show, false) \
     X(SET, "Set", control_set, true) \
     X(UNSET, "Unset", control_unset, true) \
+    X(OVERRIDES, "Overrides", control_overrides, false) \
     X(HISTORY, "History", control_history, false) \
     X(CHANGE_METADATA, "ChangeMetadata", control_change_metadata, true) \
     X(APPLY, "Apply", control_apply, true) \
@@ -106,6 +107,9 @@ const char *control_text(struct json_object *parameters, const char *key);
 int control_take_vm(struct control *c, struct varlink_call *call, enum method method,
                     struct json_object *parameters, struct hv_domain *ret);
 
+/* A VM that is not here, as it is expected: by name, or by UUID. -ENOENT: by neither. */
+int control_expect_vm(const char *vm, struct hv_domain *ret);
+
 /* The same, also for a VM that has gone, if its migration is on the list, or its quotas could not
    be restored. */
 int control_take_migrated_vm(struct control *c, struct varlink_call *call, enum method method,
@@ -159,8 +163,8 @@ int control_refuse_value(struct control *c, struct varlink_call *call, enum meth
 int control_take_fields(struct control *c, struct varlink_call *call, enum method method,
                         struct json_object *parameters, struct policy_layer *ret);
 
-/* Answers with the effective policy. */
+/* Answers with the effective policy, or with that which would be in effect (may be NULL). */
 int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
-                          const struct hv_domain *domain);
+                          const struct hv_domain *domain, struct policy *would);
 
 #endif

@@ -99,7 +99,7 @@ static int finish(struct change *ch)
         control_record(c, ch->call, METHOD_CHANGE_METADATA, &ch->domain, ch->detail);
         policies_learn_metadata(c->env.policies, ch->domain.uuid, 0, ch->xml);
         watchers_poke(c->env.watchers, ch->domain.uuid);
-        return control_answer_policy(c, ch->call, METHOD_CHANGE_METADATA, &ch->domain);
+        return control_answer_policy(c, ch->call, METHOD_CHANGE_METADATA, &ch->domain, NULL);
     case -EBUSY:
         return control_refuse_why(c, ch->call, METHOD_CHANGE_METADATA, "io.migpolicy.Refused",
                                   "why",

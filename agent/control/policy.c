@@ -11,18 +11,21 @@
 #include "common/json.h"
 
 int control_answer_policy(struct control *c, struct varlink_call *call, enum method method,
-                          const struct hv_domain *domain)
+                          const struct hv_domain *domain, struct policy *would)
 {
     struct json_object *o = json_object_new_object();
     struct metadata metadata;
     struct policy policy;
 
     policies_get_metadata(c->env.policies, domain->uuid, &metadata);
-    policies_resolve(c->env.policies, domain->name, domain->uuid, &policy);
+    if (would)
+        policy = *would;
+    else
+        policies_resolve(c->env.policies, domain->name, domain->uuid, &policy);
     watchers_overlay(c->env.watchers, domain->uuid, &policy);
     paused_overlay(c->env.paused, domain->uuid, &policy);
     json_add_text(o, "vm", domain->name);
-    json_add_text(o, "uuid", domain->uuid);
+    json_add_text(o, "uuid", domain->uuid[0] ? domain->uuid : NULL);
     json_add(o, "fields", fields_to_json(&policy));
     json_add_text(o, "labels", metadata.labels[0] ? metadata.labels : NULL);
     json_add_text(o, "metadata_error", metadata.error[0] ? metadata.error : NULL);
@@ -36,7 +39,31 @@ int control_show(struct varlink_call *call, struct json_object *parameters, void
 
     if (control_take_vm(c, call, METHOD_SHOW, parameters, &domain) < 0)
         return 0;
-    return control_answer_policy(c, call, METHOD_SHOW, &domain);
+    return control_answer_policy(c, call, METHOD_SHOW, &domain, NULL);
+}
+
+int control_overrides(struct varlink_call *call, struct json_object *parameters, void *userdata)
+{
+    struct control *c = userdata;
+    struct json_object *list = policies_list(c->env.policies);
+    struct json_object *o = json_object_new_object();
+
+    (void)parameters;
+    for (size_t i = 0; i < json_object_array_length(list); i++) {
+        struct json_object *one = json_object_array_get_idx(list, i);
+        const char *uuid = control_text(one, "uuid");
+        char vm[HV_UUID_MAX + 8];
+        struct hv_domain domain;
+        int r;
+
+        snprintf(vm, sizeof(vm), "uuid:%s", uuid ? uuid : "");
+        r = monitor_find(c->env.monitor, uuid ? vm : control_text(one, "vm"), &domain);
+        if (r == 0)
+            json_add_text(one, "vm", domain.name);
+        json_add(one, "here", r == -ENOTCONN ? NULL : json_object_new_boolean(r == 0));
+    }
+    json_add(o, "overrides", list);
+    return control_answer(c, call, METHOD_OVERRIDES, o);
 }
 
 int control_refuse_value(struct control *c, struct varlink_call *call, enum method method,
@@ -101,6 +128,8 @@ int control_set(struct varlink_call *call, struct json_object *parameters, void 
     struct hv_domain domain;
     enum policies_kind kind;
     int64_t expires_s;
+    struct json_object *dry_run = NULL;
+    struct policy would;
     char who[64];
     const char *expires = control_text(parameters, "expires");
     char detail[1024];
@@ -113,16 +142,20 @@ int control_set(struct varlink_call *call, struct json_object *parameters, void 
         take_kind(c, call, parameters, &kind, &expires_s) < 0)
         return 0;
     snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);
-    r = policies_set(c->env.policies, kind, domain.name, domain.uuid, &layer, expires_s, who);
+    json_object_object_get_ex(parameters, "dry_run", &dry_run);
+    r = policies_set(c->env.policies, kind, domain.name, domain.uuid, &layer, expires_s, who,
+                     json_object_get_boolean(dry_run) ? &would : NULL);
     if (r < 0)
         return control_refuse_why(c, call, METHOD_SET, "io.migpolicy.Failed", "why", strerror(-r));
+    if (json_object_get_boolean(dry_run))
+        return control_answer_policy(c, call, METHOD_SET, &domain, &would);
     control_describe_fields(&layer, detail, sizeof(detail));
     len = strlen(detail);
     snprintf(detail + len, sizeof(detail) - len, "%s%s%s", expires ? " for " : "",
              expires ? expires : "", kind == POLICIES_RUNTIME ? " until the agent stops" : "");
     control_record(c, call, METHOD_SET, &domain, detail);
-    watchers_poke(c->env.watchers, domain.uuid);
-    return control_answer_policy(c, call, METHOD_SET, &domain);
+    watchers_poke(c->env.watchers, domain.uuid[0] ? domain.uuid : NULL);
+    return control_answer_policy(c, call, METHOD_SET, &domain, NULL);
 }
 
 int control_unset(struct varlink_call *call, struct json_object *parameters, void *userdata)
@@ -154,13 +187,13 @@ int control_unset(struct varlink_call *call, struct json_object *parameters, voi
                              "the name of a policy field");
         return 0;
     }
-    r = policies_unset(c->env.policies, domain.uuid, fields ? fields : ~0u);
+    r = policies_unset(c->env.policies, domain.name, domain.uuid, fields ? fields : ~0u);
     if (r < 0)
         return control_refuse_why(c, call, METHOD_UNSET, "io.migpolicy.Failed", "why",
                                   strerror(-r));
     control_record(c, call, METHOD_UNSET, &domain,
                    fields ? json_object_to_json_string_ext(names, JSON_C_TO_STRING_PLAIN)
                           : "every field");
-    watchers_poke(c->env.watchers, domain.uuid);
-    return control_answer_policy(c, call, METHOD_UNSET, &domain);
+    watchers_poke(c->env.watchers, domain.uuid[0] ? domain.uuid : NULL);
+    return control_answer_policy(c, call, METHOD_UNSET, &domain, NULL);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/cleanup.h"
 #include "common/json.h"
@@ -64,31 +65,90 @@ static struct json_object *to_json(const struct override *o)
     return vm;
 }
 
+/* What is stored where: by UUID, and by name. Earlier versions know the first one alone. */
+static const char *const sections[][2] = {
+    [POLICIES_STORED] = {"vms", "named"},
+    [POLICIES_EXPIRING] = {"expiring", "named_expiring"},
+};
+
 int overrides_save(const struct overrides *o)
 {
     struct json_object *root AUTO_JSON = json_object_new_object();
-    struct json_object *vms[] = {
-        [POLICIES_STORED] = json_object_new_object(),
-        [POLICIES_EXPIRING] = json_object_new_object(),
+    /* By UUID, and by name. */
+    struct json_object *vms[][2] = {
+        [POLICIES_STORED] = {json_object_new_object(), json_object_new_object()},
+        [POLICIES_EXPIRING] = {json_object_new_object(), json_object_new_object()},
     };
     const char *text;
     size_t len;
 
     json_object_object_add(root, "schema_version", json_object_new_int(SCHEMA_VERSION));
-    json_object_object_add(root, "vms", vms[POLICIES_STORED]);
-    json_object_object_add(root, "expiring", vms[POLICIES_EXPIRING]);
+    for (unsigned kind = POLICIES_STORED; kind <= POLICIES_EXPIRING; kind++) {
+        json_object_object_add(root, sections[kind][0], vms[kind][0]);
+        json_object_object_add(root, sections[kind][1], vms[kind][1]);
+    }
     for (size_t i = 0; i < o->count; i++) {
         const struct override *one = &o->override[i];
+        const char *key = one->uuid[0] ? one->uuid : one->name;
 
         if (one->unread)
-            json_object_object_add(vms[one->kind], one->uuid, json_object_get(one->unread));
+            json_object_object_add(vms[one->kind][!one->uuid[0]], key,
+                                   json_object_get(one->unread));
         else if (one->layer.set != 0 && one->kind != POLICIES_RUNTIME)
-            json_object_object_add(vms[one->kind], one->uuid, to_json(one));
+            json_object_object_add(vms[one->kind][!one->uuid[0]], key, to_json(one));
     }
     text = json_object_to_json_string_length(root, JSON_C_TO_STRING_PRETTY, &len);
     if (len > STORE_BYTES_MAX)
         return -EFBIG;
     return textfile_replace(o->state_dir, STORE_NAME, 0600, text);
+}
+
+/* ---- telling ---- */
+
+static struct json_object *time_to_json(int64_t seconds)
+{
+    time_t time = seconds;
+    char text[32];
+    struct tm tm;
+
+    if (seconds <= 0 || !gmtime_r(&time, &tm))
+        return NULL;
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return json_object_new_string(text);
+}
+
+struct json_object *overrides_describe(const struct override *o)
+{
+    static const char *const kinds[] = {
+        [POLICIES_STORED] = "stored",
+        [POLICIES_EXPIRING] = "expiring",
+        [POLICIES_RUNTIME] = "runtime",
+    };
+    struct json_object *vm = json_object_new_object();
+    struct json_object *fields = json_object_new_array();
+
+    for (unsigned f = 0; f < POLICY_FIELDS; f++) {
+        struct json_object *field;
+        char value[64];
+
+        if (!(o->layer.set & (1u << f)))
+            continue;
+        field = json_object_new_object();
+        policy_value_format((enum policy_field)f, o->layer.values.v[f], value, sizeof(value));
+        json_object_object_add(
+            field, "name", json_object_new_string(policy_field_info((enum policy_field)f)->name));
+        json_object_object_add(field, "value", json_object_new_string(value));
+        json_object_object_add(field, "until", time_to_json(o->expires_s[f]));
+        json_object_array_add(fields, field);
+    }
+    json_object_object_add(vm, "vm", json_object_new_string(o->name));
+    json_object_object_add(vm, "uuid", *o->uuid ? json_object_new_string(o->uuid) : NULL);
+    json_object_object_add(vm, "kind", json_object_new_string(kinds[o->kind]));
+    json_object_object_add(vm, "set_by", *o->who ? json_object_new_string(o->who) : NULL);
+    json_object_object_add(vm, "gone_since", time_to_json(o->gone_since_s));
+    json_object_object_add(vm, "readable", json_object_new_boolean(!o->unread));
+    json_object_object_add(vm, "fields", fields);
+    return vm;
 }
 
 /* ---- reading ---- */
@@ -145,20 +205,21 @@ static const char *take_vm(struct json_object *vm, struct override *o,
     return NULL;
 }
 
-static int load_vms(struct overrides *o, enum policies_kind kind, struct json_object *vms,
-                    struct config_error *why)
+static int load_vms(struct overrides *o, enum policies_kind kind, bool by_name,
+                    struct json_object *vms, struct config_error *why)
 {
-    json_object_object_foreach(vms, uuid, vm)
+    json_object_object_foreach(vms, key, vm)
     {
+        const char *uuid = by_name ? "" : key;
         struct policy_json_error err = {.field = ""};
         struct override *one;
         const char *wrong;
 
-        if (strlen(uuid) != OVERRIDES_UUID_SIZE - 1) {
+        if (!by_name && strlen(uuid) != OVERRIDES_UUID_SIZE - 1) {
             snprintf(why->text, sizeof(why->text), "an entry whose key is no UUID");
             return -EINVAL;
         }
-        one = overrides_add(o, kind, uuid, text_member(vm, "name"));
+        one = overrides_add(o, kind, uuid, by_name ? key : text_member(vm, "name"));
         snprintf(one->who, sizeof(one->who), "%s", text_member(vm, "set_by"));
         wrong = take_vm(vm, one, &err);
         if (!wrong)
@@ -177,7 +238,6 @@ static int load_vms(struct overrides *o, enum policies_kind kind, struct json_ob
 static int load_all(struct overrides *o, struct json_object *root, struct config_error *why)
 {
     struct json_object *value;
-    int r;
 
     snprintf(why->text, sizeof(why->text), "its schema_version is not %d", SCHEMA_VERSION);
     if (!json_object_is_type(root, json_type_object) ||
@@ -186,17 +246,23 @@ static int load_all(struct overrides *o, struct json_object *root, struct config
         json_object_get_int64(value) != SCHEMA_VERSION)
         return -EINVAL;
     snprintf(why->text, sizeof(why->text), "no \"vms\" object");
-    if (!json_object_object_get_ex(root, "vms", &value) ||
-        !json_object_is_type(value, json_type_object))
+    if (!json_object_object_get_ex(root, sections[POLICIES_STORED][0], &value))
         return -EINVAL;
-    r = load_vms(o, POLICIES_STORED, value, why);
-    if (r < 0 || !json_object_object_get_ex(root, "expiring", &value))
-        return r;
-    if (!json_object_is_type(value, json_type_object)) {
-        snprintf(why->text, sizeof(why->text), "\"expiring\" is no object");
-        return -EINVAL;
+    for (unsigned i = 0; i < 4; i++) {
+        const char *section = sections[i / 2][i % 2];
+        int r;
+
+        if (!json_object_object_get_ex(root, section, &value))
+            continue;
+        if (!json_object_is_type(value, json_type_object)) {
+            snprintf(why->text, sizeof(why->text), "\"%s\" is no object", section);
+            return -EINVAL;
+        }
+        r = load_vms(o, i / 2, i % 2, value, why);
+        if (r < 0)
+            return r;
     }
-    return load_vms(o, POLICIES_EXPIRING, value, why);
+    return 0;
 }
 
 static int load(struct overrides *o, struct config_error *why)

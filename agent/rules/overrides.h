@@ -30,6 +30,7 @@ enum policies_kind {
 
 struct json_object;
 
+/* One without a UUID is for any VM of that name, expected before it is here. */
 struct override {
     char uuid[OVERRIDES_UUID_SIZE];
     enum policies_kind kind;
@@ -61,6 +62,9 @@ int overrides_save(const struct overrides *o);
 /* Adds an empty one; pointers to others are not valid any more. */
 struct override *overrides_add(struct overrides *o, enum policies_kind kind, const char *uuid,
                                const char *name);
+
+/* As the type StoredOverride of io.migpolicy; the caller's. */
+struct json_object *overrides_describe(const struct override *o);
 
 /* The last one takes its place. */
 void overrides_drop(struct overrides *o, struct override *dropped);

@@ -40,10 +40,17 @@ static void unlock(pthread_mutex_t **lock)
     pthread_mutex_t *locked_ CLEANUP(unlock) = &(p)->lock;                                         \
     pthread_mutex_lock(locked_)
 
-static struct override *find(const struct policies *p, enum policies_kind kind, const char *uuid)
+/* Without a UUID it is the one for any VM of that name. */
+static bool is_of(const struct override *o, const char *name, const char *uuid)
+{
+    return strcasecmp(o->uuid, uuid) == 0 && (*uuid || strcmp(o->name, name) == 0);
+}
+
+static struct override *find(const struct policies *p, enum policies_kind kind, const char *name,
+                             const char *uuid)
 {
     for (size_t i = 0; i < p->list.count; i++) {
-        if (p->list.override[i].kind == kind && strcasecmp(p->list.override[i].uuid, uuid) == 0)
+        if (p->list.override[i].kind == kind && is_of(&p->list.override[i], name, uuid))
             return &p->list.override[i];
     }
     return NULL;
@@ -98,10 +105,10 @@ static void forget_unread(struct override *before)
 }
 
 /* An administrator has dealt with what of this VM could not be read. Between begin() and end(). */
-static void settle(struct policies *p, const char *uuid)
+static void settle(struct policies *p, const char *name, const char *uuid)
 {
     for (size_t i = 0; i < p->list.count; i++) {
-        if (strcasecmp(p->list.override[i].uuid, uuid) == 0)
+        if (is_of(&p->list.override[i], name, uuid))
             p->list.override[i].unread = NULL;
     }
 }
@@ -321,10 +328,13 @@ void policies_get_metadata(struct policies *p, const char *uuid, struct metadata
 }
 
 /* Nobody knows what it forbade, so it is taken to have forbidden everything. */
-static void observe_unread(const struct policies *p, const char *uuid, struct policy *policy)
+static void observe_unread(const struct policies *p, const char *name, const char *uuid,
+                           struct policy *policy)
 {
     for (size_t i = 0; i < p->list.count; i++) {
-        if (!p->list.override[i].unread || strcasecmp(p->list.override[i].uuid, uuid) != 0)
+        const struct override *o = &p->list.override[i];
+
+        if (!o->unread || !(is_of(o, name, uuid) || is_of(o, name, "")))
             continue;
         policy->values.v[POLICY_MODE] = MODE_OBSERVE;
         snprintf(policy->source[POLICY_MODE], POLICY_SOURCE_MAX, "stored policy, unreadable");
@@ -372,8 +382,11 @@ static void resolve(struct policies *p, const char *name, const char *uuid, stru
     if (is_trusted)
         policy_merge(ret, &own->metadata.layer, "domain metadata");
     for (enum policies_kind kind = 0; kind < POLICIES_KINDS; kind++) {
-        const struct override *o = find(p, kind, uuid);
+        const struct override *expected = find(p, kind, name, "");
+        const struct override *o = *uuid ? find(p, kind, name, uuid) : NULL;
 
+        if (expected)
+            merge_override(ret, expected);
         if (o)
             merge_override(ret, o);
     }
@@ -382,7 +395,7 @@ static void resolve(struct policies *p, const char *name, const char *uuid, stru
     if (!is_trusted)
         policy_narrow(ret, &own->metadata.layer,
                       own->metadata.error[0] ? "malformed domain metadata" : "domain metadata");
-    observe_unread(p, uuid, ret);
+    observe_unread(p, name, uuid, ret);
 }
 
 void policies_resolve(struct policies *p, const char *name, const char *uuid, struct policy *ret)
@@ -407,18 +420,19 @@ void policies_refresh(struct policies *p, const char *name, const char *uuid,
 }
 
 int policies_set(struct policies *p, enum policies_kind kind, const char *name, const char *uuid,
-                 const struct policy_layer *layer, int64_t expires_s, const char *who)
+                 const struct policy_layer *layer, int64_t expires_s, const char *who,
+                 struct policy *ret_after)
 {
     LOCKED(p);
     struct change change;
     struct override *o;
 
     begin(p, &change);
-    o = find(p, kind, uuid);
+    o = find(p, kind, name, uuid);
     if (!o)
         o = overrides_add(&p->list, kind, uuid, name);
     if (kind != POLICIES_RUNTIME)
-        settle(p, uuid);
+        settle(p, name, uuid);
     o->gone_since_s = 0;
     for (unsigned f = 0; f < POLICY_FIELDS; f++) {
         if (!(layer->set & (1u << f)))
@@ -428,10 +442,15 @@ int policies_set(struct policies *p, enum policies_kind kind, const char *name, 
     }
     o->layer.set |= layer->set;
     snprintf(o->who, sizeof(o->who), "override set by %s", who);
-    return end(p, &change, kind != POLICIES_RUNTIME);
+    if (!ret_after)
+        return end(p, &change, kind != POLICIES_RUNTIME);
+    resolve(p, name, uuid, ret_after);
+    take_back(p, &change);
+    finish(p, &change);
+    return 0;
 }
 
-int policies_unset(struct policies *p, const char *uuid, unsigned fields)
+int policies_unset(struct policies *p, const char *name, const char *uuid, unsigned fields)
 {
     LOCKED(p);
     struct change change;
@@ -441,7 +460,7 @@ int policies_unset(struct policies *p, const char *uuid, unsigned fields)
     for (size_t i = 0; i < p->list.count; i++) {
         struct override *o = &p->list.override[i];
 
-        if (strcasecmp(o->uuid, uuid) != 0)
+        if (!is_of(o, name, uuid) && !is_of(o, name, ""))
             continue;
         on_disk |= o->kind != POLICIES_RUNTIME;
         for (unsigned f = 0; f < POLICY_FIELDS; f++) {
@@ -449,7 +468,8 @@ int policies_unset(struct policies *p, const char *uuid, unsigned fields)
                 policy_layer_unset(&o->layer, (enum policy_field)f);
         }
     }
-    settle(p, uuid);
+    settle(p, name, uuid);
+    settle(p, name, "");
     return end(p, &change, on_disk);
 }
 
@@ -466,10 +486,16 @@ int policies_apply(struct policies *p, struct policies_change *change, size_t co
         struct override *o;
 
         resolve(p, d->name, d->uuid, &change[i].before);
-        o = find(p, kind, d->uuid);
+        /* It was expected, and is here: what there is for its name has done its work. */
+        o = find(p, kind, d->name, "");
+        if (o && d->uuid[0]) {
+            settle(p, d->name, "");
+            o->layer.set = 0;
+        }
+        o = find(p, kind, d->name, d->uuid);
         if (!o)
             o = overrides_add(&p->list, kind, d->uuid, d->name);
-        settle(p, d->uuid);
+        settle(p, d->name, d->uuid);
         o->gone_since_s = 0;
         o->layer = change[i].layer;
         for (unsigned f = 0; f < POLICY_FIELDS; f++)
@@ -487,14 +513,28 @@ int policies_apply(struct policies *p, struct policies_change *change, size_t co
 int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t size)
 {
     LOCKED(p);
+    const char *bare = strncmp(name, "uuid:", 5) == 0 ? name + 5 : name;
 
     for (size_t i = 0; i < p->list.count; i++) {
-        if (strcmp(p->list.override[i].name, name) == 0) {
-            snprintf(ret_uuid, size, "%s", p->list.override[i].uuid);
+        const struct override *o = &p->list.override[i];
+
+        if (strcmp(o->name, name) == 0 || (*o->uuid && strcasecmp(o->uuid, bare) == 0)) {
+            snprintf(ret_uuid, size, "%s", o->uuid);
             return 0;
         }
     }
     return -ENOENT;
+}
+
+struct json_object *policies_list(struct policies *p)
+{
+    LOCKED(p);
+    struct json_object *list = json_object_new_array();
+
+    prune(p);
+    for (size_t i = 0; i < p->list.count; i++)
+        json_object_array_add(list, overrides_describe(&p->list.override[i]));
+    return list;
 }
 
 size_t policies_unread(struct policies *p)
@@ -531,7 +571,8 @@ void policies_note_domains(struct policies *p, char (*uuid)[HV_UUID_MAX], size_t
     begin(p, &change);
     for (size_t i = 0; i < p->list.count; i++) {
         struct override *o = &p->list.override[i];
-        bool is_here = count > 0 && bsearch(o->uuid, uuid, count, sizeof(uuid[0]), compare_texts);
+        bool is_here = !o->uuid[0] ||
+                       (count > 0 && bsearch(o->uuid, uuid, count, sizeof(uuid[0]), compare_texts));
 
         changed |= note_domain(o, is_here, now_s);
         if (o->gone_since_s == 0 || now_s - o->gone_since_s < INT64_C(86400) * POLICIES_GONE_DAYS ||

@@ -71,11 +71,14 @@ void policies_refresh(struct policies *p, const char *name, const char *uuid,
  * Lays the fields of `layer` over the VM's override of this kind, or takes the fields of the bit
  * set `fields` out of all its overrides, and stores the result before it takes effect. The fields
  * end at `expires_s` of the wall clock, unless that is 0; they are gone at the first look after it.
- * `who` goes into the record as the source. Returns 0 or -errno (nothing changed then).
+ * `who` goes into the record as the source. With ret_after (may be NULL) nothing is changed, and it
+ * is what would be in effect. uuid "": for any VM of that name, be it here or not; policies_unset()
+ * takes out what there is for the VM's name, too. Returns 0 or -errno (nothing changed then).
  */
 int policies_set(struct policies *p, enum policies_kind kind, const char *name, const char *uuid,
-                 const struct policy_layer *layer, int64_t expires_s, const char *who);
-int policies_unset(struct policies *p, const char *uuid, unsigned fields);
+                 const struct policy_layer *layer, int64_t expires_s, const char *who,
+                 struct policy *ret_after);
+int policies_unset(struct policies *p, const char *name, const char *uuid, unsigned fields);
 
 /* When that field ends by itself, RFC 3339, borrowed from its source; NULL: it does not. */
 const char *policies_until(const struct policy *policy, enum policy_field field);
@@ -96,6 +99,9 @@ struct policies_change {
 int policies_apply(struct policies *p, struct policies_change *change, size_t count,
                    const char *who, bool dry_run);
 
+/* All overrides, an array of the type StoredOverride of io.migpolicy but for `here`. */
+struct json_object *policies_list(struct policies *p);
+
 /* How many entries of the store could not be read and have not been dealt with. */
 size_t policies_unread(struct policies *p);
 
@@ -108,7 +114,10 @@ enum { POLICIES_GONE_DAYS = 90 };
  */
 void policies_note_domains(struct policies *p, char (*uuid)[HV_UUID_MAX], size_t count);
 
-/* The UUID of a stored override by VM name, for VMs that are gone. -ENOENT. */
+/*
+ * The UUID of an override by the name or UUID of its VM, for VMs that are not here; "" if it is for
+ * any VM of that name. -ENOENT.
+ */
 int policies_find(struct policies *p, const char *name, char *ret_uuid, size_t size);
 
 /* How many rules and overrides there are, and domains with a policy in their metadata. */

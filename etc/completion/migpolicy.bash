@@ -18,7 +18,7 @@ _migpolicy_files() {
 
 _migpolicy() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local verbs='status set unset apply show explain history watch wait predict pending approve deny release pause resume bridge check reload replay simulate help version'
+    local verbs='status set unset overrides apply show explain history watch wait predict pending approve deny release pause resume bridge check reload replay simulate help version'
     local options='--output --json --host --socket --quiet --no-legend --help --version'
     local values='-o|-f|-H|--host|--file|--output|--socket|--policy|--expires|--scope|--label|--timeout|--color|--preset|--mode|--max-downtime|--min-cpu|--max-work-lost|--deadline'
     local fields=(preset mode max-downtime aim-downtime allow-throttle min-cpu max-work-lost
@@ -87,8 +87,10 @@ _migpolicy() {
             [[ $verb == pending ]] && words+=' --follow'
             [[ $verb == approve ]] && words+=' --max-work-lost'
             [[ $verb == wait ]] && words+=' --timeout'
-            [[ $verb == apply ]] && words+=' --file --dry-run --ignore-missing'
-            [[ $verb == set ]] && words+=' --expires --runtime --scope --label'
+            [[ $verb == apply ]] && words+=' --file --dry-run --ignore-missing --expected'
+            [[ $verb == set ]] && words+=' --expires --runtime --scope --label --expected --dry-run'
+            [[ $verb == show ]] && words+=' --changed'
+            [[ $verb == overrides ]] && words+=' --prune'
             [[ $verb == unset ]] && words+=' --scope'
             [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot --auto-converge"
         elif [[ -z $verb || $verb == help ]]; then
@@ -101,7 +103,7 @@ _migpolicy() {
         elif [[ $verb == check || $verb == replay ]]; then
             _migpolicy_files "$cur"
             return
-        elif [[ $verb == status || (! $verb =~ ^(version|simulate|apply|reload|pending|bridge)$ && -z $vm) ]]; then
+        elif [[ $verb == status || (! $verb =~ ^(version|simulate|apply|reload|pending|bridge|overrides)$ && -z $vm) ]]; then
             _migpolicy_vms "$cur"
             return
         fi

@@ -75,7 +75,7 @@ int set(const char *name, const char *uuid, enum policy_field field, const char 
     struct policy_layer layer = {0};
 
     assert_int_equal(policy_layer_set(&layer, field, text, NULL), 0);
-    return policies_set(p, POLICIES_STORED, name, uuid, &layer, 0, "uid 0");
+    return policies_set(p, POLICIES_STORED, name, uuid, &layer, 0, "uid 0", NULL);
 }
 
 void expect(const char *name, const char *uuid, enum policy_field field, const char *text,

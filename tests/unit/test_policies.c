@@ -79,10 +79,10 @@ static void unset_takes_fields_out_and_forgets_an_empty_override(void **state)
     start("{}", "");
     assert_int_equal(set("vm", UUID_A, POLICY_MIN_CPU, "50%"), 0);
     assert_int_equal(set("vm", UUID_A, POLICY_PATIENCE, "2s"), 0);
-    assert_int_equal(policies_unset(p, UUID_A, 1u << POLICY_MIN_CPU | 1u << POLICY_MODE), 0);
+    assert_int_equal(policies_unset(p, "vm", UUID_A, 1u << POLICY_MIN_CPU | 1u << POLICY_MODE), 0);
     expect("vm", UUID_A, POLICY_MIN_CPU, "20%", "default");
     expect("vm", UUID_A, POLICY_PATIENCE, "2s", "override set by uid 0");
-    assert_int_equal(policies_unset(p, UUID_A, ~0u), 0);
+    assert_int_equal(policies_unset(p, "vm", UUID_A, ~0u), 0);
     assert_int_equal(overrides(), 0);
     start("{}", "");
     assert_int_equal(overrides(), 0);
@@ -93,7 +93,7 @@ static void unset_of_an_unknown_vm_changes_nothing(void **state)
 {
     (void)state;
     start("{}", "");
-    assert_int_equal(policies_unset(p, UUID_A, ~0u), 0);
+    assert_int_equal(policies_unset(p, "vm", UUID_A, ~0u), 0);
     assert_int_equal(access(in_dir("overrides.json"), F_OK), -1);
 }
 
@@ -136,7 +136,7 @@ static int set_until(enum policies_kind kind, enum policy_field field, const cha
     struct policy_layer layer = {0};
 
     assert_int_equal(policy_layer_set(&layer, field, text, NULL), 0);
-    return policies_set(p, kind, "vm", UUID_A, &layer, expires_s, "uid 0");
+    return policies_set(p, kind, "vm", UUID_A, &layer, expires_s, "uid 0", NULL);
 }
 
 static void runtime_lies_over_expiring_over_stored(void **state)
@@ -153,7 +153,7 @@ static void runtime_lies_over_expiring_over_stored(void **state)
            "override set by uid 0, until 2100-01-01T00:00:00Z");
     expect("vm", UUID_A, POLICY_PATIENCE, "2s",
            "override set by uid 0, until 2100-01-01T00:00:01Z");
-    assert_int_equal(policies_unset(p, UUID_A, 1u << POLICY_MIN_CPU), 0);
+    assert_int_equal(policies_unset(p, "vm", UUID_A, 1u << POLICY_MIN_CPU), 0);
     expect("vm", UUID_A, POLICY_MIN_CPU, "20%", "default");
     start("{}", "");
     expect("vm", UUID_A, POLICY_MIN_CPU, "20%", "default");
@@ -204,7 +204,7 @@ static void preset_of_an_override_lies_below_its_fields_however_they_were_set(vo
     start("{}", "");
     expect("vm", UUID_A, POLICY_MIN_CPU, "50%", "override set by uid 0");
     expect("vm", UUID_A, POLICY_ALLOW_THROTTLE, "yes", "preset balanced, override set by uid 0");
-    assert_int_equal(policies_unset(p, UUID_A, 1u << POLICY_PRESET), 0);
+    assert_int_equal(policies_unset(p, "vm", UUID_A, 1u << POLICY_PRESET), 0);
     expect("vm", UUID_A, POLICY_ALLOW_THROTTLE, "no", "default");
 }
 

@@ -18,7 +18,7 @@ static void what_cannot_be_stored_does_not_take_effect(void **state)
     assert_true(set("vm", UUID_A, POLICY_MIN_CPU, "60%") < 0);
     assert_true(set("vm", UUID_A, POLICY_PATIENCE, "1s") < 0);
     assert_true(set("b", UUID_B, POLICY_MIN_CPU, "60%") < 0);
-    assert_true(policies_unset(p, UUID_A, ~0u) < 0);
+    assert_true(policies_unset(p, "vm", UUID_A, ~0u) < 0);
     assert_int_equal(overrides(), 1);
     expect("vm", UUID_A, POLICY_MIN_CPU, "50%", "override set by uid 0");
     expect("vm", UUID_A, POLICY_PATIENCE, "0s", "default");
@@ -162,7 +162,7 @@ static void entry_that_cannot_be_read_counts_until_something_else_is_stored(void
     put_store(entry);
     start(ALLOWED, "");
     assert_int_equal(policy_layer_set(&layer, POLICY_MIN_CPU, "50%", NULL), 0);
-    assert_int_equal(policies_set(p, POLICIES_RUNTIME, "vm", UUID_A, &layer, 0, "uid 0"), 0);
+    assert_int_equal(policies_set(p, POLICIES_RUNTIME, "vm", UUID_A, &layer, 0, "uid 0", NULL), 0);
     expect("vm", UUID_A, POLICY_MODE, "observe", UNREAD);
     block_store();
     assert_true(set("vm", UUID_A, POLICY_MIN_CPU, "50%") < 0);
@@ -179,7 +179,7 @@ static void entry_that_cannot_be_read_counts_until_something_else_is_stored(void
 
     put_store(entry);
     start(ALLOWED, "");
-    assert_int_equal(policies_unset(p, UUID_A, ~0u), 0);
+    assert_int_equal(policies_unset(p, "vm", UUID_A, ~0u), 0);
     start(ALLOWED, "");
     expect("vm", UUID_A, POLICY_MODE, "enforce", "default");
     assert_int_equal(overrides(), 0);
