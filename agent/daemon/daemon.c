@@ -266,7 +266,7 @@ static void export_counts(struct daemon *d)
     size_t metadata;
     char who[PAUSED_WHO_MAX] = "";
     bool paused = paused_is(d->paused, NULL, who);
-    struct page_host host = {.libvirt_connected = monitor_connected(d->monitor)};
+    struct page_host host = {0};
 
     policies_count(d->policies, &rules, &overrides, &metadata);
     metrics_set(d->metrics, METRIC_POLICIES, METRICS_AT(METRICS_SOURCE_CONFIG), (double)rules);
@@ -474,6 +474,7 @@ static int start_http(struct daemon *d)
     d->page = page_new(&(struct page_env){
         .uri = d->uri,
         .watchers = d->watchers,
+        .monitor = d->monitor,
         .recent = d->recent,
     });
 
@@ -643,6 +644,8 @@ static int start(struct daemon *d)
         r = monitor_new(d->uri, d->watchers, d->policies, d->metrics, &d->monitor);
     if (r == 0)
         r = start_http(d);
+    if (r == 0)
+        export_counts(d);
     if (r == 0)
         r = start_control(d, admin_gid);
     if (r == 0 && loop_add_timer(TICK_MS, on_tick, d) < 0)

@@ -123,7 +123,7 @@ static struct json_object *host_document(struct page *p, int64_t now_ns, unsigne
     json_add_text(o, "uri", p->env.uri);
     json_add_text(o, "version", MIGPOLICY_VERSION);
     json_add_number(o, "age_seconds", host_ns ? (double)(now_ns - host_ns) / 1e9 : NAN);
-    json_add(o, "libvirt_connected", json_object_new_boolean(host.libvirt_connected));
+    json_add(o, "libvirt_connected", json_object_new_boolean(monitor_connected(p->env.monitor)));
     json_add(o, "paused_by", text_or_null(host.paused_by));
     json_add_count(o, "paused_vms", host.paused_vms);
     json_add_count(o, "pending_questions", questions);

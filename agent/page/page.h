@@ -11,11 +11,11 @@
 #ifndef MIGPOLICY_PAGE_H
 #define MIGPOLICY_PAGE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "agent/record/recent.h"
 #include "agent/rules/paused.h"
+#include "agent/watch/monitor.h"
 #include "agent/watch/watchers.h"
 #include "metrics/metrics.h"
 
@@ -23,12 +23,12 @@
 struct page_env {
     const char *uri; /* of the hypervisor */
     struct watchers *watchers;
+    struct monitor *monitor;
     struct recent *recent;
 };
 
-/* How the host is, as the daemon tells about once a second. */
+/* How the host is, as the daemon tells about once a second: to ask for it may wait for a disk. */
 struct page_host {
-    bool libvirt_connected;
     char paused_by[PAUSED_WHO_MAX]; /* "": nobody */
     size_t paused_vms;
     size_t unreadable;  /* VMs only observed since what was stored about them cannot be read */

@@ -113,9 +113,10 @@ function fitRows(body, labels, rows) {
   }, (tr, row) => {
     const name = row.name || "";
     if (tr.className !== name) tr.className = name;
-    row.cells.forEach(([text, className], i) => {
+    row.cells.forEach(([text, className = ""], i) => {
       const td = tr.children[i];
-      if (td.className !== (className || "")) td.className = className || "";
+      const name = text === "–" ? className + " nothing" : className;
+      if (td.className !== name) td.className = name;
       set(td.firstChild, text);
     });
   });
@@ -229,7 +230,7 @@ function frame(node, from, to, max) {
   const f = {
     node, from, to, max, width, bottom,
     x: (t) => PLOT.left + ((t - from) / (to - from)) * (width - PLOT.left - PLOT.right),
-    y: (v) => bottom - (Math.min(v, max) / max) * (bottom - PLOT.top),
+    y: (v) => bottom - (v / max) * (bottom - PLOT.top),
   };
   const cross = node.querySelector(".cross");
   node.replaceChildren();
@@ -271,9 +272,10 @@ function cone(f, m, now, remaining) {
   if (!m.active || m.verdict === "post-copy" || m.verdict === "switchover") return;
   const apex = `${f.x(now)} ${f.y(remaining)}`;
   if (m.forecast_ends === false) {
-    const level = f.y(m.plateau_bytes ?? remaining);
-    svg("path", { class: "likely", d: `M${apex}L${f.x(f.to)} ${level}` }, f.node);
-    svg("text", { x: f.x(f.to) - 4, y: Math.max(level - 6, PLOT.top + 8), "text-anchor": "end" }, f.node, "does not end");
+    const level = Math.max(f.y(m.plateau_bytes ?? remaining), PLOT.top);
+    svg("rect", { class: "cone", x: f.x(now), y: level, width: Math.max(f.x(f.to) - f.x(now), 0), height: f.bottom - level }, f.node);
+    svg("path", { class: "likely", d: `M${f.x(now)} ${level}L${f.x(f.to)} ${level}` }, f.node);
+    svg("text", { x: f.x(f.to) - 4, y: level + 14, "text-anchor": "end" }, f.node, "does not end");
     return;
   }
   if (m.forecast_earliest_seconds == null) return;
@@ -288,7 +290,8 @@ function cone(f, m, now, remaining) {
 function marks(f, events) {
   let before = -99;
   events.forEach((e, i) => {
-    const x = f.x(Math.max(e.elapsed_seconds, f.from));
+    if (e.elapsed_seconds < f.from) return;
+    const x = f.x(e.elapsed_seconds);
     const y = x - before < 16 ? PLOT.top + 16 : PLOT.top + 1;
     before = x - before < 16 ? -99 : x;
     const g = svg("g", { class: "mark " + e.result }, f.node);
@@ -307,21 +310,34 @@ function horizon(m, from, now) {
   return now + Math.min(Math.max(end * 1.05, past * 0.06), past * 0.9);
 }
 
+// The first pass sends everything, and takes its time: once there are later ones, which it would squeeze
+// into a corner, the plot shows no more of it than its end. The index of the first point after it, or 0.
+function endOfFirstPass(c) {
+  const tops = [];
+  c.remaining_bytes.forEach((v, i) => { if (i && v > c.remaining_bytes[i - 1]) tops.push(i); });
+  if (tops.length < 2) return 0;
+  const t = c.elapsed_seconds;
+  return t[tops[0]] - t[0] > 0.3 * (last(t) - t[0]) || c.remaining_bytes[0] > 2 * Math.max(...tops.map((i) => c.remaining_bytes[i])) ? tops[0] : 0;
+}
+
 function drawSawtooth(card) {
   const { course: c, migration: m, events } = card;
   const t = c.elapsed_seconds;
   if (!t.length) return;
-  const from = t[0] < 3 ? 0 : t[0];
   const now = m.active ? Math.max(m.elapsed_seconds, last(t)) : last(t);
-  // The first pass sends everything: later ones are what is of interest, once there are some.
-  const max = Math.max(...c.remaining_bytes, ...known(c.switchover_bytes), 1) * 1.06;
+  const first = endOfFirstPass(c);
+  const from = first ? Math.max(t[first] - 0.15 * (now - t[first]), t[0]) : t[0] < 3 ? 0 : t[0];
+  const max = Math.max(...c.remaining_bytes.slice(first), ...known(c.switchover_bytes), 1) * (first ? 1.2 : 1.06);
   const f = frame(card.sawtooth, from, horizon(m, from, now), max);
   axes(f, bytes);
+  set(card.cut, first ? ` from ${seconds(Math.round(from)).replace(/\.0 s$/, " s")} on` : "");
+  const clip = svg("clipPath", { id: "clip-" + card.uuid }, f.node);
+  svg("rect", { x: PLOT.left, y: PLOT.top - 8, width: f.width - PLOT.left - PLOT.right + 1, height: f.bottom - PLOT.top + 9 }, clip);
   const line = path(f, t, c.remaining_bytes);
   cone(f, m, now, last(c.remaining_bytes));
-  svg("path", { class: "area", d: `${line}L${f.x(last(t))} ${f.bottom}L${f.x(t[0])} ${f.bottom}Z` }, f.node);
-  svg("path", { class: "threshold", d: path(f, t.concat(m.active ? f.to : []), c.switchover_bytes.concat(m.active ? last(c.switchover_bytes) : [])) }, f.node);
-  svg("path", { class: "remaining", d: line }, f.node);
+  svg("path", { class: "area", "clip-path": `url(#clip-${card.uuid})`, d: `${line}L${f.x(last(t))} ${f.bottom}L${f.x(t[0])} ${f.bottom}Z` }, f.node);
+  svg("path", { class: "threshold", "clip-path": `url(#clip-${card.uuid})`, d: path(f, t.concat(m.active ? f.to : []), c.switchover_bytes.concat(m.active ? last(c.switchover_bytes) : [])) }, f.node);
+  svg("path", { class: "remaining", "clip-path": `url(#clip-${card.uuid})`, d: line }, f.node);
   if (m.active) svg("line", { class: "now", x1: f.x(now), x2: f.x(now), y1: PLOT.top, y2: f.bottom }, f.node);
   marks(f, events);
   card.frames.sawtooth = f;
@@ -421,7 +437,7 @@ function newCard(uuid) {
   const find = (selector) => node.querySelector(selector);
   const card = {
     node, uuid, visible: true, course: null, events: [], frames: {}, pointed: null,
-    sawtooth: find(".sawtooth"), rates: find(".rates"), remainingNow: find(".remaining-now"), ratesNow: find(".rates-now"),
+    sawtooth: find(".sawtooth"), rates: find(".rates"), cut: find(".cut"), remainingNow: find(".remaining-now"), ratesNow: find(".rates-now"),
   };
   node.dataset.uuid = uuid;
   const title = "vm-" + uuid;
@@ -511,10 +527,11 @@ function showPolicy(card, policy) {
   if (!policy) return;
   const stated = policy.filter((f) => f.source !== "default");
   const rest = policy.filter((f) => f.source === "default");
-  fitRows(details.querySelector("tbody"), ["", "value", "source"], stated.concat(rest).map((f) => ({
-    name: f.source === "default" ? "unset" : "",
-    cells: [[f.name], [f.value], [f.source]],
-  })));
+  const [body, defaults] = details.querySelectorAll("tbody");
+  body.closest(".scroll").hidden = !stated.length;
+  fitRows(body, ["", "value", "source"], stated.map((f) => ({ cells: [[f.name], [f.value], [f.source]] })));
+  fitRows(defaults, ["", "value"], rest.map((f) => ({ cells: [[f.name], [f.value]] })));
+  set(details.querySelector(".defaults summary"), stated.length ? `The other ${rest.length} fields: defaults` : "Nobody has stated anything: defaults");
 }
 
 function showIdentity(card, m, evidence) {

@@ -356,7 +356,7 @@ struct json_object *recent_course_to_json(struct recent *r, const char *uuid, do
     for (unsigned i = 0; i < COLUMNS; i++)
         json_add(o, names[i], column[i] = json_object_new_array());
     for (const struct point *p = c->point; p < c->point + c->count; p++) {
-        if (p->elapsed_s <= since_s)
+        if (round(p->elapsed_s * 100.0) <= round(since_s * 100))
             continue;
         json_object_array_add(column[0], hundredths(p->elapsed_s));
         json_object_array_add(column[1], bytes(p->remaining_bytes));

@@ -331,14 +331,15 @@ int watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count
 
 int watchers_get(struct watchers *ws, const char *uuid, struct migration *ret)
 {
-    struct watcher *w;
     int r = -ENOENT;
 
     pthread_mutex_lock(&ws->lock);
-    w = find(ws, uuid);
-    if (w && w->was_migration) {
-        watcher_view(w, ret);
-        r = 0;
+    /* The newest comes first; one that has ended may not have been collected yet. */
+    for (struct watcher *w = ws->first; w && r < 0; w = w->next) {
+        if (w->was_migration && strcmp(w->domain.uuid, uuid) == 0) {
+            watcher_view(w, ret);
+            r = 0;
+        }
     }
     for (size_t i = 0; r < 0 && i < ws->n_ended; i++) {
         if (strcmp(ws->ended[i]->domain.uuid, uuid) == 0) {
