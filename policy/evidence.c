@@ -99,6 +99,16 @@ static void account(struct evidence *seen, struct tried *tried, const struct est
         seen->moved_ns = s->now_ns;
 }
 
+/* Has it been so for that many syncs in a row, and so long? */
+static bool lasts(struct due *due, bool is_so, int64_t now_ns, unsigned syncs, double s)
+{
+    if (!is_so)
+        due->syncs = 0;
+    else if (due->syncs++ == 0)
+        due->since_ns = now_ns;
+    return is_so && due->syncs >= syncs && seconds_of(now_ns - due->since_ns) >= s;
+}
+
 /*
  * A switchover that is due by what a sync found, and does not come for several syncs, is held by
  * something that memory_remaining does not count: device state, or a link that QEMU measures as
@@ -110,23 +120,21 @@ static void notice_held(struct evidence *seen, const struct estimate *e, const s
 {
     double memory_s = e->last_x_bytes / e->transfer_bps;
     double limit_s = seconds_of(s->downtime_limit_ns);
+    bool held;
 
     if (s->downtime_limit_ns != before->downtime_limit_ns)
-        seen->due_syncs = 0;
+        seen->due = seen->nearly_due = (struct due){0};
     if (e->passes == before->passes || e->passes == 0 || e->transfer_bps <= 0)
         return;
-    if (memory_s > DUE_PART * limit_s) {
-        seen->due_syncs = 0;
-        return;
-    }
-    if (seen->due_syncs++ == 0)
-        seen->due_ns = s->now_ns;
-    if (seen->due_syncs < DUE_SYNCS || seconds_of(s->now_ns - seen->due_ns) < DUE_S)
+    held = lasts(&seen->due, memory_s <= DUE_PART * limit_s, s->now_ns, DUE_SYNCS, DUE_S);
+    held |=
+        lasts(&seen->nearly_due, memory_s <= limit_s, s->now_ns, NEARLY_DUE_SYNCS, NEARLY_DUE_S);
+    if (!held)
         return;
     if (limit_s - memory_s >= seen->held_s)
         seen->held_s = fmax(fmax(limit_s - memory_s, seen->held_s) * HELD_STEP,
                             seconds_of(s->expected_downtime_ns) - memory_s);
-    seen->due_syncs = 0;
+    seen->due = seen->nearly_due = (struct due){0};
 }
 
 /* The memory phase begins: storage that is copied before has a clock of its own. */

@@ -11,6 +11,12 @@
 
 #include "policy/outlook.h"
 
+/* For how many syncs in a row, and since when. */
+struct due {
+    unsigned syncs;
+    int64_t since_ns;
+};
+
 struct evidence {
     int64_t flat_ns; /* since when the remainder has been flat, and for how many syncs */
     unsigned flat_syncs;
@@ -27,8 +33,8 @@ struct evidence {
     bool memory_known; /* that phase has begun, and when, by the migration's own clock */
     int64_t memory_ns;
     int64_t found_limit_ns; /* the downtime limit that was found */
-    unsigned due_syncs;     /* in a row, after which the switchover was due, and since when */
-    int64_t due_ns;
+    struct due due;         /* the switchover, by far, and just so */
+    struct due nearly_due;
     double held_s;    /* what beside memory is known from that to take part of the limit */
     int64_t moved_ns; /* when the count of bytes sent last moved */
 };

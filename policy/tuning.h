@@ -194,6 +194,10 @@
 #define DUE_PART  0.9
 #define DUE_SYNCS 3   /* without: 1 */
 #define DUE_S     1.0 /* without: 0.0 */
+/* Where it is less than what fits, but not by that much, that takes longer to be certain of.
+   without: 1000000 */
+#define NEARLY_DUE_SYNCS 30
+#define NEARLY_DUE_S     10.0 /* without: 0.0 */
 /* What holds it is unknown but for that it is more than this; each time it was more than was
    thought, so much is added. without: 1.0 */
 #define HELD_STEP 1.25
