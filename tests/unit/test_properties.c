@@ -17,41 +17,11 @@
 #include <cmocka.h>
 
 #include "common/units.h"
+#include "tests/unit/chance.h"
 #include "tests/unit/sim.h"
 
 static uint64_t first_case = 1;
 static uint64_t cases = 2000;
-
-/* ---- chance ---- */
-
-static uint64_t chance(uint64_t *seed)
-{
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    return *seed;
-}
-
-static uint64_t start_chance(uint64_t number)
-{
-    uint64_t seed = (number + 1) * UINT64_C(0x9e3779b97f4a7c15);
-
-    for (unsigned i = 0; i < 4; i++)
-        chance(&seed);
-    return seed;
-}
-
-static bool one_in(uint64_t *seed, unsigned n)
-{
-    return chance(seed) % n == 0;
-}
-
-static double between(uint64_t *seed, double low, double high)
-{
-    return low + (high - low) * (double)(chance(seed) >> 11) / (double)(UINT64_C(1) << 53);
-}
-
-#define ANY_OF(seed, list) (list)[chance(seed) % (sizeof(list) / sizeof((list)[0]))]
 
 /* ---- random worlds ---- */
 
