@@ -288,11 +288,25 @@ int journal_written(const char *run_dir, const char *uuid, struct timespec *ret)
     return 0;
 }
 
-static bool is_journal(const char *name)
+static bool ends_with(const char *name, const char *suffix)
 {
     size_t len = strlen(name);
 
-    return len > strlen(".json") && strcmp(name + len - strlen(".json"), ".json") == 0;
+    return len > strlen(suffix) && strcmp(name + len - strlen(suffix), suffix) == 0;
+}
+
+void journal_sweep(const char *run_dir)
+{
+    AUTO_CLOSE int dir = open_directory(run_dir);
+    int copy = dir < 0 ? -1 : fcntl(dir, F_DUPFD_CLOEXEC, 0);
+    CLEANUP(close_dir) DIR *list = copy < 0 ? NULL : fdopendir(copy);
+    struct dirent *entry;
+
+    while (list && (entry = readdir(list)))
+        if (ends_with(entry->d_name, ".json.tmp"))
+            unlinkat(dir, entry->d_name, 0);
+    if (copy >= 0 && !list)
+        close(copy);
 }
 
 int journal_list(const char *run_dir, journal_fn fn, void *opaque)
@@ -316,7 +330,7 @@ int journal_list(const char *run_dir, journal_fn fn, void *opaque)
         return r;
     }
     for (errno = 0; (entry = readdir(list)); errno = 0) {
-        if (!is_journal(entry->d_name))
+        if (!ends_with(entry->d_name, ".json"))
             continue;
         snprintf(uuid, sizeof(uuid), "%.*s", (int)(strlen(entry->d_name) - strlen(".json")),
                  entry->d_name);

@@ -37,6 +37,9 @@ int journal_remove(const char *run_dir, const char *uuid);
 typedef void (*journal_fn)(const char *uuid, void *opaque);
 int journal_list(const char *run_dir, journal_fn fn, void *opaque);
 
+/* Removes what was being written when an agent died. Nobody must be writing a journal. */
+void journal_sweep(const char *run_dir);
+
 /* When it was last written, by the system's clock. Returns 0 or -errno. */
 int journal_written(const char *run_dir, const char *uuid, struct timespec *ret);
 

@@ -516,6 +516,11 @@ int throttle_list_journals(const struct throttle_roots *roots, throttle_journal_
     return r;
 }
 
+void throttle_sweep(const struct throttle_roots *roots)
+{
+    journal_sweep(roots->run_dir);
+}
+
 int throttle_journal_written(const struct throttle_roots *roots, const char *uuid,
                              struct timespec *ret)
 {
@@ -548,7 +553,9 @@ int throttle_restore_all(const struct throttle_roots *roots, throttle_report_fn 
                          void *opaque)
 {
     struct restore_all all = {.roots = roots, .report = report, .opaque = opaque};
-    int r = throttle_list_journals(roots, restore_one, &all);
+    int r;
 
+    throttle_sweep(roots);
+    r = throttle_list_journals(roots, restore_one, &all);
     return r < 0 ? r : all.first_error;
 }

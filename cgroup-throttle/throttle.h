@@ -151,6 +151,9 @@ typedef void (*throttle_journal_fn)(const char *uuid, bool open, void *opaque);
 int throttle_list_journals(const struct throttle_roots *roots, throttle_journal_fn fn,
                            void *opaque);
 
+/* Removes what was being written when an agent died. No handle must be open. */
+void throttle_sweep(const struct throttle_roots *roots);
+
 /* When a journal was last written, by the system's clock. Returns 0 or -errno. Thread-safe. */
 int throttle_journal_written(const struct throttle_roots *roots, const char *uuid,
                              struct timespec *ret);
@@ -159,9 +162,9 @@ int throttle_journal_written(const struct throttle_roots *roots, const char *uui
 const char *throttle_error(int error);
 
 /*
- * throttle_restore_journal() of every journal in run_dir. report, which may be NULL, is called for
- * each: name is NULL and the result zero unless the journal could be read. Returns 0 or the first
- * error.
+ * throttle_sweep(), and throttle_restore_journal() of every journal in run_dir. report, which may
+ * be NULL, is called for each: name is NULL and the result zero unless the journal could be read.
+ * Returns 0 or the first error.
  */
 typedef void (*throttle_report_fn)(const char *uuid, const char *name, int error,
                                    const struct throttle_result *result, void *opaque);

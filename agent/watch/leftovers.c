@@ -235,8 +235,10 @@ size_t leftovers_try(struct leftovers *l, int64_t now_ns)
 
 size_t leftovers_restore_first(struct leftovers *l, size_t *ret_left)
 {
-    size_t left = leftovers_try(l, INT64_MAX);
+    size_t left;
 
+    throttle_sweep(&l->roots);
+    left = leftovers_try(l, INT64_MAX);
     *ret_left = l->list_error == 0 ? left : left + 1;
     return l->restored;
 }

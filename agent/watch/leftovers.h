@@ -40,8 +40,8 @@ void leftovers_free(struct leftovers *l);
  */
 size_t leftovers_try(struct leftovers *l, int64_t now_ns);
 
-/* leftovers_try() of all, at the start. Returns how many domains were restored, and *ret_left those
- * that were not; one too, when they cannot be listed. */
+/* leftovers_try() of all, at the start, before there are watchers. Returns how many domains were
+ * restored, and *ret_left those that were not; one too, when they cannot be listed. */
 size_t leftovers_restore_first(struct leftovers *l, size_t *ret_left);
 
 /*

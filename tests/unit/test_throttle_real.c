@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -317,6 +318,19 @@ static bool without_cgroups(void)
     return mount("none", cpu.point, "tmpfs", 0, NULL) == 0;
 }
 
+static bool with_read_only_cgroups(void)
+{
+    return mount(NULL, cpu.point, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0;
+}
+
+/* What the library opens is counted among those that it has: it gets along with those it keeps. */
+static bool without_descriptors(void)
+{
+    struct rlimit none = {3, 3};
+
+    return setrlimit(RLIMIT_NOFILE, &none) == 0;
+}
+
 /* Returns as its second process: the first only waits for it. */
 static bool in_another_pid_namespace(void)
 {
@@ -334,7 +348,7 @@ static bool in_another_pid_namespace(void)
 
 enum { KEPT, LOST, NOT_HERE };
 
-static int restore_in(bool (*world)(void))
+static int restore_in(bool (*world)(void), int error)
 {
     struct throttle_roots roots = {.proc = "/proc", .run_dir = run_dir};
     pid_t pid = fork();
@@ -344,24 +358,26 @@ static int restore_in(bool (*world)(void))
         if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
             !world())
             _exit(NOT_HERE);
-        _exit(throttle_restore_all(&roots, NULL, NULL) == -ENODATA && journal_exists() ? KEPT
-                                                                                       : LOST);
+        _exit(throttle_restore_all(&roots, NULL, NULL) == error && journal_exists() ? KEPT : LOST);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
 }
 
-static void what_cannot_be_seen_is_not_taken_for_gone(void **state)
+static void what_cannot_be_seen_or_written_is_not_taken_for_gone(void **state)
 {
     static const struct {
         const char *name;
         bool (*see)(void);
+        int error;
     } worlds[] = {
-        {"no /proc", without_proc},
-        {"hidepid", with_hidepid},
-        {"no cgroups", without_cgroups},
-        {"another pid namespace", in_another_pid_namespace},
+        {"no /proc", without_proc, -ENODATA},
+        {"hidepid", with_hidepid, -ENODATA},
+        {"no cgroups", without_cgroups, -ENODATA},
+        {"another pid namespace", in_another_pid_namespace, -ENODATA},
+        {"read-only cgroups", with_read_only_cgroups, -EROFS},
+        {"no descriptors", without_descriptors, -EMFILE},
     };
     struct throttle_roots roots = {.proc = "/proc", .run_dir = run_dir};
     struct cpu_quota now;
@@ -370,7 +386,7 @@ static void what_cannot_be_seen_is_not_taken_for_gone(void **state)
     if (!leave_throttled())
         skip();
     for (size_t i = 0; i < sizeof(worlds) / sizeof(worlds[0]); i++) {
-        int seen = restore_in(worlds[i].see);
+        int seen = restore_in(worlds[i].see, worlds[i].error);
 
         if (seen == NOT_HERE)
             print_message("# %s: not to be had here\n", worlds[i].name);
@@ -458,8 +474,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(busy_vcpu_is_slowed_and_released, set_up, tear_down),
         cmocka_unit_test_setup_teardown(vanished_group_is_success, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_cannot_be_seen_is_not_taken_for_gone, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_seen_or_written_is_not_taken_for_gone,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(group_tightened_above_does_not_keep_the_guest_slow, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_share_is_of_what_a_limit_above_leaves_to_each, set_up,

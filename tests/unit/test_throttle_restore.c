@@ -470,6 +470,21 @@ static void symlinks_and_strangers_are_not_followed(void **state)
     assert_int_equal(fake_cgwrite.writes, 0);
 }
 
+static void what_was_being_written_when_an_agent_died_is_removed(void **state)
+{
+    struct seen seen = {0};
+
+    (void)state;
+    crash(0.2);
+    put(in_tree("run/undo/" UUID ".json.tmp"), "{");
+    put(in_tree("run/undo/" OTHER_UUID ".json.tmp"), "{");
+    assert_int_equal(throttle_restore_all(&roots, see, &seen), 0);
+    assert_int_equal(seen.calls, 1);
+    assert_false(journal_exists());
+    assert_false(exists(in_tree("run/undo/" UUID ".json.tmp")));
+    assert_false(exists(in_tree("run/undo/" OTHER_UUID ".json.tmp")));
+}
+
 static void journal_is_private(void **state)
 {
     AUTO_FREE char *journal = in_tree("run/undo/" UUID ".json");
@@ -506,6 +521,7 @@ int main(void)
         TEST(restore_needs_no_descriptor_that_others_could_take),
         TEST(journal_of_another_version_is_kept_and_told),
         TEST(journal_with_fields_missing_or_unheard_of_is_undone),
+        TEST(what_was_being_written_when_an_agent_died_is_removed),
         TEST(journal_is_private),
     };
 
