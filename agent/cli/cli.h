@@ -180,6 +180,17 @@ struct cli_table *cli_status_table(const struct cli *cli, struct json_object *mi
 /* Parameters of Status for a VM; for all if it is NULL or a pattern. The caller releases them. */
 struct json_object *cli_status_parameters(const char *vm, bool include_ended);
 
+/* predict.c */
+
+/* Parameters of Predict for a VM, as the command line has them; else what is wrong is reported. */
+int cli_predict_parameters(const struct cli *cli, const char *vm, struct json_object **ret);
+
+/* The course of that kind in a reply, borrowed; NULL: there is none. */
+struct json_object *cli_find_course(struct json_object *reply, const char *kind);
+
+/* rank.c: predicts several VMs, and ranks them. Returns the exit code. */
+int cli_rank(const struct cli *cli);
+
 /* explain.c */
 
 /* Calls Explain and prints the reply for people. As cli_try_call(). */

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/cli/cli.h"
 
@@ -10,8 +11,9 @@
  * another. */
 #define ANSWER_MS 180000
 
-enum { LINK, POLICY_FILE };
+enum { ALL, LINK, POLICY_FILE };
 static const struct cli_option predict_options[] = {
+    [ALL] = {"all", NULL, "every VM that runs, ranked", .letter = 'a'},
     [LINK] = {"link", "RATE", "what the network carries"},
     [POLICY_FILE] = {"policy", "FILE", "under this policy, a JSON object"},
     {NULL},
@@ -43,11 +45,10 @@ static int read_fields(const struct cli *cli, struct json_object *fields)
     return code;
 }
 
-static int ask(const struct cli *cli, const char *vm, struct json_object **ret_reply)
+int cli_predict_parameters(const struct cli *cli, const char *vm, struct json_object **ret)
 {
     AUTO_JSON struct json_object *fields = json_object_new_object();
     struct json_object *parameters;
-    struct cli patient = *cli;
     int code = read_fields(cli, fields);
 
     if (code != CLI_OK)
@@ -60,13 +61,31 @@ static int ask(const struct cli *cli, const char *vm, struct json_object **ret_r
         json_object_object_add(parameters, "fields", STEAL(fields));
     json_object_object_add(parameters, "instead",
                            json_object_new_boolean(cli->option[POLICY_FILE] != NULL));
+    *ret = parameters;
+    return CLI_OK;
+}
+
+static int ask(const struct cli *cli, const char *vm, struct json_object **ret_reply)
+{
+    bool shows = !cli->quiet && isatty(STDERR_FILENO);
+    struct json_object *parameters = NULL;
+    struct cli patient = *cli;
+    int code = cli_predict_parameters(cli, vm, &parameters);
+
+    if (code != CLI_OK)
+        return code;
     patient.answer_ms = ANSWER_MS;
-    return cli_call(&patient, "io.migpolicy.Predict", parameters, ret_reply);
+    if (shows)
+        fputs("measuring, which takes 7 to 77 s ...\r", stderr);
+    code = cli_call(&patient, "io.migpolicy.Predict", parameters, ret_reply);
+    if (shows)
+        fputs("\033[K", stderr);
+    return code;
 }
 
 /* ---- showing ---- */
 
-static struct json_object *find_course(struct json_object *reply, const char *kind)
+struct json_object *cli_find_course(struct json_object *reply, const char *kind)
 {
     struct json_object *list = cli_array(reply, "courses");
 
@@ -125,9 +144,9 @@ static void print_facts(struct json_object *reply)
 /* What would happen if nobody did anything, and what single thing would help. */
 static void print_forecast(struct json_object *reply)
 {
-    struct json_object *wait = find_course(reply, "wait");
-    struct json_object *downtime = find_course(reply, "downtime");
-    struct json_object *throttle = find_course(reply, "throttle");
+    struct json_object *wait = cli_find_course(reply, "wait");
+    struct json_object *downtime = cli_find_course(reply, "downtime");
+    struct json_object *throttle = cli_find_course(reply, "throttle");
     char text[300];
     char a[CLI_TEXT_MAX], b[CLI_TEXT_MAX];
     int len;
@@ -219,8 +238,13 @@ static int predict(const struct cli *cli)
 {
     AUTO_JSON struct json_object *reply = NULL;
     const char *vm;
-    int code = cli_one_vm(cli, &vm);
+    int code;
 
+    if (cli->option[ALL] && cli->n_args > 0)
+        return cli_fail(CLI_USAGE, "predict takes VMs or --all, not both");
+    if (cli->option[ALL] || cli->n_args > 1 || (cli->n_args == 1 && cli_is_pattern(cli->args[0])))
+        return cli_rank(cli);
+    code = cli_one_vm(cli, &vm);
     if (code == CLI_OK)
         code = ask(cli, vm, &reply);
     if (code != CLI_OK)
@@ -232,11 +256,11 @@ static int predict(const struct cli *cli)
     print_facts(reply);
     print_forecast(reply);
     print_courses(cli, reply);
-    print_actions(cli, cli_array(find_course(reply, "policy"), "actions"));
+    print_actions(cli, cli_array(cli_find_course(reply, "policy"), "actions"));
     return CLI_OK;
 }
 
 const struct cli_verb cli_predict = {
     "predict",       predict,
-    "VM [FLAG...]",  "what migrating it would be like; measures it first",
+    "VM...|--all",   "what migrating it would be like; measures it first",
     predict_options, .fields = true};

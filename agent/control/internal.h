@@ -27,6 +27,7 @@ struct json_object;
     X(MONITOR, "Monitor", control_monitor, false) \
     X(APPROVE, "Approve", control_approve, true) \
     X(DENY, "Deny", control_deny, true) \
+    X(DOMAINS, "Domains", control_domains, false) \
     X(PREDICT, "Predict", control_predict, false) \
     X(PAUSE, "Pause", control_pause, true) \
     X(RESUME, "Resume", control_resume, true) \

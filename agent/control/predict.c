@@ -301,3 +301,29 @@ int control_predict(struct varlink_call *call, struct json_object *parameters, v
         free_inquiry(q);
     return r;
 }
+
+int control_domains(struct varlink_call *call, struct json_object *parameters, void *userdata)
+{
+    struct control *c = userdata;
+    struct hv_domain *list AUTO_FREE = NULL;
+    struct json_object *domains;
+    struct json_object *o;
+    size_t count;
+
+    (void)parameters;
+    if (monitor_list(c->env.monitor, &list, &count) < 0)
+        return control_refuse_why(c, call, METHOD_DOMAINS, "io.migpolicy.Refused", "why",
+                                  "libvirt has not been reached yet, so its VMs are not known");
+    domains = json_object_new_array();
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *domain = json_object_new_object();
+
+        json_add_text(domain, "vm", list[i].name);
+        json_add_text(domain, "uuid", list[i].uuid);
+        json_add(domain, "running", json_object_new_boolean(list[i].id >= 0));
+        json_object_array_add(domains, domain);
+    }
+    o = json_object_new_object();
+    json_add(o, "domains", domains);
+    return control_answer(c, call, METHOD_DOMAINS, o);
+}

@@ -372,3 +372,21 @@ int monitor_find(struct monitor *m, const char *vm, struct hv_domain *ret)
     pthread_mutex_unlock(&m->lock);
     return r;
 }
+
+int monitor_list(struct monitor *m, struct hv_domain **ret, size_t *ret_count)
+{
+    struct hv_domain *list = NULL;
+    bool known;
+
+    pthread_mutex_lock(&m->lock);
+    known = m->known;
+    if (known) {
+        list = alloc_need(calloc(m->count + 1, sizeof(*list)));
+        if (m->count > 0)
+            memcpy(list, m->domains, m->count * sizeof(*list));
+        *ret_count = m->count;
+        *ret = list;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return known ? 0 : -ENOTCONN;
+}

@@ -35,4 +35,7 @@ bool monitor_connected(struct monitor *m);
  */
 int monitor_find(struct monitor *m, const char *vm, struct hv_domain *ret);
 
+/* All domains known, running or not; the caller frees *ret. -ENOTCONN as above. */
+int monitor_list(struct monitor *m, struct hv_domain **ret, size_t *ret_count);
+
 #endif

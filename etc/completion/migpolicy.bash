@@ -79,7 +79,7 @@ _migpolicy() {
             return
         elif [[ $cur == -* ]]; then
             words=$options
-            [[ $verb =~ ^(status|unset|history|replay|simulate|approve|deny|help|)$ ]] && words+=' --all'
+            [[ $verb =~ ^(status|unset|history|replay|simulate|approve|deny|help|predict|)$ ]] && words+=' --all'
             [[ $verb =~ ^(replay|simulate|predict)$ ]] && words+=' --policy'
             [[ $verb == predict ]] && words+=' --link'
             [[ $verb =~ ^(set|simulate|predict)$ ]] && words+=" ${fields[*]/#/--}"

@@ -132,3 +132,31 @@ def test_stopping_does_not_wait_for_it():
         host.wait(host.works)
         assert host.stop() == 0
         assert client.wait(PATIENCE_S) != 0
+
+
+def test_all_vms_are_ranked_by_what_it_takes_to_have_them_go():
+    vms = [domain("needy", start="10h"), calm("slower", start="10h", ram="1GiB", zero="0MiB"),
+           calm("quick", start="10h"), domain("helped", start="10h"), domain("moving", start="0s")]
+    rules = [{"name": "helped", "policy": {"allow_throttle": "yes", "max_downtime": "4s"}}]
+    with Host(vms, rules, time_factor=10) as host:
+        host.wait(host.status)
+        told = json.loads(predict(host, "--all", LINK).stdout)
+        by_name = {vm["vm"]: vm for vm in told["vms"]}
+        assert {name: vm["goes"] for name, vm in by_name.items()} == {
+            "quick": "by-itself", "slower": "by-itself", "helped": "by-policy",
+            "needy": "needs-permission", "moving": "unknown"}
+        assert [vm["vm"] for vm in told["vms"]] == ["quick", "slower", "helped", "needy", "moving"]
+        assert [vm["rank"] for vm in told["vms"]] == [1, 2, 3, 4, 5]
+        goers = told["vms"][:3]
+        assert goers[2]["done_seconds"] == pytest.approx(sum(vm["elapsed_seconds"] for vm in goers))
+        assert told["total_seconds"] == goers[2]["done_seconds"]
+        assert {need["field"] for need in by_name["needy"]["needs"]} == {"max_downtime", "allow_throttle"}
+        assert by_name["needy"]["prediction"]["courses"] and by_name["needy"]["elapsed_seconds"] is None
+        assert "migrating" in by_name["moving"]["error"]
+
+        text = host.command("predict", "quick", "slo*", LINK)
+        assert [line.split()[0] for line in text.splitlines()[1:3]] == ["quick", "slower"]
+        assert "2 of 2 go as things are" in text
+        nobody = predict(host, "quick", "nobody", LINK)
+        assert (nobody.returncode, nobody.stderr.count("\n")) == (4, 1)
+        assert predict(host, "quick", "--all", LINK).returncode == 2
