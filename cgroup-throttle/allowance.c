@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/units.h"
 
@@ -63,15 +64,12 @@ static int read_own(struct allowance *a)
 /* The groups above are the same for all vCPUs, as libvirt makes them. */
 static int read_shared(struct allowance *a)
 {
-    AUTO_FREE char *group = strdup(a->groups->vcpus[0].path);
+    AUTO_FREE char *group = alloc_need(strdup(a->groups->vcpus[0].path));
     const char *relative;
 
-    if (!group)
-        return -ENOMEM;
     *strrchr(group, '/') = '\0';
     for (; (relative = cpu_mount_relative(a->mount, group)) && *relative;
          *strrchr(group, '/') = '\0') {
-        struct shared_limit *more;
         struct cpu_quota q;
         int r = cpu_quota_read(a->mount, group, &q);
 
@@ -80,16 +78,9 @@ static int read_shared(struct allowance *a)
             return r;
         if (r < 0 || q.quota_us < 0)
             continue;
-        more = reallocarray(a->limit, a->n_limits + 1, sizeof(*more));
-        if (!more)
-            return -ENOMEM;
-        a->limit = more;
-        more += a->n_limits;
-        *more = (struct shared_limit){.path = strdup(group),
-                                      .cpus = (double)q.quota_us / (double)q.period_us};
-        if (!more->path)
-            return -ENOMEM;
-        a->n_limits++;
+        a->limit = alloc_need(reallocarray(a->limit, a->n_limits + 1, sizeof(*a->limit)));
+        a->limit[a->n_limits++] = (struct shared_limit){
+            .path = alloc_need(strdup(group)), .cpus = (double)q.quota_us / (double)q.period_us};
     }
     return 0;
 }
@@ -106,15 +97,13 @@ static double least_limit(const struct allowance *a)
 int allowance_new(const char *proc, const struct cpu_mount *mount, const struct vcpu_groups *groups,
                   struct allowance **ret)
 {
-    struct allowance *a = calloc(1, sizeof(*a));
+    struct allowance *a = alloc_need(calloc(1, sizeof(*a)));
     int r;
 
-    if (!a)
-        return -ENOMEM;
     *a = (struct allowance){.proc = proc, .mount = mount, .groups = groups};
-    a->own_cpus = calloc(groups->count, sizeof(*a->own_cpus));
-    a->usage_ns = calloc(groups->count, sizeof(*a->usage_ns));
-    r = a->own_cpus && a->usage_ns ? read_own(a) : -ENOMEM;
+    a->own_cpus = alloc_need(calloc(groups->count, sizeof(*a->own_cpus)));
+    a->usage_ns = alloc_need(calloc(groups->count, sizeof(*a->usage_ns)));
+    r = read_own(a);
     if (r == 0)
         r = read_shared(a);
     if (r < 0) {
@@ -156,15 +145,15 @@ void allowance_look(struct allowance *a, int64_t now_ns)
 
     if (a->n_limits == 0 || (a->since_ns != 0 && ns < TOO_SOON_NS))
         return;
-    usage_ns = calloc(a->groups->count, sizeof(*usage_ns));
-    stops = calloc(a->n_limits, sizeof(*stops));
+    usage_ns = alloc_need(calloc(a->groups->count, sizeof(*usage_ns)));
+    stops = alloc_need(calloc(a->n_limits, sizeof(*stops)));
     for (size_t i = 0; i < a->groups->count; i++) {
-        if (!usage_ns || vcpu_groups_thread_time(a->proc, a->groups->pid, a->groups->vcpus[i].tid,
-                                                 &usage_ns[i]) < 0)
+        if (vcpu_groups_thread_time(a->proc, a->groups->pid, a->groups->vcpus[i].tid,
+                                    &usage_ns[i]) < 0)
             return;
     }
     for (size_t i = 0; i < a->n_limits; i++) {
-        if (!stops || cpu_quota_stops(a->mount, a->limit[i].path, &stops[i]) < 0)
+        if (cpu_quota_stops(a->mount, a->limit[i].path, &stops[i]) < 0)
             return;
     }
     if (a->since_ns != 0)

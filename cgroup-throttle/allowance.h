@@ -13,7 +13,7 @@
 struct allowance;
 
 /*
- * Reads the limits. proc, mount and groups are borrowed. -ENOMEM, or as cpu_quota_read(). Free with
+ * Reads the limits. proc, mount and groups are borrowed. Fails as cpu_quota_read(). Free with
  * allowance_free().
  */
 int allowance_new(const char *proc, const struct cpu_mount *mount, const struct vcpu_groups *groups,

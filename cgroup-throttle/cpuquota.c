@@ -12,6 +12,7 @@
 #include "cgroup-throttle/cpuquota.h"
 
 #include "cgroup-throttle/cgwrite.h"
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/textfile.h"
 
@@ -96,8 +97,7 @@ int cpu_mount_find(const char *proc, int version, const char *path, struct cpu_m
     char *save = NULL;
     int r;
 
-    if (asprintf(&file, "%s/self/mountinfo", proc) < 0)
-        return -ENOMEM;
+    alloc_need_length(asprintf(&file, "%s/self/mountinfo", proc));
     r = textfile_read(AT_FDCWD, file, MOUNTINFO_MAX_BYTES, &text, NULL);
     if (r < 0)
         return r;
@@ -107,12 +107,8 @@ int cpu_mount_find(const char *proc, int version, const char *path, struct cpu_m
         if (!parse_mount(line, version, &found.root, &found.point) ||
             !cpu_mount_relative(&found, path))
             continue;
-        found.root = strdup(found.root);
-        found.point = strdup(found.point);
-        if (!found.root || !found.point) {
-            cpu_mount_clear(&found);
-            return -ENOMEM;
-        }
+        found.root = alloc_need(strdup(found.root));
+        found.point = alloc_need(strdup(found.point));
         *ret_mount = found;
         return 0;
     }
@@ -135,8 +131,9 @@ char *cpu_mount_file(const struct cpu_mount *mount, const char *path, const char
     const char *relative = cpu_mount_relative(mount, path);
     char *file;
 
-    if (!relative || asprintf(&file, "%s/%s/%s", mount->point, relative, name) < 0)
+    if (!relative)
         return NULL;
+    alloc_need_length(asprintf(&file, "%s/%s/%s", mount->point, relative, name));
     return file;
 }
 
@@ -147,7 +144,7 @@ static int read_value(const struct cpu_mount *mount, const char *path, const cha
     int r;
 
     if (!file)
-        return -ENOMEM;
+        return -ENODATA;
     r = textfile_read(AT_FDCWD, file, VALUE_MAX_BYTES, ret_text, NULL);
     return r == -ENODEV ? -ENOENT : r; /* removed between open and read */
 }
@@ -224,7 +221,7 @@ int cpu_quota_writable(const struct cpu_mount *mount, const char *path)
         AUTO_FREE char *file = cpu_mount_file(mount, path, *name);
 
         if (!file)
-            return -ENOMEM;
+            return -ENODATA;
         if (faccessat(AT_FDCWD, file, R_OK | W_OK, AT_EACCESS) < 0)
             return -errno;
     }

@@ -35,7 +35,7 @@ int cpu_mount_find(const char *proc, int version, const char *path, struct cpu_m
 /* The part of path beneath the mount point, without a leading slash; NULL if it is not beneath. */
 const char *cpu_mount_relative(const struct cpu_mount *mount, const char *path);
 
-/* Full name of a file of the group, to be freed; NULL when out of memory or not beneath. */
+/* Full name of a file of the group, to be freed; NULL if it is not beneath. */
 char *cpu_mount_file(const struct cpu_mount *mount, const char *path, const char *name);
 
 /* -ENOENT: the group is gone. -EBADMSG: not what a kernel writes. */

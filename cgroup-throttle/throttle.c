@@ -13,6 +13,7 @@
 #include "cgroup-throttle/journal.h"
 #include "cgroup-throttle/spare.h"
 #include "cgroup-throttle/vcpugroups.h"
+#include "common/alloc.h"
 #include "common/cleanup.h"
 
 #include <errno.h>
@@ -217,11 +218,9 @@ static void free_throttle(struct throttle **t)
 int throttle_open(const struct throttle_roots *roots, const char *uuid, const char *name, pid_t pid,
                   struct throttle **ret_throttle)
 {
-    CLEANUP(free_throttle) struct throttle *t = calloc(1, sizeof(*t));
+    CLEANUP(free_throttle) struct throttle *t = alloc_need(calloc(1, sizeof(*t)));
     int r;
 
-    if (!t)
-        return -ENOMEM;
     pthread_mutex_init(&t->lock, NULL);
     t->roots = *roots;
     if (!uuid_valid(uuid))
@@ -308,11 +307,9 @@ static int record(struct throttle *t, const struct cpu_quota *current,
                   const struct cpu_quota *target)
 {
     AUTO_FREE struct vcpu_group *before =
-        reallocarray(NULL, t->groups->count, sizeof(*t->groups->vcpus));
+        alloc_need(reallocarray(NULL, t->groups->count, sizeof(*t->groups->vcpus)));
     int r;
 
-    if (!before)
-        return -ENOMEM;
     for (size_t i = 0; i < t->groups->count; i++) {
         struct vcpu_group *vcpu = &t->groups->vcpus[i];
 
@@ -348,15 +345,12 @@ static int restore_locked(struct throttle *t, struct throttle_result *result)
 
 static int set_locked(struct throttle *t, double share, int64_t period_us)
 {
-    AUTO_FREE struct cpu_quota *quotas = calloc(t->groups->count * 2, sizeof(*quotas));
-    struct cpu_quota *current = quotas, *target;
+    AUTO_FREE struct cpu_quota *quotas = alloc_need(calloc(t->groups->count * 2, sizeof(*quotas)));
+    struct cpu_quota *current = quotas, *target = quotas + t->groups->count;
     struct throttle_result ignored = {0};
     bool change = false;
     int r;
 
-    if (!quotas)
-        return -ENOMEM;
-    target = quotas + t->groups->count;
     if (t->final)
         return -ESHUTDOWN;
     r = check_identity(t);

@@ -266,7 +266,7 @@ int metrics_http_start(struct metrics *m, const char *listen_address, metrics_ge
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
     if (!http->daemon) {
         connections_destroy(&http->connections);
-        return -ENOMEM;
+        return -EIO; /* it says no more than that */
     }
     *ret_http = STEAL(http);
     return 0;

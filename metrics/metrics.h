@@ -158,7 +158,7 @@ struct metrics_http;
  * Starts one thread, which inherits the signal mask: block the signals you handle elsewhere first.
  * What is neither /metrics nor /healthz is for `get` (NULL: there is nothing else).
  * m and opaque are borrowed until metrics_http_stop(). Errors: -EINVAL (malformed address), what
- * socket(), bind() and listen() say (-EADDRINUSE, -EADDRNOTAVAIL, -EACCES), -ENOMEM.
+ * socket(), bind() and listen() say (-EADDRINUSE, -EADDRNOTAVAIL, -EACCES), -EIO.
  */
 int metrics_http_start(struct metrics *m, const char *listen_address, metrics_get_fn get,
                        void *opaque, struct metrics_http **ret_http);

@@ -8,6 +8,7 @@
 #include "agent/cli/cli.h"
 #include "agent/cli/varlink_client.h"
 #include "agent/control/varlink.h"
+#include "common/alloc.h"
 #include "common/json_strict.h"
 
 /* The daemon answers from memory, mostly; one that takes this long is stuck. */
@@ -47,8 +48,7 @@ static int connect_host(const struct cli *cli, struct varlink_client **ret)
     AUTO_FREE char *socket = quoted(cli->socket);
     AUTO_FREE char *command = NULL;
 
-    if (asprintf(&command, "exec migpolicy --socket=%s bridge", socket) < 0)
-        alloc_failed();
+    alloc_need_length(asprintf(&command, "exec migpolicy --socket=%s bridge", socket));
     return varlink_client_run((const char *const[]){"ssh", "-T", "--", cli->host, command, NULL},
                               ret);
 }

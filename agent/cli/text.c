@@ -8,6 +8,7 @@
 #include <wctype.h>
 
 #include "agent/cli/cli.h"
+#include "common/alloc.h"
 #include "common/printable.h"
 
 char *cli_escape(const char *text)
@@ -43,8 +44,7 @@ __attribute__((format(printf, 1, 0))) static char *format_safely(const char *for
 {
     AUTO_FREE char *text = NULL;
 
-    if (vasprintf(&text, format, args) < 0)
-        alloc_failed();
+    alloc_need_length(vasprintf(&text, format, args));
     return cli_escape(text);
 }
 

@@ -43,7 +43,7 @@ void varlink_client_free(struct varlink_client *client);
  * answered with (the caller frees it); *ret_parameters is a never-NULL object the caller releases.
  * Otherwise -ETIMEDOUT; -ECONNRESET (the service closed the connection); -EPROTO (what it sent is
  * no Varlink reply, or too large); -E2BIG (the call is too large); -ENOTCONN (after an earlier
- * failure); -ENOMEM.
+ * failure).
  */
 int varlink_client_call(struct varlink_client *client, const char *method,
                         struct json_object *parameters, int timeout_ms, char **ret_error,

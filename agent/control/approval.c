@@ -32,8 +32,7 @@ int control_pending(struct varlink_call *call, struct json_object *parameters, v
     size_t count;
 
     (void)parameters;
-    if (watchers_list(c->env.watchers, &list, &count) < 0)
-        return -ENOMEM;
+    watchers_list(c->env.watchers, &list, &count);
     o = json_object_new_object();
     json_add(o, "proposals", control_proposals(list, count, NULL, monotonic_ns()));
     return control_answer(c, call, METHOD_PENDING, o);
@@ -86,8 +85,7 @@ static int answer(struct control *c, struct varlink_call *call, enum method meth
         return 0;
     }
     id = json_object_get_int64(o);
-    if (watchers_list(c->env.watchers, &list, &count) < 0)
-        return -ENOMEM;
+    watchers_list(c->env.watchers, &list, &count);
     while (i < count && !(list[i].proposal.id > 0 && list[i].proposal.id == id))
         i++;
     if (i < count)

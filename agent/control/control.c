@@ -294,8 +294,7 @@ int control_status(struct varlink_call *call, struct json_object *parameters, vo
     size_t count = 0;
 
     json_object_object_get_ex(parameters, "include_ended", &ended);
-    if (watchers_list(c->env.watchers, &list, &count) < 0)
-        return -ENOMEM;
+    watchers_list(c->env.watchers, &list, &count);
     if (vm &&
         control_take_migrated_vm(c, call, METHOD_STATUS, parameters, list, count, &domain) < 0)
         return 0;
@@ -334,8 +333,7 @@ int control_explain(struct varlink_call *call, struct json_object *parameters, v
     struct hv_domain domain;
     size_t count;
 
-    if (watchers_list(c->env.watchers, &list, &count) < 0)
-        return -ENOMEM;
+    watchers_list(c->env.watchers, &list, &count);
     if (control_take_migrated_vm(c, call, METHOD_EXPLAIN, parameters, list, count, &domain) < 0)
         return 0;
     for (size_t i = 0; i < count; i++) {
@@ -382,7 +380,7 @@ static uint64_t now_ns(void)
 
 int control_new(const struct control_env *env, struct control **ret)
 {
-    struct control *c = calloc(1, sizeof(*c));
+    struct control *c = alloc_need(calloc(1, sizeof(*c)));
     const struct varlink_loop loop = {add_watch, update_watch, remove_watch, now_ns, NULL};
     const struct varlink_config config = {
         .vendor = "migpolicy",
@@ -398,8 +396,6 @@ int control_new(const struct control_env *env, struct control **ret)
     int fd = -1;
     int r;
 
-    if (!c)
-        return -ENOMEM;
     c->env = *env;
     c->done[0] = c->done[1] = c->done_watch = -1;
     r = varlink_server_new(&config, &loop, &c->server);

@@ -51,17 +51,13 @@ struct news {
     int64_t now_ns;
 };
 
-static int take_news(struct control *c, int64_t now_ns, struct news *ret,
-                     struct migration **ret_list)
+static struct news take_news(struct control *c, int64_t now_ns, struct migration **ret_list)
 {
     struct news news = {.host = control_host(c), .last = migration_last_number(), .now_ns = now_ns};
-    int r = watchers_list(c->env.watchers, ret_list, &news.count);
 
-    if (r < 0)
-        return r;
+    watchers_list(c->env.watchers, ret_list, &news.count);
     news.list = *ret_list;
-    *ret = news;
-    return 0;
+    return news;
 }
 
 static void leave(struct varlink_call *call, void *userdata)
@@ -219,8 +215,9 @@ void control_monitor_tick(struct control *c, int64_t now_ns)
 
     drop_stuck(c, now_ns);
     waiting = c->followers;
-    if (!waiting || take_news(c, now_ns, &news, &list) < 0)
+    if (!waiting)
         return;
+    news = take_news(c, now_ns, &list);
     c->followers = NULL;
     do {
         struct follower *f = waiting;
@@ -252,8 +249,7 @@ int control_monitor(struct varlink_call *call, struct json_object *parameters, v
 
     if (!varlink_call_wants_more(call))
         return control_refuse(c, call, METHOD_MONITOR, VARLINK_ERROR_EXPECTED_MORE, NULL);
-    if (take_news(c, monotonic_ns(), &news, &list) < 0)
-        return -ENOMEM;
+    news = take_news(c, monotonic_ns(), &list);
     if (control_text(parameters, "vm") &&
         control_take_migrated_vm(c, call, METHOD_MONITOR, parameters, list, news.count, &domain) <
             0)

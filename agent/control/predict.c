@@ -228,8 +228,7 @@ static double last_rate(struct control *c)
     double bps = 0;
     size_t n;
 
-    if (watchers_list(c->env.watchers, &list, &n) < 0)
-        return 0;
+    watchers_list(c->env.watchers, &list, &n);
     for (size_t i = 0; i < n; i++) {
         int64_t at_ns = list[i].active ? INT64_MAX : list[i].ended_ns;
 
@@ -263,9 +262,7 @@ static int start(struct inquiry *q)
     struct control *c = q->control;
     int r;
 
-    q->uri = strdup(c->env.uri);
-    if (!q->uri)
-        return -ENOMEM;
+    q->uri = alloc_need(strdup(c->env.uri));
     q->otherwise_bps = last_rate(c);
     q->work = (struct control_work){.run = run_inquiry, .done = end_inquiry};
     r = control_work_start(c, &q->work);
@@ -280,12 +277,10 @@ static int start(struct inquiry *q)
 int control_predict(struct varlink_call *call, struct json_object *parameters, void *userdata)
 {
     struct control *c = userdata;
-    struct inquiry *q = calloc(1, sizeof(*q));
+    struct inquiry *q = alloc_need(calloc(1, sizeof(*q)));
     const char *why;
     int r;
 
-    if (!q)
-        return -ENOMEM;
     wakeup_init(&q->wake);
     q->control = c;
     q->call = call;

@@ -559,15 +559,12 @@ static int start_watchers(struct daemon *d)
 }
 
 /* The result goes to the log and into the metrics. */
-static int restore_first(struct daemon *d)
+static void restore_first(struct daemon *d)
 {
     struct leftover *list AUTO_FREE = NULL;
     size_t left, restored;
-    int r;
 
-    r = leftovers_new(&d->roots, d->record, d->metrics, &d->leftovers);
-    if (r < 0)
-        return r;
+    d->leftovers = leftovers_new(&d->roots, d->record, d->metrics);
     restored = leftovers_restore_first(d->leftovers, &left);
     metrics_set(d->metrics, METRIC_START_RESTORED, METRICS_SINGLE, (double)restored);
     metrics_set(d->metrics, METRIC_START_LEFT, METRICS_SINGLE, (double)left);
@@ -577,7 +574,6 @@ static int restore_first(struct daemon *d)
                   restored, left);
     else if (restored > 0)
         log_info("at the start %zu VMs had their CPU limits put back", restored);
-    return 0;
 }
 
 /*
@@ -601,8 +597,8 @@ static int start_first(struct daemon *d)
     if (recorded == 0 && (recorded = record_new(d->opt.state_dir, &record_limits_default,
                                                 d->metrics, &d->record)) < 0)
         log_error("%s: %s", d->opt.state_dir, strerror(-recorded));
-    r = restore_first(d);
-    return r < 0 ? r : recorded;
+    restore_first(d);
+    return recorded;
 }
 
 static int start(struct daemon *d)

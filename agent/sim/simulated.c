@@ -104,7 +104,7 @@ static int read_metadata(struct sim_domain *d, double opened_s, char **ret_xml)
     if (sim_is_cut(opened_s))
         return sim_failure(-ENOTCONN, "the scenario has cut the connection");
     pthread_mutex_lock(&d->lock);
-    *ret_xml = d->metadata ? strdup(d->metadata) : NULL;
+    *ret_xml = d->metadata ? alloc_need(strdup(d->metadata)) : NULL;
     return sim_leave(d, 0);
 }
 

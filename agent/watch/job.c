@@ -10,6 +10,7 @@
 
 #include "agent/record/phase.h"
 #include "agent/watch/sampling.h"
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/units.h"
@@ -667,11 +668,9 @@ static void *job_main(void *opaque)
 
 int job_start(struct watcher *w)
 {
-    struct job *j = malloc(sizeof(*j));
+    struct job *j = alloc_need(malloc(sizeof(*j)));
     int r;
 
-    if (!j)
-        return -ENOMEM;
     *j = (struct job){.w = w,
                       .act = {.w = w,
                               .share = 1,

@@ -84,20 +84,17 @@ void leftovers_report(struct record *record, struct metrics *metrics, const char
     count(metrics, error);
 }
 
-int leftovers_new(const struct throttle_roots *roots, struct record *record,
-                  struct metrics *metrics, struct leftovers **ret)
+struct leftovers *leftovers_new(const struct throttle_roots *roots, struct record *record,
+                                struct metrics *metrics)
 {
-    struct leftovers *l = calloc(1, sizeof(*l));
+    struct leftovers *l = alloc_need(calloc(1, sizeof(*l)));
 
-    if (!l)
-        return -ENOMEM;
     l->roots = *roots;
     l->record = record;
     l->metrics = metrics;
     pthread_mutex_init(&l->trying, NULL);
     pthread_mutex_init(&l->lock, NULL);
-    *ret = l;
-    return 0;
+    return l;
 }
 
 /* Forget those not seen in this round, or all. */
@@ -140,7 +137,6 @@ static int64_t found_ns(const struct leftovers *l, const char *uuid, int64_t now
     return age_ns > 0 ? now_ns - age_ns : now_ns;
 }
 
-/* NULL: no memory. */
 static struct entry *find(struct leftovers *l, const char *uuid, int64_t now_ns)
 {
     struct entry *one;
@@ -148,9 +144,7 @@ static struct entry *find(struct leftovers *l, const char *uuid, int64_t now_ns)
     for (one = l->first; one; one = one->next)
         if (strcmp(one->view.uuid, uuid) == 0)
             return one;
-    one = calloc(1, sizeof(*one));
-    if (!one)
-        return NULL;
+    one = alloc_need(calloc(1, sizeof(*one)));
     snprintf(one->view.uuid, sizeof(one->view.uuid), "%s", uuid);
     one->view.found_ns = found_ns(l, uuid, now_ns);
     pthread_mutex_lock(&l->lock);
@@ -160,7 +154,7 @@ static struct entry *find(struct leftovers *l, const char *uuid, int64_t now_ns)
     return one;
 }
 
-/* Even without the memory to tell how it went (no entry), the guest gets its CPU back. */
+/* one: its entry; NULL: it has not been found before. */
 static int try_now(struct leftovers *l, const char *uuid, struct entry *one, int64_t now_ns,
                    struct throttle_result *result)
 {
@@ -191,14 +185,16 @@ static int try_now(struct leftovers *l, const char *uuid, struct entry *one, int
 static void try_one(const char *uuid, bool open, void *opaque)
 {
     struct leftovers *l = opaque;
-    struct entry *one = open ? NULL : find(l, uuid, l->now_ns);
     struct throttle_result result;
+    struct entry *one;
     int r;
 
     l->count++;
-    if (one)
-        one->seen = true;
-    if (open || (one && one->view.backoff.due_ns > l->now_ns && !l->all))
+    if (open)
+        return;
+    one = find(l, uuid, l->now_ns);
+    one->seen = true;
+    if (one->view.backoff.due_ns > l->now_ns && !l->all)
         return;
     r = try_now(l, uuid, one, l->now_ns, &result);
     l->restored += r == 0;

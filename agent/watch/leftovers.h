@@ -25,9 +25,9 @@ struct leftover {
     struct backoff backoff;
 };
 
-/* What is passed is borrowed and must outlive it. Tries nothing yet. Returns 0 or -ENOMEM. */
-int leftovers_new(const struct throttle_roots *roots, struct record *record,
-                  struct metrics *metrics, struct leftovers **ret);
+/* What is passed is borrowed and must outlive it. Tries nothing yet. */
+struct leftovers *leftovers_new(const struct throttle_roots *roots, struct record *record,
+                                struct metrics *metrics);
 
 /* When no thread uses it any more. Accepts NULL. Restores nothing. */
 void leftovers_free(struct leftovers *l);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/alloc.h"
 #include "common/units.h"
 
 /* ---- what other threads may do ---- */
@@ -316,13 +317,11 @@ void watcher_lift(struct watcher *w)
     watcher_restore(w, reason, final, "");
 }
 
-int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, int64_t sync_ns,
-                struct watcher **ret)
+struct watcher *watcher_new(const struct watchers_env *env, const struct hv_domain *domain,
+                            int64_t sync_ns)
 {
-    struct watcher *w = calloc(1, sizeof(*w));
+    struct watcher *w = alloc_need(calloc(1, sizeof(*w)));
 
-    if (!w)
-        return -ENOMEM;
     w->env = env;
     w->domain = *domain;
     w->refs = 1;
@@ -339,6 +338,5 @@ int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, 
     atomic_store(&w->heard_ns, monotonic_ns());
     pthread_mutex_init(&w->lock, NULL);
     wakeup_init(&w->wake);
-    *ret = w;
-    return 0;
+    return w;
 }

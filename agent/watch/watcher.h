@@ -56,11 +56,11 @@ struct watcher {
 };
 
 /*
- * Nobody watches until job_start(). sync_ns: the sync that gave the migration away, or 0. Returns 0
- * or -ENOMEM. The caller has the first reference.
+ * Nobody watches until job_start(). sync_ns: the sync that gave the migration away, or 0. The
+ * caller has the first reference.
  */
-int watcher_new(const struct watchers_env *env, const struct hv_domain *domain, int64_t sync_ns,
-                struct watcher **ret);
+struct watcher *watcher_new(const struct watchers_env *env, const struct hv_domain *domain,
+                            int64_t sync_ns);
 
 void watcher_hold(struct watcher *w);
 void watcher_release(struct watcher *w);

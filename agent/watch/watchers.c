@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/watch/job.h"
+#include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/units.h"
@@ -84,11 +85,9 @@ static void *keeper_main(void *arg)
 
 int watchers_new(const struct watchers_env *env, struct watchers **ret)
 {
-    struct watchers *ws = calloc(1, sizeof(*ws));
+    struct watchers *ws = alloc_need(calloc(1, sizeof(*ws)));
     int r;
 
-    if (!ws)
-        return -ENOMEM;
     ws->env = *env;
     pthread_mutex_init(&ws->lock, NULL);
     wakeup_init(&ws->wake_keeper);
@@ -133,12 +132,11 @@ static struct watcher *find(struct watchers *ws, const char *uuid)
 
 static void start_locked(struct watchers *ws, const struct hv_domain *domain, int64_t sync_ns)
 {
-    struct watcher *w;
-    int r = watcher_new(&ws->env, domain, sync_ns, &w);
+    struct watcher *w = watcher_new(&ws->env, domain, sync_ns);
+    int r = job_start(w);
 
-    if (r == 0 && (r = job_start(w)) < 0)
-        watcher_release(w);
     if (r < 0) {
+        watcher_release(w);
         log_error("%s: cannot watch its migration: %s", domain->name, strerror(-r));
         return;
     }
@@ -175,12 +173,10 @@ static unsigned reap(struct watchers *ws, bool wait)
         }
         pthread_mutex_lock(&ws->lock);
         if (w->was_migration) {
-            struct migration *m = malloc(sizeof(*m));
+            struct migration *m = alloc_need(malloc(sizeof(*m)));
 
-            if (m) {
-                watcher_view(w, m);
-                remember(ws, m);
-            }
+            watcher_view(w, m);
+            remember(ws, m);
         }
         /* It was tried again before the end of this one was told. */
         if (!wait && watcher_is_succeeded(w) && !find(ws, w->domain.uuid))
@@ -303,7 +299,7 @@ int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_
     return r;
 }
 
-int watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count)
+void watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count)
 {
     struct migration *list;
     size_t n = 0;
@@ -311,22 +307,19 @@ int watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count
     pthread_mutex_lock(&ws->lock);
     for (struct watcher *w = ws->first; w; w = w->next)
         n++;
-    list = calloc(n + ws->n_ended + 1, sizeof(*list));
+    list = alloc_need(calloc(n + ws->n_ended + 1, sizeof(*list)));
     n = 0;
-    for (struct watcher *w = list ? ws->first : NULL; w; w = w->next) {
+    for (struct watcher *w = ws->first; w; w = w->next) {
         if (w->was_migration)
             watcher_view(w, &list[n++]);
     }
-    for (size_t i = 0; list && i < ws->n_ended; i++) {
+    for (size_t i = 0; i < ws->n_ended; i++) {
         if (!find(ws, ws->ended[i]->domain.uuid))
             list[n++] = *ws->ended[i];
     }
     pthread_mutex_unlock(&ws->lock);
-    if (!list)
-        return -ENOMEM;
     *ret = list;
     *ret_count = n;
-    return 0;
 }
 
 int watchers_get(struct watchers *ws, const char *uuid, struct migration *ret)

@@ -56,8 +56,9 @@ void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *poli
 
 /*
  * Answers what a watcher asks, in the name of a uid; it takes effect at its next look, which is at
- * once. ceiling_ns: how much guest work a yes lets the migration lose, 0 for what the policy allows.
- * Returns 0, -ENOENT when nothing of that number is being asked, or -ERANGE when it would lose more.
+ * once. ceiling_ns: how much guest work a yes lets the migration lose, 0 for what the policy
+ * allows. Returns 0, -ENOENT when nothing of that number is being asked, or -ERANGE when it would
+ * lose more.
  */
 int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_ns, uid_t uid);
 
@@ -74,7 +75,7 @@ void watchers_reap(struct watchers *ws);
  * Copies of all migrations known: under way, and the last ended one of each VM (bounded). The
  * caller frees *ret with free().
  */
-int watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count);
+void watchers_list(struct watchers *ws, struct migration **ret, size_t *ret_count);
 
 /* A copy of one of them. Returns 0 or -ENOENT. */
 int watchers_get(struct watchers *ws, const char *uuid, struct migration *ret);
