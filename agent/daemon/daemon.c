@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <grp.h>
 #include <math.h>
 #include <poll.h>
@@ -23,6 +22,7 @@
 
 #include "agent/control/control.h"
 #include "agent/daemon/lock.h"
+#include "agent/daemon/options.h"
 #include "agent/page/page.h"
 #include "agent/record/phase.h"
 #include "agent/record/recent.h"
@@ -41,26 +41,9 @@
 #include "common/units.h"
 #include "common/wakeup.h"
 
-#define DEFAULT_URI     "qemu:///system"
-#define DEFAULT_METRICS "127.0.0.1:9917"
 #define DEFAULT_POLL_NS (250 * NS_PER_MS)
 #define SOCKET_GROUP    "migpolicy"
 #define TICK_MS         1000
-
-enum { EXIT_USAGE = 2 };
-
-struct options {
-    const char *config;
-    const char *uri;
-    const char *state_dir;
-    const char *run_dir;
-    const char *socket;
-    const char *metrics_listen;
-    const char *qemu_run_dir;
-    bool restore;
-    bool force;
-    bool check;
-};
 
 struct daemon {
     struct options opt;
@@ -89,93 +72,6 @@ struct daemon {
     int lock;
     bool stop;
 };
-
-static const char usage[] =
-    "Usage: migpolicyd [OPTION...]\n"
-    "Watches outgoing live migrations and brings them to an end within approved policy.\n\n"
-    "  -c, --connect URI          libvirt to watch (default " DEFAULT_URI ")\n"
-    "      --config PATH          configuration file or directory (default " CONFIG_DEFAULT_PATH
-    ")\n"
-    "      --state-dir DIR        stored policies (default /var/lib/migpolicy)\n"
-    "      --run-dir DIR          undo journal and socket (default /run/migpolicy)\n"
-    "      --socket PATH          control socket (default RUN_DIR/io.migpolicy)\n"
-    "      --metrics-listen A:P   metrics over HTTP (default " DEFAULT_METRICS "; \"\" for none)\n"
-    "      --qemu-run-dir DIR     libvirt's QEMU pid files (default /run/libvirt/qemu)\n"
-    "      --check                check the configuration and exit\n"
-    "      --restore              restore what a dead or stopped agent left throttled and exit\n"
-    "      --force                with --restore: whatever agent is at work\n"
-    "  -h, --help                 this text\n"
-    "      --version              version\n";
-
-/* Returns -1 to go on, else the exit status. */
-static int parse_options(int argc, char **argv, struct options *opt)
-{
-    enum { URI, CONFIG, STATE_DIR, RUN_DIR, SOCKET, LISTEN, QEMU_RUN_DIR, TEXTS };
-    enum { CHECK = 256, RESTORE, FORCE, VERSION };
-    static const struct option longs[] = {
-        {"connect", required_argument, NULL, URI},
-        {"config", required_argument, NULL, CONFIG},
-        {"state-dir", required_argument, NULL, STATE_DIR},
-        {"run-dir", required_argument, NULL, RUN_DIR},
-        {"socket", required_argument, NULL, SOCKET},
-        {"metrics-listen", required_argument, NULL, LISTEN},
-        {"qemu-run-dir", required_argument, NULL, QEMU_RUN_DIR},
-        {"check", no_argument, NULL, CHECK},
-        {"restore", no_argument, NULL, RESTORE},
-        {"force", no_argument, NULL, FORCE},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, VERSION},
-        {NULL, 0, NULL, 0},
-    };
-    const char **const texts[TEXTS] = {
-        [URI] = &opt->uri,
-        [CONFIG] = &opt->config,
-        [STATE_DIR] = &opt->state_dir,
-        [RUN_DIR] = &opt->run_dir,
-        [SOCKET] = &opt->socket,
-        [LISTEN] = &opt->metrics_listen,
-        [QEMU_RUN_DIR] = &opt->qemu_run_dir,
-    };
-    int o;
-
-    while ((o = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
-        if (o == 'c')
-            o = URI;
-        if (o < TEXTS) {
-            *texts[o] = optarg;
-            continue;
-        }
-        switch (o) {
-        case CHECK:
-            opt->check = true;
-            break;
-        case RESTORE:
-            opt->restore = true;
-            break;
-        case FORCE:
-            opt->force = true;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return EXIT_SUCCESS;
-        case VERSION:
-            puts("migpolicyd " MIGPOLICY_VERSION);
-            return EXIT_SUCCESS;
-        default:
-            return EXIT_USAGE;
-        }
-    }
-    if (opt->force && !opt->restore) {
-        fputs("migpolicyd: --force belongs to --restore; see migpolicyd --help\n", stderr);
-        return EXIT_USAGE;
-    }
-    if (optind < argc) {
-        fprintf(stderr, "migpolicyd: unexpected argument \"%s\"; see migpolicyd --help\n",
-                argv[optind]);
-        return EXIT_USAGE;
-    }
-    return -1;
-}
 
 /* ---- what a dead agent left behind ---- */
 
@@ -305,14 +201,14 @@ static void on_tick(void *opaque)
 
 static const char *uri_of(const struct daemon *d, const struct config *config)
 {
-    return d->opt.uri ? d->opt.uri : config->uri ? config->uri : DEFAULT_URI;
+    return d->opt.uri ? d->opt.uri : config->uri ? config->uri : OPTIONS_DEFAULT_URI;
 }
 
 static const char *listen_of(const struct daemon *d, const struct config *config)
 {
     return d->opt.metrics_listen    ? d->opt.metrics_listen
            : config->metrics_listen ? config->metrics_listen
-                                    : DEFAULT_METRICS;
+                                    : OPTIONS_DEFAULT_METRICS;
 }
 
 static const char *admin_group_of(const struct config *config)
@@ -700,7 +596,7 @@ int main(int argc, char **argv)
                            .qemu_run_dir = "/run/libvirt/qemu",
                        }};
     struct config_error err;
-    int r = parse_options(argc, argv, &d.opt);
+    int r = options_parse(argc, argv, &d.opt);
 
     if (r >= 0)
         return r;
