@@ -545,12 +545,10 @@ function showIdentity(card, m, evidence) {
 
 function addCourse(card, course) {
   if (!card.course) { card.course = course; return; }
-  const t = card.course.elapsed_seconds;
   for (const key of Object.keys(card.course)) {
     card.course[key].push(...course[key]);
     if (card.course[key].length > POINTS_MAX) card.course[key].splice(0, card.course[key].length - POINTS_MAX);
   }
-  card.since = last(t);
 }
 
 async function refreshCard(card) {
@@ -568,38 +566,43 @@ async function refreshCard(card) {
     card.started = all.migration.started;
     card.settled = !all.migration.active;
     addCourse(card, all.course);
-    showMigration(card, all.migration);
-    showEvents(card, all.events);
-    showAlternatives(card, all.migration.active ? all.alternatives : []);
-    showPolicy(card, all.policy);
-    showIdentity(card, all.migration, all.evidence);
+    steadily(() => {
+      showMigration(card, all.migration);
+      showEvents(card, all.events);
+      showAlternatives(card, all.migration.active ? all.alternatives : []);
+      showPolicy(card, all.policy);
+      showIdentity(card, all.migration, all.evidence);
+    });
     draw(card);
   } finally {
     card.asking = false;
   }
 }
 
-// Puts the cards in order, moving as few as possible, never the one that has the focus, and leaves what is
-// being looked at where it is on the screen.
+// Makes a change and leaves on the screen, where it was, what has the focus or else is on top of it.
+function steadily(change) {
+  const focused = document.activeElement !== document.body && !document.activeElement.contains($("migrations")) ? document.activeElement : null;
+  const held = scrollY > 0 ? focused ?? [...document.querySelectorAll(".card, #history tr")].find((node) => node.getBoundingClientRect().bottom > 0) : null;
+  const before = held?.getBoundingClientRect().top;
+  change();
+  if (!held?.isConnected) return;
+  const moved = held.getBoundingClientRect().top - before;
+  if (Math.abs(moved) >= 1) scrollBy(0, moved);
+}
+
+// Puts the cards in order, never moving the one that has the focus, which it would lose.
 function arrange(list) {
   const box = $("migrations");
-  const focused = box.contains(document.activeElement) ? document.activeElement.closest(".card") : null;
-  const held = focused ?? [...box.children].find((node) => node.getBoundingClientRect().bottom > 0 && scrollY > 0);
-  const before = held?.getBoundingClientRect().top;
   const nodes = list.map((m) => cards.get(m.uuid).node);
-  if (nodes.some((node, i) => box.children[i] !== node)) {
-    const at = focused ? nodes.indexOf(focused) : -1;
-    if (at >= 0) {
-      for (const node of nodes.slice(0, at)) box.insertBefore(node, focused);
-      for (const node of nodes.slice(at + 1)) box.append(node);
-    } else {
-      nodes.forEach((node, i) => { if (box.children[i] !== node) box.insertBefore(node, box.children[i] ?? null); });
-    }
+  const focused = nodes.find((node) => node.contains(document.activeElement));
+  if (nodes.every((node, i) => box.children[i] === node)) return;
+  const at = focused ? nodes.indexOf(focused) : -1;
+  if (at < 0) {
+    box.append(...nodes);
+    return;
   }
-  if (held && held.isConnected) {
-    const moved = held.getBoundingClientRect().top - before;
-    if (Math.abs(moved) > 1) scrollBy(0, moved);
-  }
+  for (const node of nodes.slice(0, at)) box.insertBefore(node, focused);
+  box.append(...nodes.slice(at + 1));
 }
 
 function showMigrations(all) {
@@ -714,15 +717,17 @@ async function poll() {
       answered = performance.now();
       set($("host-name"), status.host.name);
       set($("version"), "migpolicyd " + status.host.version);
-      const active = showMigrations(status.migrations);
-      fitWords($("host"), hostTiles(status.host, active));
+      steadily(() => {
+        const active = showMigrations(status.migrations);
+        fitWords($("host"), hostTiles(status.host, active));
+      });
       const title = (status.host.pending_questions ? `(${status.host.pending_questions}) ` : "") + `migpolicy ${status.host.name}`;
       if (document.title !== title) document.title = title;
     }
     await Promise.all([...cards.values()].filter((card) => (card.visible || !card.course) && !(card.settled && !card.migration.active)).map(refreshCard));
     if (!asked || performance.now() - asked > HISTORY_MS) {
       const history = await ask("history");
-      if (history) showHistory(history.migrations);
+      if (history) steadily(() => showHistory(history.migrations));
       asked = performance.now();
     }
   } catch (e) {

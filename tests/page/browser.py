@@ -1,15 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Chromium without a screen, for the page. Only loopback is reached."""
 
-import contextlib
-import pathlib
-import sys
 import time
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "faults"))
 
 PATIENCE_S = 120
 
@@ -66,7 +61,5 @@ class Browser:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def screenshot(self, path):
-        """The whole page, as high as it is."""
-        with contextlib.suppress(FileNotFoundError):
-            pathlib.Path(path).unlink()
+        """What the window shows, as a PNG file."""
         self.driver.save_screenshot(str(path))
