@@ -5,6 +5,7 @@
  * Each world is made from a number, which is printed when it fails: `test-promises NUMBER` runs
  * that one alone, `test-promises FIRST COUNT` as many as wanted, all that fail told.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
@@ -37,6 +38,7 @@ static void random_regions(uint64_t *seed, struct world *w)
 {
     double room = w->guest.ram_bytes - w->guest.zero_bytes;
 
+    assert(w->guest.vcpus > 0);
     w->guest.regions = 1 + (unsigned)(chance(seed) % 3);
     for (unsigned i = 0; i < w->guest.regions; i++) {
         struct model_region *r = &w->guest.region[i];

@@ -95,6 +95,8 @@ static int be_qemu(unsigned vcpus)
     static struct vcpu vcpu[VCPUS_MAX];
     pthread_t thread;
 
+    if (vcpus == 0)
+        return 1;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (unsigned i = 0; i < vcpus && i < VCPUS_MAX; i++) {
         vcpu[i].index = i;
