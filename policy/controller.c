@@ -497,6 +497,29 @@ static void judge_date(struct controller *c, const struct outlook *o, const stru
         d->latest_s = INFINITY;
 }
 
+/* What the chance of an end is judged by, but for its date. */
+static struct chance_facts facts(const struct controller *c, const struct outlook *o,
+                                 const struct decision *d)
+{
+    const struct estimate *e = o->e;
+
+    return (struct chance_facts){
+        .known = true,
+        .ends = d->course.ends,
+        .all_end = isfinite(d->latest_s),
+        .any_ends = isfinite(d->earliest_s),
+        .throttled = o->s->cpu_share < 1,
+        .steady = evidence_is_steady(&c->seen, e),
+        .flat = c->seen.flat_syncs >= SURE_SYNCS,
+        .sure = c->sure_syncs >= SURE_SYNCS,
+        .passes = e->passes,
+        .above = e->last_x_bytes / (e->transfer_bps * seconds_of(o->s->downtime_limit_ns)),
+        .trend = e->last_x_bytes / e->prev_x_bytes,
+        .part = isfinite(o->left_s) ? d->course.seconds / o->left_s : 0,
+        .noise = e->noise,
+    };
+}
+
 static void step_ready(struct controller *c, const struct outlook *o, const struct before *before,
                        struct decision *d)
 {
@@ -510,7 +533,10 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
         controller_latch(c, ACTION_THROTTLE, REASON_NONE);
 
     outlook_course(o, d);
+    c->facts = facts(c, o, d);
     judge_date(c, o, before, d);
+    c->facts.held = c->held;
+    c->facts.receding = c->receding;
     d->close = e->last_x_bytes < DOWNTIME_MARGIN * limit_s * e->transfer_bps ||
                (s->cpu_share < 1 && e->last_x_bytes < NOT_SHRINKING * e->prev_x_bytes);
     /* Between syncs there is no new evidence for anything else. */
@@ -663,6 +689,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         c->last = *ret = d;
         return;
     }
+    c->facts.known = false;
     if (e->ready) {
         step_ready(c, &o, &before, &d);
         step_precopy_limit(c, &o, &d);
@@ -678,6 +705,15 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         d.reason = REASON_STALLED;
     }
     consider_cancel(c, &o, &d);
+    c->facts.close = d.close;
+    c->facts.comes = decision_end_by_curves(&d) == END_COMES;
+    c->facts.never = decision_end_by_curves(&d) == END_NEVER;
+    d.chance_known = c->facts.known;
+    d.chance = chance_of(&c->facts);
+    if (decision_end(&d) == END_COMES) {
+        d.earliest_s = DATE_EARLY * d.course.seconds;
+        d.latest_s = DATE_LATE * d.course.seconds;
+    }
     if (d.verdict == VERDICT_STARTING)
         outlook_first_guess(&o, &d);
     for (unsigned i = 0; d.apply && i < d.n_actions; i++)

@@ -28,6 +28,7 @@
 #ifndef MIGPOLICY_CONTROLLER_H
 #define MIGPOLICY_CONTROLLER_H
 
+#include "policy/chance.h"
 #include "policy/decision.h"
 #include "policy/estimate.h"
 #include "policy/evidence.h"
@@ -40,6 +41,7 @@ struct controller {
     struct estimator estimator;
     struct tried tried;
     struct evidence seen;
+    struct chance_facts facts; /* of the last decision */
     struct own_limit own;
     struct decision last;
     struct policy_values last_policy; /* which that was made by */

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "policy/tuning.h"
+
 const char *alternative_name(enum alternative_kind kind)
 {
     static const char *const names[ALTERNATIVES] = {
@@ -22,7 +24,33 @@ static bool is_on_trial(const struct decision *d)
     return d->chosen != ALTERNATIVES && a->works && !a->forecast.ends;
 }
 
+double decision_chance(const struct decision *d)
+{
+    switch (d->verdict) {
+    case VERDICT_CONVERGING:
+    case VERDICT_PLATEAU:
+    case VERDICT_HELPED:
+    case VERDICT_NEEDS_HELP:
+    case VERDICT_HOPELESS:
+    case VERDICT_STALLED:
+        return d->chance_known ? d->chance : NAN;
+    default:
+        return NAN;
+    }
+}
+
 enum end decision_end(const struct decision *d)
+{
+    double chance = decision_chance(d);
+
+    if (isnan(chance))
+        return decision_end_by_curves(d);
+    if (chance <= 1 - SAY)
+        return END_NEVER;
+    return chance >= SAY && d->course.ends ? END_COMES : END_UNKNOWN;
+}
+
+enum end decision_end_by_curves(const struct decision *d)
 {
     switch (d->verdict) {
     case VERDICT_CONVERGING:

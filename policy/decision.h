@@ -63,6 +63,8 @@ struct decision {
     enum alternative_kind asked; /* what these carry out; ALTERNATIVES: a cancel */
     struct forecast course;      /* on the present course */
     double earliest_s; /* not before that, whatever the guest does; INFINITY: not at all */
+    bool chance_known; /* there is evidence for a probability */
+    double chance;     /* that it ends in time as things are */
     double latest_s;   /* on the worst curve; INFINITY: it does not end on it */
     bool close; /* no plateau: so little was found that QEMU's measurement of the link may let it
                    through, or less and less under a throttle */
@@ -76,12 +78,22 @@ struct decision {
 /* What a decision says about the end, as things are. */
 enum end { END_UNKNOWN, END_COMES, END_NEVER };
 
+/* The probability that it ends in time as things are; NAN: too early, or too late, to say. */
+double decision_chance(const struct decision *d);
+
+/*
+ * What is said: what is likely enough (SAY), or, before there is evidence for a probability, what
+ * the curves say.
+ */
+enum end decision_end(const struct decision *d);
+
 /*
  * It comes when that is likely and the date has held for a pass, or when all curves agree, and does
  * not move away. Unknown: before two passes are complete; a plateau that is not confirmed, that
- * patience waits for or that is just above the switchover; while the evidence allows both.
+ * patience waits for or that is just above the switchover; while the evidence allows both. One of
+ * the facts the probability goes by.
  */
-enum end decision_end(const struct decision *d);
+enum end decision_end_by_curves(const struct decision *d);
 
 /* Is that action to be carried out? In observe mode none is, but a throttle left over is released.
  */

@@ -92,6 +92,13 @@
 /* An end further away than so many passes is none. without: 50 */
 #define PASSES_MAX 200
 
+/* That it ends, or does not, is said when it is as likely as this. without: 0.5 */
+#define SAY 0.9
+/* Of the ends that are said to come, four in five come between these parts of the time said, by
+   tests/bench/chance. without: 0.0 */
+#define DATE_EARLY 0.96
+#define DATE_LATE  1.08 /* without: 1e9 */
+
 /* The alternatives */
 
 /* A downtime limit is searched to this ratio. without: 1.1 */

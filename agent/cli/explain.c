@@ -59,6 +59,7 @@ static void print_migration(struct json_object *m)
     char a[CLI_TEXT_MAX], b[CLI_TEXT_MAX], c[CLI_TEXT_MAX];
     bool active = cli_is(m, "active", true);
     double cpu = cli_number(m, "cpu_limit_ratio");
+    double chance = cli_number(m, "forecast_probability");
 
     cli_line("VM        %s (%s)", text_or_dash(m, "vm"), text_or_dash(m, "uuid"));
     cli_line("Verdict   %s: %s (%s)", text_or_dash(m, "verdict"), text_or_dash(m, "reason_text"),
@@ -72,6 +73,8 @@ static void print_migration(struct json_object *m)
                  cli_seconds(cli_number(m, "downtime_seconds"), c), text_or_dash(m, "mode"));
     if (active)
         print_forecast(m);
+    if (active && !isnan(chance))
+        cli_line("Chance    %s that it ends in time as things are", cli_percent(chance, a));
     if (active)
         cli_line("Progress  pass %.0f, %s after the start, as of %s ago",
                  cli_number(m, "iteration"), cli_seconds(cli_number(m, "elapsed_seconds"), a),

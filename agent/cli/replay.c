@@ -101,6 +101,7 @@ static void add_step(struct replay *r, const struct trace_step *step, const stru
     cli_add_number(object, "earliest_seconds", isfinite(d->earliest_s) ? d->earliest_s : NAN);
     cli_add_number(object, "latest_seconds", isfinite(d->latest_s) ? d->latest_s : NAN);
     json_object_object_add(object, "forecast_ends", decision_end_to_json(d));
+    cli_add_number(object, "forecast_probability", decision_chance(d));
     json_object_object_add(object, "decision", cli_decision_to_json(d->verdict, d->reason, now));
     json_object_object_add(object, "recorded",
                            cli_decision_to_json(step->verdict, step->reason, then));

@@ -438,6 +438,7 @@ static void keep_step(struct run *run, const struct sample *s, const struct deci
     cli_add_number(step, "dirty_rate_bytes_per_second", known(e->dirty_bps));
     cli_add_number(step, "transfer_rate_bytes_per_second", known(e->transfer_bps));
     json_object_object_add(step, "forecast_ends", decision_end_to_json(d));
+    cli_add_number(step, "forecast_probability", decision_chance(d));
     json_object_object_add(step, "decision", cli_decision_to_json(d->verdict, d->reason, actions));
     json_object_array_add(run->steps, step);
 }

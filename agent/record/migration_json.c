@@ -69,6 +69,7 @@ struct json_object *migration_to_json(const struct migration *m, int64_t now_ns)
     json_add_number(o, "forecast_earliest_seconds", m->active ? d->earliest_s : NAN);
     json_add_number(o, "forecast_latest_seconds", m->active ? d->latest_s : NAN);
     json_add(o, "forecast_ends", m->active ? decision_end_to_json(d) : NULL);
+    json_add_number(o, "forecast_probability", m->active ? decision_chance(d) : NAN);
     json_add_number(o, "forecast_downtime_seconds", judged ? d->course.downtime_s : NAN);
     json_add_number(o, "downtime_limit_seconds", known((double)m->sample.downtime_limit_ns / 1e9));
     json_add_number(o, "downtime_seconds", m->downtime_s);

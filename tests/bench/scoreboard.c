@@ -40,6 +40,8 @@ bool board_plays(const struct board *b, unsigned contender)
 
     contenders(&list);
     c = &list[contender];
+    if (b->looks)
+        return c->kind == CONTENDER_MIGPOLICY && c->objective == OBJECTIVE_LEAST_LOSS;
     if (contender == 0 || c->kind == CONTENDER_ORACLE)
         return true;
     if (!b->matrix->hard)
@@ -348,6 +350,34 @@ static int hard_board(struct board *b, bool json)
     return r;
 }
 
+/* Every look at which the end was probed, a line each: the vector of its facts, and what came. */
+static int print_looks(struct board *b)
+{
+    const struct contender *list;
+    unsigned n = contenders(&list);
+    int r;
+
+    b->looks = true;
+    r = run_board(b);
+    for (unsigned i = 0; r == 0 && i < n * b->rows * b->seeds * COURSES * FRACTIONS; i++) {
+        const struct probe *p =
+            &b->outcome[i / (COURSES * FRACTIONS)].probe[i / FRACTIONS % COURSES][i % FRACTIONS];
+        double v[CHANCE_FACTS];
+
+        if (!p->known || !p->facts.known)
+            continue;
+        chance_vector(&p->facts, v);
+        printf("%u %u %u %d %d %d %.4g %.4g %.4g %.4g",
+               i / (COURSES * FRACTIONS) % (b->rows * b->seeds), i / FRACTIONS % COURSES,
+               i % FRACTIONS, p->facts.ends, p->ended, p->end, p->seconds, p->earliest_s,
+               p->latest_s, p->true_s);
+        for (unsigned k = 0; k < CHANCE_FACTS; k++)
+            printf(" %.6g", v[k]);
+        putchar('\n');
+    }
+    return r;
+}
+
 static int plain_board(struct board *b, const char *svg, const char *markdown, bool json)
 {
     /* The ones before were looked at while the forecast was worked on. */
@@ -385,19 +415,13 @@ static uint64_t fresh_seed(const char *asked)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"seeds", required_argument, NULL, 'n'},
-        {"json", no_argument, NULL, 'j'},
-        {"svg", required_argument, NULL, 's'},
-        {"markdown", required_argument, NULL, 'm'},
-        {"row", required_argument, NULL, 'r'},
-        {"seed", required_argument, NULL, 'e'},
-        {"policy", required_argument, NULL, 'p'},
-        {"rows", no_argument, NULL, 'l'},
-        {"hard", no_argument, NULL, 'h'},
-        {"fresh", optional_argument, NULL, 'f'},
-        {"all-peers", no_argument, NULL, 'a'},
-        {"again", no_argument, NULL, 'g'},
-        {NULL, 0, NULL, 0},
+        {"seeds", required_argument, NULL, 'n'},  {"json", no_argument, NULL, 'j'},
+        {"svg", required_argument, NULL, 's'},    {"markdown", required_argument, NULL, 'm'},
+        {"row", required_argument, NULL, 'r'},    {"seed", required_argument, NULL, 'e'},
+        {"policy", required_argument, NULL, 'p'}, {"rows", no_argument, NULL, 'l'},
+        {"hard", no_argument, NULL, 'h'},         {"fresh", optional_argument, NULL, 'f'},
+        {"all-peers", no_argument, NULL, 'a'},    {"again", no_argument, NULL, 'g'},
+        {"looks", no_argument, NULL, 'k'},        {NULL, 0, NULL, 0},
     };
     struct board board = {.matrix = &matrix_plain, .seeds = 3};
     const char *policy = NULL;
@@ -446,6 +470,9 @@ int main(int argc, char **argv)
         case 'a':
             board.all_peers = true;
             break;
+        case 'k':
+            board.looks = true;
+            break;
         case 'g':
             board.again = true;
             break;
@@ -469,7 +496,9 @@ int main(int argc, char **argv)
         show_row(board.matrix, (unsigned)row, seed, board.again, policy, trace);
         return 0;
     }
-    r = board.matrix->hard ? hard_board(&board, json) : plain_board(&board, svg, markdown, json);
+    r = board.looks          ? print_looks(&board)
+        : board.matrix->hard ? hard_board(&board, json)
+                             : plain_board(&board, svg, markdown, json);
     free(board.row);
     free(board.outcome);
     if (r < 0)

@@ -36,13 +36,10 @@
  *               than the 300 ms the row has
  *   forecast    of the present course, at the first look from 25, 50 and 75% of the run's time on.
  * The truth is that course: the model run on from there with nothing changed any more. Watched
- * twice, in the run itself, and in one where nothing is done. Said: that it ends (converging or
- * helped, and on every curve, or the date has held for a pass) or that it does not (needs-help,
- * hopeless, stalled, or helped and it ends on no curve): decision_end(). Not said: before two
- * passes are complete; a plateau that is not confirmed, that patience waits for, or just above the
- * switchover; the curves disagree and no date has held. Wrong: said, and not so by the deadline. A
- * date is shown where an end is said; else the earliest. The error is that of the time remaining,
- * relative to it; sure: where it ends on every curve
+ * twice, in the run itself, and in one where nothing is done. Said: that it ends in time, or that it does not, where the probability of that is SAY or more:
+ * decision_end(). Not said: before two passes are complete, or where neither is as likely. Wrong:
+ * said, and not so by the deadline. A date is shown where an end is said; else the earliest. The
+ * error is that of the time remaining, relative to it; sure: where there is a latest end
  *
  * The oracle knows the guest: it tries shares, passes to begin at and downtime limits, within the
  * row's limits, by running the model ahead, and takes what loses the least work.
@@ -104,6 +101,7 @@ double row_downtime_limit_s(const struct row *row);
 /* What was shown at one look, and what came. */
 struct probe {
     bool known;
+    struct chance_facts facts;
     bool early; /* before two passes were complete */
     enum end end;
     bool ends; /* the likeliest course */
@@ -154,6 +152,7 @@ struct board {
     const struct matrix *matrix;
     uint64_t first_seed;
     bool again;     /* migpolicy has seen each guest migrate before, with another seed */
+    bool looks;     /* only migpolicy's looks are wanted */
     bool all_peers; /* else only those that a maintainer at work looks at */
     unsigned rows;
     unsigned seeds;

@@ -90,7 +90,7 @@ static void what_the_first_pass_left_rules_out_that_a_set_is_full_at_once(void *
         sim_run(&sim, sim.model.time_s + 0.25);
     assert_true(sim.last.earliest_s - 0.5 < time_left(&sim));
     assert_true(time_left(&sim) < sim.last.latest_s && isfinite(sim.last.latest_s));
-    assert_int_equal(decision_end(&sim.last), END_COMES);
+    assert_int_equal(decision_end_by_curves(&sim.last), END_COMES);
 }
 
 static struct dirty_curve fitted(const double at_s[3], const double bytes[3])
@@ -168,6 +168,51 @@ static void what_is_shown_after_an_action_is_the_course_with_it(void **state)
     assert_true(isfinite(sim.last.earliest_s));
 }
 
+static void what_is_said_about_the_end_is_likely_enough(void **state)
+{
+    static const struct {
+        double chance;
+        bool ends;
+        enum end said;
+    } cases[] = {
+        {0.95, true, END_COMES},  {0.95, false, END_UNKNOWN}, {0.89, true, END_UNKNOWN},
+        {0.5, true, END_UNKNOWN}, {0.11, false, END_UNKNOWN}, {0.09, false, END_NEVER},
+    };
+    struct decision d = {.verdict = VERDICT_PLATEAU};
+
+    (void)state;
+    assert_true(isnan(decision_chance(&d)));
+    assert_int_equal(decision_end(&d), END_UNKNOWN);
+    d.chance_known = true;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        d.chance = cases[i].chance;
+        d.course.ends = cases[i].ends;
+        assert_int_equal(decision_end(&d), cases[i].said);
+    }
+    /* And nothing is said any more when it is over. */
+    d.verdict = VERDICT_DONE;
+    assert_true(isnan(decision_chance(&d)));
+    assert_int_equal(decision_end(&d), END_UNKNOWN);
+}
+
+static void a_migration_that_comes_nearer_is_likely_to_end_and_one_on_a_plateau_is_not(void **state)
+{
+    struct model_guest calm = sim_guest(400, 80);
+    struct model_guest busy = busy_guest();
+
+    (void)state;
+    sim_start(&sim, &calm, LINK, NULL);
+    while (sim.model.state == MODEL_RUNNING && decision_end(&sim.last) != END_COMES)
+        sim_run(&sim, sim.model.time_s + 0.25);
+    assert_int_equal(sim.model.state, MODEL_RUNNING);
+    assert_true(sim.last.earliest_s < sim.last.course.seconds);
+    assert_true(sim.last.latest_s > sim.last.course.seconds && isfinite(sim.last.latest_s));
+    sim_start(&sim, &busy, LINK, NULL);
+    sim_run(&sim, 20);
+    assert_int_equal(decision_end(&sim.last), END_NEVER);
+    assert_true(decision_chance(&sim.last) < 0.1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +224,9 @@ int main(void)
         cmocka_unit_test(a_link_that_halves_is_noticed_before_the_window_is_over),
         cmocka_unit_test(an_end_that_moves_away_is_not_said),
         cmocka_unit_test(what_is_shown_after_an_action_is_the_course_with_it),
+        cmocka_unit_test(what_is_said_about_the_end_is_likely_enough),
+        cmocka_unit_test(
+            a_migration_that_comes_nearer_is_likely_to_end_and_one_on_a_plateau_is_not),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
