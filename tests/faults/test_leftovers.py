@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from simhost import Host, domain
+from simhost import Host, domain, throttled_span
 
 RULES = [{"name": "*", "policy": {"allow_throttle": True, "min_cpu": "10%"}}]
 
@@ -115,3 +115,18 @@ def test_a_throttle_whose_groups_have_vanished_is_not_shown_as_in_force():
         pass_before = host.status("vm")[0]["iteration"]
         host.wait(lambda: host.status("vm")[0]["iteration"] > pass_before + 2)
         assert len(host.events("cpu_share")) == 2, "not throttled again"
+
+
+def test_a_lift_that_fails_is_tried_again_although_the_watcher_hangs():
+    vm = domain("vm", link="200Mbit/s")
+    begin, end = throttled_span(vm, RULES, 10)
+    assert end - begin > 6, "its throttle was to last long enough"
+    vm["hang_after"] = f"{begin:.3f}s"  # a second later: it starts at 1 s
+    vm["failures"] = [{"call": "restore", "error": "failed", "times": 3}]
+    with Host([vm], RULES, time_factor=10) as host:
+        host.wait(lambda: host.events("cpu_share"))
+        host.wait(lambda: share(host) == 1)
+        assert host.metric("migpolicy_throttle_restore_failures_total") == 3
+        told = json.loads(host.command("explain", "vm", "--json"))["events"]
+        assert [(e["result"], e["reason"]) for e in told if e["action"] == "release"] == [
+            ("failed", "stale"), ("applied", "stale")], told
