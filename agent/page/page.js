@@ -466,7 +466,7 @@ function showMigration(card, m) {
   set(find(".name"), m.vm);
   fitWords(find(".badges"), badges(m));
   set(find(".sentence"), sentence(m));
-  const next = m.active && m.next_action && m.next_action !== m.reason && !m.proposal ? "Next: " + m.next_action : "";
+  const next = m.active && m.next_action && m.next_action !== m.reason && !m.proposal ? "Action: " + m.next_action : "";
   set(find(".next"), next);
   find(".next").hidden = !next;
   find(".question").hidden = !m.proposal;
@@ -633,9 +633,9 @@ function hostTiles(host, active) {
   if (host.paused_by) tiles.push(["warn", `Host paused by ${host.paused_by}: nothing is done until migpolicy resume`]);
   if (host.pending_questions) tiles.push(["warn", `${host.pending_questions} ${host.pending_questions === 1 ? "question waits" : "questions wait"} for an answer`]);
   if (host.paused_vms) tiles.push(["warn", `${host.paused_vms} ${host.paused_vms === 1 ? "VM is" : "VMs are"} paused`]);
-  if (host.outstanding_journals) tiles.push(["bad", `${host.outstanding_journals} CPU limits have yet to be restored`]);
+  if (host.outstanding_journals) tiles.push(["bad", `${host.outstanding_journals} CPU limits have yet to be restored: migpolicy status tells which`]);
   if (host.unreadable_states) tiles.push(["bad", `Stored policies cannot be read (${host.unreadable_states}): observed only`]);
-  if (host.libvirt_connected) tiles.push(["good", `libvirt connected (${host.uri})`]);
+  if (host.libvirt_connected) tiles.push(["good", "libvirt connected"]);
   if (!host.paused_by && !host.pending_questions) tiles.push(["", active ? "nothing waits for you" : "nothing to do"]);
   return tiles;
 }
@@ -716,7 +716,7 @@ async function poll() {
     if (status) {
       answered = performance.now();
       set($("host-name"), status.host.name);
-      set($("version"), "migpolicyd " + status.host.version);
+      set($("version"), `migpolicyd ${status.host.version}, ${status.host.uri}`);
       steadily(() => {
         const active = showMigrations(status.migrations);
         fitWords($("host"), hostTiles(status.host, active));

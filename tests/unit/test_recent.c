@@ -153,7 +153,7 @@ static void courses_of_more_vms_than_there_is_room_for_push_out_the_oldest(void 
     AUTO_JSON struct json_object *first = recent_course_to_json(recent, "vm-0", -1);
     assert_int_equal(json_object_array_length(column(first, "remaining_bytes")), 0);
     assert_null(recent_policy_to_json(recent, "vm-0"));
-    snprintf(uuid, sizeof(uuid), "vm-%u", RECENT_VMS);
+    snprintf(uuid, sizeof(uuid), "vm-%u", (unsigned)RECENT_VMS);
     AUTO_JSON struct json_object *last = recent_course_to_json(recent, uuid, -1);
     assert_true(at(column(last, "remaining_bytes"), 0) == RECENT_VMS + 1);
 }
