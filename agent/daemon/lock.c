@@ -41,7 +41,7 @@ void lock_beat(int fd)
 }
 
 /* The letter of proc(5); 0: not to be seen. */
-static char process_state(long pid)
+static int process_state(long pid)
 {
     AUTO_FREE char *path = NULL;
     AUTO_FREE char *text = NULL;
@@ -51,7 +51,7 @@ static char process_state(long pid)
     if (textfile_read(AT_FDCWD, path, 4096, &text, NULL) < 0)
         return 0;
     end = strrchr(text, ')');
-    return end && end[1] == ' ' ? end[2] : '\0';
+    return end && end[1] == ' ' ? end[2] : 0;
 }
 
 bool lock_is_helpless(const char *run_dir, char *text, size_t size)
@@ -61,7 +61,7 @@ bool lock_is_helpless(const char *run_dir, char *text, size_t size)
     struct timespec now;
     struct stat st;
     int64_t silent_s;
-    char state;
+    int state;
     long pid;
 
     alloc_need_length(asprintf(&path, "%s/lock", run_dir));
@@ -69,8 +69,8 @@ bool lock_is_helpless(const char *run_dir, char *text, size_t size)
     if (textfile_read(AT_FDCWD, path, 64, &who, NULL) < 0 || stat(path, &st) < 0)
         return false;
     pid = strtol(who, NULL, 10);
-    state = pid > 1 ? process_state(pid) : '\0';
-    if (state == '\0')
+    state = pid > 1 ? process_state(pid) : 0;
+    if (state == 0)
         return false;
     clock_gettime(CLOCK_REALTIME, &now);
     silent_s = now.tv_sec - st.st_mtim.tv_sec;

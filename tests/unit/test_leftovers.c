@@ -116,6 +116,8 @@ static size_t list(struct leftover *ret_first)
     struct leftover *all;
     size_t count;
 
+    if (ret_first)
+        *ret_first = (struct leftover){0};
     leftovers_list(left, &all, &count);
     if (count > 0 && ret_first)
         *ret_first = all[0];
