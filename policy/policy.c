@@ -91,99 +91,109 @@ static const char *const rung_names[] = {"bandwidth", "downtime", "throttle", "p
 #define ACCEPTS_DURATION "a duration between 1s and 30 days"
 
 /*
- * Name, kind, which value is narrower, choices, least and greatest value, built-in default, what is
- * accepted, help.
+ * The fields: X(constant, name, kind, which value is narrower, choices, least and greatest value,
+ * built-in default, what is accepted, help).
  */
+/* clang-format off */
+#define FIELD_TABLE(X) \
+    X(PRESET, "preset", KIND_CHOICE, NARROWER_NEITHER, policy_preset_names, 0, 0, \
+      POLICY_NONE, "observe, gentle, balanced, must-finish or never-slow", \
+      "a set of fields; what is stated beside it overrides it") \
+    X(MODE, "mode", KIND_CHOICE, NARROWER_LOW, mode_names, 0, 0, MODE_OBSERVE, \
+      "observe or enforce", \
+      "observe: decide, record and export, touch nothing; enforce: act as allowed") \
+    X(MAX_DOWNTIME, "max_downtime", KIND_DURATION, NARROWER_LOW, NULL, NS_PER_MS, \
+      DOWNTIME_MAX_NS, POLICY_NONE, \
+      "a duration between 1ms and 33m20s, or none", \
+      "the longest blackout: the downtime limit is lowered, and may be " \
+      "raised, to what keeps it") \
+    X(AIM_DOWNTIME, "aim_downtime", KIND_DURATION, NARROWER_NEITHER, NULL, NS_PER_MS, \
+      DOWNTIME_MAX_NS, POLICY_NONE, \
+      "a duration between 1ms and 33m20s, or none", \
+      "the downtime limit to begin with; it is raised only as far as time " \
+      "demands") \
+    X(ALLOW_THROTTLE, "allow_throttle", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0, \
+      ALLOW_NO, ACCEPTS_ALLOW, \
+      "vCPUs may be slowed through cgroup CPU quota") \
+    X(MIN_CPU, "min_cpu", KIND_SHARE, NARROWER_HIGH, NULL, PPM_ONE / 100, PPM_ONE, \
+      PPM_ONE / 5, "a share between 1% and 100%", \
+      "no vCPU is throttled below this share of what it could use") \
+    X(MAX_WORK_LOST, "max_work_lost", KIND_DURATION, NARROWER_LOW_BUT_NONE, NULL, \
+      NS_PER_MS, DURATION_MAX_NS, POLICY_NONE, \
+      "a duration between 1ms and 30 days, or none", \
+      "guest work that throttling may cost per migration") \
+    X(ALLOW_BANDWIDTH, "allow_bandwidth", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0, \
+      ALLOW_NO, ACCEPTS_ALLOW, \
+      "the migration's speed limit may be raised") \
+    X(MAX_BANDWIDTH, "max_bandwidth", KIND_RATE, NARROWER_LOW_BUT_NONE, NULL, MIB_BYTES, \
+      RATE_MAX_BPS, POLICY_NONE, "a rate of at least 1MiB/s, or none", \
+      "the speed limit may be raised up to this") \
+    X(ALLOW_COMPRESSION_CACHE, "allow_compression_cache", KIND_CHOICE, NARROWER_LOW, \
+      allow_names, 0, 0, ALLOW_NO, ACCEPTS_ALLOW, \
+      "the XBZRLE cache of a compressed migration may grow") \
+    X(MAX_COMPRESSION_CACHE, "max_compression_cache", KIND_SIZE, NARROWER_LOW_BUT_NONE, \
+      NULL, MIB_BYTES, SIZE_MAX_BYTES, POLICY_NONE, \
+      "a size of at least 1MiB, or none", \
+      "the XBZRLE cache may grow up to this") \
+    X(ALLOW_POST_COPY, "allow_post_copy", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0, \
+      ALLOW_NO, ACCEPTS_ALLOW, \
+      "the guest may be switched to post-copy, if the migration was " \
+      "started with it") \
+    X(ALLOW_SUSPEND, "allow_suspend", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0, \
+      ALLOW_NO, ACCEPTS_ALLOW, \
+      "the guest may be paused until all of its memory is sent") \
+    X(ALLOW_CANCEL, "allow_cancel", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0, ALLOW_NO, \
+      ACCEPTS_ALLOW, \
+      "the migration may be cancelled when it is hopeless or too late") \
+    X(DEADLINE, "deadline", KIND_DURATION, NARROWER_NEITHER, NULL, NS_PER_S, \
+      DURATION_MAX_NS, POLICY_NONE, ACCEPTS_DURATION ", or none", \
+      "the migration should have ended this long after its memory phase began") \
+    X(DEADLINE_PER_GIB, "deadline_per_gib", KIND_DURATION, NARROWER_NEITHER, NULL, \
+      NS_PER_MS, DURATION_MAX_NS, POLICY_NONE, \
+      "a duration between 1ms and 30 days, or none", \
+      "the deadline is at least this for each GiB of memory") \
+    X(ON_DEADLINE, "on_deadline", KIND_CHOICE, NARROWER_FIRST, on_deadline_names, 0, 0, \
+      ON_DEADLINE_REPORT, "report, cancel or force", \
+      "what happens at the deadline: cancel needs allow_cancel; force is " \
+      "post-copy, else suspend, each if allowed") \
+    X(PATIENCE, "patience", KIND_DURATION, NARROWER_HIGH, NULL, 0, DURATION_MAX_NS, 0, \
+      "a duration between 0s and 30 days", \
+      "how long a confirmed plateau may last before the first action") \
+    X(STALL_TIMEOUT, "stall_timeout", KIND_DURATION, NARROWER_HIGH, NULL, NS_PER_S, \
+      DURATION_MAX_NS, 60 * NS_PER_S, ACCEPTS_DURATION, \
+      "no byte sent for this long means stalled") \
+    X(ON_OTHER_WRITER, "on_other_writer", KIND_CHOICE, NARROWER_FIRST, \
+      on_other_writer_names, 0, 0, OTHER_WRITER_YIELD, "yield or hold", \
+      "when another program changes a downtime limit of ours: leave it, " \
+      "or set ours again") \
+    X(ASK_TIMEOUT, "ask_timeout", KIND_DURATION, NARROWER_NEITHER, NULL, NS_PER_S, \
+      DURATION_MAX_NS, 300 * NS_PER_S, ACCEPTS_DURATION, \
+      "a question that nobody answers for this long is withdrawn") \
+    X(PRECOPY_ITERATIONS, "precopy_iterations", KIND_COUNT, NARROWER_HIGH, NULL, 1, \
+      1000000, POLICY_NONE, "a number between 1 and 1000000, or none", \
+      "stop and copy after so many passes, within max_downtime or by " \
+      "suspend") \
+    X(PRECOPY_THRESHOLD, "precopy_threshold", KIND_SIZE, NARROWER_LOW, NULL, 4096, \
+      SIZE_MAX_BYTES, POLICY_NONE, "a size of at least 4KiB, or none", \
+      "stop and copy once a pass begins with no more than this, within " \
+      "max_downtime or by suspend") \
+    X(OBJECTIVE, "objective", KIND_CHOICE, NARROWER_NEITHER, objective_names, 0, 0, \
+      OBJECTIVE_LEAST_LOSS, "least-loss or gentle", \
+      "least-loss: throttle short and hard; gentle: the mildest throttle that " \
+      "meets the deadline") \
+    X(ORDER, "order", KIND_ORDER, NARROWER_NEITHER, rung_names, 0, 0, ORDER_DEFAULT, \
+      "a list such as bandwidth,downtime,throttle,post-copy,suspend,cancel", \
+      "the order in which actions are considered; those left out come last")
+/* clang-format on */
+
 static const struct policy_field_info fields[POLICY_FIELDS] = {
-    [POLICY_PRESET] = {"preset", KIND_CHOICE, NARROWER_NEITHER, policy_preset_names, 0, 0,
-                       POLICY_NONE, "observe, gentle, balanced, must-finish or never-slow",
-                       "a set of fields; what is stated beside it overrides it"},
-    [POLICY_MODE] = {"mode", KIND_CHOICE, NARROWER_LOW, mode_names, 0, 0, MODE_OBSERVE,
-                     "observe or enforce",
-                     "observe: decide, record and export, touch nothing; enforce: act as allowed"},
-    [POLICY_MAX_DOWNTIME] = {"max_downtime", KIND_DURATION, NARROWER_LOW, NULL, NS_PER_MS,
-                             DOWNTIME_MAX_NS, POLICY_NONE,
-                             "a duration between 1ms and 33m20s, or none",
-                             "the longest blackout: the downtime limit is lowered, and may be "
-                             "raised, to what keeps it"},
-    [POLICY_AIM_DOWNTIME] = {"aim_downtime", KIND_DURATION, NARROWER_NEITHER, NULL, NS_PER_MS,
-                             DOWNTIME_MAX_NS, POLICY_NONE,
-                             "a duration between 1ms and 33m20s, or none",
-                             "the downtime limit to begin with; it is raised only as far as time "
-                             "demands"},
-    [POLICY_ALLOW_THROTTLE] = {"allow_throttle", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0,
-                               ALLOW_NO, ACCEPTS_ALLOW,
-                               "vCPUs may be slowed through cgroup CPU quota"},
-    [POLICY_MIN_CPU] = {"min_cpu", KIND_SHARE, NARROWER_HIGH, NULL, PPM_ONE / 100, PPM_ONE,
-                        PPM_ONE / 5, "a share between 1% and 100%",
-                        "no vCPU is throttled below this share of what it could use"},
-    [POLICY_MAX_WORK_LOST] = {"max_work_lost", KIND_DURATION, NARROWER_LOW_BUT_NONE, NULL,
-                              NS_PER_MS, DURATION_MAX_NS, POLICY_NONE,
-                              "a duration between 1ms and 30 days, or none",
-                              "guest work that throttling may cost per migration"},
-    [POLICY_ALLOW_BANDWIDTH] = {"allow_bandwidth", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0,
-                                ALLOW_NO, ACCEPTS_ALLOW,
-                                "the migration's speed limit may be raised"},
-    [POLICY_MAX_BANDWIDTH] = {"max_bandwidth", KIND_RATE, NARROWER_LOW_BUT_NONE, NULL, MIB_BYTES,
-                              RATE_MAX_BPS, POLICY_NONE, "a rate of at least 1MiB/s, or none",
-                              "the speed limit may be raised up to this"},
-    [POLICY_ALLOW_COMPRESSION_CACHE] = {"allow_compression_cache", KIND_CHOICE, NARROWER_LOW,
-                                        allow_names, 0, 0, ALLOW_NO, ACCEPTS_ALLOW,
-                                        "the XBZRLE cache of a compressed migration may grow"},
-    [POLICY_MAX_COMPRESSION_CACHE] = {"max_compression_cache", KIND_SIZE, NARROWER_LOW_BUT_NONE,
-                                      NULL, MIB_BYTES, SIZE_MAX_BYTES, POLICY_NONE,
-                                      "a size of at least 1MiB, or none",
-                                      "the XBZRLE cache may grow up to this"},
-    [POLICY_ALLOW_POST_COPY] = {"allow_post_copy", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0,
-                                ALLOW_NO, ACCEPTS_ALLOW,
-                                "the guest may be switched to post-copy, if the migration was "
-                                "started with it"},
-    [POLICY_ALLOW_SUSPEND] = {"allow_suspend", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0,
-                              ALLOW_NO, ACCEPTS_ALLOW,
-                              "the guest may be paused until all of its memory is sent"},
-    [POLICY_ALLOW_CANCEL] = {"allow_cancel", KIND_CHOICE, NARROWER_LOW, allow_names, 0, 0, ALLOW_NO,
-                             ACCEPTS_ALLOW,
-                             "the migration may be cancelled when it is hopeless or too late"},
-    [POLICY_DEADLINE] = {"deadline", KIND_DURATION, NARROWER_NEITHER, NULL, NS_PER_S,
-                         DURATION_MAX_NS, POLICY_NONE, ACCEPTS_DURATION ", or none",
-                         "the migration should have ended this long after its memory phase began"},
-    [POLICY_DEADLINE_PER_GIB] = {"deadline_per_gib", KIND_DURATION, NARROWER_NEITHER, NULL,
-                                 NS_PER_MS, DURATION_MAX_NS, POLICY_NONE,
-                                 "a duration between 1ms and 30 days, or none",
-                                 "the deadline is at least this for each GiB of memory"},
-    [POLICY_ON_DEADLINE] = {"on_deadline", KIND_CHOICE, NARROWER_FIRST, on_deadline_names, 0, 0,
-                            ON_DEADLINE_REPORT, "report, cancel or force",
-                            "what happens at the deadline: cancel needs allow_cancel; force is "
-                            "post-copy, else suspend, each if allowed"},
-    [POLICY_PATIENCE] = {"patience", KIND_DURATION, NARROWER_HIGH, NULL, 0, DURATION_MAX_NS, 0,
-                         "a duration between 0s and 30 days",
-                         "how long a confirmed plateau may last before the first action"},
-    [POLICY_STALL_TIMEOUT] = {"stall_timeout", KIND_DURATION, NARROWER_HIGH, NULL, NS_PER_S,
-                              DURATION_MAX_NS, 60 * NS_PER_S, ACCEPTS_DURATION,
-                              "no byte sent for this long means stalled"},
-    [POLICY_ON_OTHER_WRITER] = {"on_other_writer", KIND_CHOICE, NARROWER_FIRST,
-                                on_other_writer_names, 0, 0, OTHER_WRITER_YIELD, "yield or hold",
-                                "when another program changes a downtime limit of ours: leave it, "
-                                "or set ours again"},
-    [POLICY_ASK_TIMEOUT] = {"ask_timeout", KIND_DURATION, NARROWER_NEITHER, NULL, NS_PER_S,
-                            DURATION_MAX_NS, 300 * NS_PER_S, ACCEPTS_DURATION,
-                            "a question that nobody answers for this long is withdrawn"},
-    [POLICY_PRECOPY_ITERATIONS] = {"precopy_iterations", KIND_COUNT, NARROWER_HIGH, NULL, 1,
-                                   1000000, POLICY_NONE, "a number between 1 and 1000000, or none",
-                                   "stop and copy after so many passes, within max_downtime or by "
-                                   "suspend"},
-    [POLICY_PRECOPY_THRESHOLD] = {"precopy_threshold", KIND_SIZE, NARROWER_LOW, NULL, 4096,
-                                  SIZE_MAX_BYTES, POLICY_NONE, "a size of at least 4KiB, or none",
-                                  "stop and copy once a pass begins with no more than this, within "
-                                  "max_downtime or by suspend"},
-    [POLICY_OBJECTIVE] = {"objective", KIND_CHOICE, NARROWER_NEITHER, objective_names, 0, 0,
-                          OBJECTIVE_LEAST_LOSS, "least-loss or gentle",
-                          "least-loss: throttle short and hard; gentle: the mildest throttle that "
-                          "meets the deadline"},
-    [POLICY_ORDER] = {"order", KIND_ORDER, NARROWER_NEITHER, rung_names, 0, 0, ORDER_DEFAULT,
-                      "a list such as bandwidth,downtime,throttle,post-copy,suspend,cancel",
-                      "the order in which actions are considered; those left out come last"},
+#define X(constant, ...) [POLICY_##constant] = {__VA_ARGS__},
+    FIELD_TABLE(X)
+#undef X
 };
+
+#define ONE_MORE(...) +1
+_Static_assert(0 FIELD_TABLE(ONE_MORE) == POLICY_FIELDS, "each field has one row");
 
 /* How quantities are read and written. KIND_COUNT has no unit. */
 static const struct {

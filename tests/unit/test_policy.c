@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/units.h"
+#include "policy/action.h"
 
 static void set(struct policy_layer *layer, enum policy_field field, const char *text)
 {
@@ -404,6 +405,20 @@ static void presets_that_act_state_the_same_fields_each_acceptable(void **state)
     }
 }
 
+static void presets_that_act_say_of_each_action_whether_it_may(void **state)
+{
+    struct policy_layer layer;
+
+    (void)state;
+    policy_preset_layer(1, &layer);
+    for (int action = 0; action < ACTIONS; action++) {
+        enum policy_field field = action_allowed_by((enum action_kind)action);
+
+        if (field != ACTION_NEEDS_NOTHING && !(layer.set & (1u << field)))
+            fail_msg("%s", action_name((enum action_kind)action));
+    }
+}
+
 static void preset_never_slow_neither_throttles_nor_pauses_whatever_is_below_it(void **state)
 {
     struct policy_layer below = {0}, above = {0};
@@ -514,6 +529,7 @@ int main(void)
         cmocka_unit_test(allowing_nothing_keeps_what_is_stated),
         cmocka_unit_test(fields_beside_a_preset_override_it_and_both_are_named),
         cmocka_unit_test(presets_that_act_state_the_same_fields_each_acceptable),
+        cmocka_unit_test(presets_that_act_say_of_each_action_whether_it_may),
         cmocka_unit_test(preset_never_slow_neither_throttles_nor_pauses_whatever_is_below_it),
         cmocka_unit_test(narrowing_takes_only_what_allows_less),
         cmocka_unit_test(narrowing_by_a_preset_narrows_each_of_its_fields),
