@@ -457,46 +457,6 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
     c->hopeless_syncs += s->at_sync;
 }
 
-/* Keeps the date of this sync, and the last ones before it. */
-static void keep_date(struct controller *c, double now_s, double end_s)
-{
-    if (c->dates == DATES)
-        memmove(&c->date[0], &c->date[1], sizeof(c->date[0]) * --c->dates);
-    c->date[c->dates].said_s = now_s;
-    c->date[c->dates++].end_s = end_s;
-}
-
-/*
- * Has the end come nearer over the last syncs? One that moves away by more than a third of the time
- * that goes by is none, whatever the curves say: the guest or the link is not as they have it.
- */
-static void judge_date(struct controller *c, const struct outlook *o, const struct before *before,
-                       struct decision *d)
-{
-    const struct sample *s = o->s;
-    double now_s = seconds_of(s->now_ns);
-    double end_s = now_s + d->course.seconds;
-
-    if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||
-        (s->at_sync && !d->course.ends)) {
-        c->dates = 0;
-        c->held = c->receding = false;
-    }
-    if (s->at_sync && d->course.ends) {
-        bool moved_away = false;
-
-        for (unsigned i = 0; i < c->dates; i++)
-            moved_away |= end_s - c->date[i].end_s > (now_s - c->date[i].said_s) * MAY_SLIP;
-        c->held = c->dates > 0 && !moved_away;
-        c->receding = moved_away;
-        keep_date(c, now_s, end_s);
-    }
-    d->held = c->held;
-    /* Passes under a throttle are shorter than all that are known: no curve is sure of them. */
-    if (c->receding || (s->cpu_share < 1 && !c->held))
-        d->latest_s = INFINITY;
-}
-
 /* What the chance of an end is judged by, but for its date. */
 static struct chance_facts facts(const struct controller *c, const struct outlook *o,
                                  const struct decision *d)
@@ -534,9 +494,9 @@ static void step_ready(struct controller *c, const struct outlook *o, const stru
 
     outlook_course(o, d);
     c->facts = facts(c, o, d);
-    judge_date(c, o, before, d);
-    c->facts.held = c->held;
-    c->facts.receding = c->receding;
+    dates_judge(&c->dates, o->s, before, d);
+    c->facts.held = c->dates.held;
+    c->facts.receding = c->dates.receding;
     d->close = e->last_x_bytes < DOWNTIME_MARGIN * limit_s * e->transfer_bps ||
                (s->cpu_share < 1 && e->last_x_bytes < NOT_SHRINKING * e->prev_x_bytes);
     /* Between syncs there is no new evidence for anything else. */

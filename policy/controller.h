@@ -29,6 +29,7 @@
 #define MIGPOLICY_CONTROLLER_H
 
 #include "policy/chance.h"
+#include "policy/dates.h"
 #include "policy/decision.h"
 #include "policy/estimate.h"
 #include "policy/evidence.h"
@@ -54,19 +55,13 @@ struct controller {
     unsigned doubtful_syncs; /* in a row that say it would not end */
     double doubt_s;          /* waited at full speed, with an end not in sight */
     unsigned hopeless_syncs;
-    double latch_bytes;   /* what fitted into the switchover when a throttle was given up */
-    bool was_sure;        /* that it would not end, while nothing of ours was in force */
-    unsigned sure_syncs;  /* in a row, at which no curve ended at full speed */
-    bool held;            /* at the last sync: the end came nearer since the one before */
-    bool receding;        /* or it moved away */
+    double latch_bytes;  /* what fitted into the switchover when a throttle was given up */
+    bool was_sure;       /* that it would not end, while nothing of ours was in force */
+    unsigned sure_syncs; /* in a row, at which no curve ended at full speed */
+    struct dates dates;
     int64_t post_copy_ns; /* post-copy asked for, when; 0: not */
     int64_t suspended_ns; /* the guest was paused by us; 0: not */
-    struct {
-        double said_s; /* by the clock, and for when */
-        double end_s;
-    } date[DATES];     /* the ends forecast at the last syncs, the oldest first */
-    unsigned dates;    /* of them, with what is in force now */
-    int64_t cancel_ns; /* cancel asked for; 0: not */
+    int64_t cancel_ns;    /* cancel asked for; 0: not */
 };
 
 void controller_init(struct controller *c);
