@@ -8,6 +8,9 @@
 #define MIGPOLICY_JSON_H
 
 #include <json-c/json.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "common/alloc.h"
 #include "common/cleanup.h"
@@ -35,6 +38,18 @@
     json_object_to_json_string_ext(object, JSON_C_TO_STRING_SPACED)
 #define json_object_to_json_string_length(object, flags, len)                                      \
     ((const char *)alloc_need((void *)json_object_to_json_string_length(object, flags, len)))
+
+/* A finite number in no more digits than it has to a millionth: 0.3, not 0.29999999999999999. */
+static inline struct json_object *json_new_rounded(double value)
+{
+    char text[40];
+
+    value = round(value * 1e6) / 1e6;
+    snprintf(text, sizeof(text), "%.15g", value);
+    if (!strpbrk(text, ".e"))
+        strcat(text, ".0");
+    return JSON_NEED(json_object_new_double_s(value, text));
+}
 
 /* A variable that gives up its reference when it goes out of scope. */
 #define AUTO_JSON CLEANUP(cleanup_json)

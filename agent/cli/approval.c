@@ -118,9 +118,9 @@ static int follow(const struct cli *cli)
 static int pending(const struct cli *cli)
 {
     static const struct cli_column columns[] = {
-        {"ID", CLI_RIGHT},        {"VM", CLI_LEFT},       {"VERDICT", CLI_LEFT},
-        {"PLATEAU", CLI_RIGHT},   {"DIRTY", CLI_RIGHT},   {"TRANSFER", CLI_RIGHT},
-        {"TIME LEFT", CLI_RIGHT}, {"PROPOSAL", CLI_LEFT},
+        {"ID", CLI_RIGHT},         {"VM", CLI_NAME},        {"VERDICT", CLI_LEFT, 1},
+        {"PLATEAU", CLI_RIGHT, 2}, {"DIRTY", CLI_RIGHT, 3}, {"TRANSFER", CLI_RIGHT, 4},
+        {"TIME LEFT", CLI_RIGHT},  {"PROPOSAL", CLI_TEXT},
     };
     AUTO_JSON struct json_object *reply = NULL;
     struct json_object *list;

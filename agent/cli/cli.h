@@ -206,7 +206,10 @@ int cli_ask_history(const struct cli *cli, const char *vm, int limit,
 
 struct cli_column {
     const char *heading;
-    enum { CLI_LEFT, CLI_RIGHT, CLI_WRAP } style;
+    /* A name and a text are cut where a terminal is too narrow. */
+    enum { CLI_LEFT, CLI_RIGHT, CLI_WRAP, CLI_NAME, CLI_TEXT } style;
+    int drop; /* in what order columns are left out of a narrow table, the highest first; 0: never
+               */
 };
 struct cli_table;
 

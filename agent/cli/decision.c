@@ -24,7 +24,7 @@ void cli_describe(const struct action *a, bool done, char text[CLI_DOING_MAX])
 
 void cli_add_number(struct json_object *object, const char *key, double value)
 {
-    json_object_object_add(object, key, isfinite(value) ? json_object_new_double(value) : NULL);
+    json_object_object_add(object, key, isfinite(value) ? json_new_rounded(value) : NULL);
 }
 
 struct json_object *cli_action_to_json(const struct action *a, const char *result)

@@ -151,7 +151,7 @@ static void print_alternatives(const struct cli *cli, struct json_object *altern
 {
     static const struct cli_column columns[] = {
         {"ALTERNATIVE", CLI_LEFT}, {"ALLOWED", CLI_LEFT}, {"WORKS", CLI_LEFT},
-        {"LIMIT", CLI_RIGHT},      {"CPU", CLI_RIGHT},    {"ENDS IN", CLI_RIGHT},
+        {"LIMIT", CLI_RIGHT, 2},   {"CPU", CLI_RIGHT, 1}, {"ENDS IN", CLI_RIGHT},
         {"DOWNTIME", CLI_RIGHT},   {"LOST", CLI_RIGHT},   {"BECAUSE", CLI_WRAP},
     };
     struct cli_table *table;
@@ -189,9 +189,9 @@ static void print_alternatives(const struct cli *cli, struct json_object *altern
 static void print_events(const struct cli *cli, struct json_object *events)
 {
     static const struct cli_column columns[] = {
-        {"TIME", CLI_LEFT},      {"AFTER", CLI_RIGHT},  {"PASS", CLI_RIGHT},
-        {"REMAINED", CLI_RIGHT}, {"EVENT", CLI_LEFT},   {"RESULT", CLI_LEFT},
-        {"DETAIL", CLI_WRAP},    {"BECAUSE", CLI_WRAP}, {"APPROVED BY", CLI_LEFT},
+        {"TIME", CLI_LEFT, 1},      {"AFTER", CLI_RIGHT, 3}, {"PASS", CLI_RIGHT, 4},
+        {"REMAINED", CLI_RIGHT, 5}, {"EVENT", CLI_LEFT},     {"RESULT", CLI_LEFT},
+        {"DETAIL", CLI_WRAP},       {"BECAUSE", CLI_WRAP},   {"APPROVED BY", CLI_LEFT, 2},
     };
     struct cli_table *table;
 

@@ -75,10 +75,10 @@ static void add_row(struct cli_table *table, struct json_object *m)
 static int history(const struct cli *cli)
 {
     static const struct cli_column columns[] = {
-        {"ENDED (UTC)", CLI_LEFT}, {"VM", CLI_LEFT},        {"RESULT", CLI_LEFT},
-        {"TOOK", CLI_RIGHT},       {"DOWNTIME", CLI_RIGHT}, {"THROTTLED", CLI_RIGHT},
-        {"LOST", CLI_RIGHT},       {"PASSES", CLI_RIGHT},   {"SENT", CLI_RIGHT},
-        {"ACTIONS", CLI_LEFT},
+        {"ENDED (UTC)", CLI_LEFT}, {"VM", CLI_NAME},         {"RESULT", CLI_LEFT},
+        {"TOOK", CLI_RIGHT},       {"DOWNTIME", CLI_RIGHT},  {"THROTTLED", CLI_RIGHT, 3},
+        {"LOST", CLI_RIGHT, 1},    {"PASSES", CLI_RIGHT, 4}, {"SENT", CLI_RIGHT, 2},
+        {"ACTIONS", CLI_TEXT},
     };
     const size_t limit = cli->option[ALL] ? LIMIT_MAX : LIMIT_DEFAULT;
     AUTO_JSON struct json_object *reply = NULL;

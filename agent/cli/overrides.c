@@ -41,9 +41,9 @@ static const char *whereabouts(struct json_object *o, char buf[2 * CLI_TEXT_MAX]
 
 static void print_table(const struct cli *cli, struct json_object *list)
 {
-    static const struct cli_column columns[] = {{"VM", CLI_LEFT},     {"KIND", CLI_LEFT},
-                                                {"WHERE", CLI_LEFT},  {"FIELDS", CLI_LEFT},
-                                                {"SET BY", CLI_LEFT}, {"UUID", CLI_LEFT}};
+    static const struct cli_column columns[] = {{"VM", CLI_NAME},        {"KIND", CLI_LEFT, 1},
+                                                {"WHERE", CLI_LEFT},     {"FIELDS", CLI_TEXT},
+                                                {"SET BY", CLI_LEFT, 2}, {"UUID", CLI_LEFT, 3}};
     struct cli_table *table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
 
     for (size_t i = 0; i < cli_array_length(list); i++) {

@@ -100,7 +100,7 @@ static int print_policy(const struct cli *cli, struct json_object *reply)
 {
     bool only_changed = cli->verb == &cli_show && cli->option[CHANGED];
     static const struct cli_column columns[] = {
-        {"FIELD", CLI_LEFT}, {"VALUE", CLI_LEFT}, {"SOURCE", CLI_LEFT}};
+        {"FIELD", CLI_LEFT}, {"VALUE", CLI_WRAP}, {"SOURCE", CLI_TEXT}};
     struct json_object *fields = cli_array(reply, "fields");
     struct cli_table *table;
 

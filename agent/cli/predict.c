@@ -176,9 +176,9 @@ static void print_forecast(struct json_object *reply)
 static void print_courses(const struct cli *cli, struct json_object *reply)
 {
     static const struct cli_column columns[] = {
-        {"COURSE", CLI_LEFT},  {"ENDS IN", CLI_RIGHT},  {"EARLIEST", CLI_RIGHT},
+        {"COURSE", CLI_LEFT},  {"ENDS IN", CLI_RIGHT},  {"EARLIEST", CLI_RIGHT, 3},
         {"LATEST", CLI_RIGHT}, {"DOWNTIME", CLI_RIGHT}, {"LOST", CLI_RIGHT},
-        {"LIMIT", CLI_RIGHT},  {"CPU", CLI_RIGHT},      {"THROTTLED", CLI_RIGHT},
+        {"LIMIT", CLI_RIGHT},  {"CPU", CLI_RIGHT},      {"THROTTLED", CLI_RIGHT, 2},
     };
     struct cli_table *table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
     struct json_object *list = cli_array(reply, "courses");

@@ -340,8 +340,9 @@ static void describe_needs(struct json_object *vm, char *text, size_t size)
 static void print_table(const struct cli *cli, struct json_object *vms)
 {
     static const struct cli_column columns[] = {
-        {"VM", CLI_LEFT},        {"GOES", CLI_LEFT},  {"TAKES", CLI_RIGHT}, {"GONE AT", CLI_RIGHT},
-        {"DOWNTIME", CLI_RIGHT}, {"LOST", CLI_RIGHT}, {"NEEDS", CLI_LEFT},
+        {"VM", CLI_NAME},       {"GOES", CLI_LEFT},      {"TAKES", CLI_RIGHT, 1},
+        {"GONE AT", CLI_RIGHT}, {"DOWNTIME", CLI_RIGHT}, {"LOST", CLI_RIGHT},
+        {"NEEDS", CLI_TEXT},
     };
     struct cli_table *table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
 

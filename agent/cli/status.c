@@ -160,10 +160,11 @@ static void add_row(struct cli_table *table, struct json_object *m)
 struct cli_table *cli_status_table(const struct cli *cli, struct json_object *migrations)
 {
     static const struct cli_column columns[] = {
-        {"VM", CLI_LEFT},         {"VERDICT", CLI_LEFT},   {"PASS", CLI_RIGHT},
-        {"REMAINING", CLI_RIGHT}, {"DIRTY", CLI_RIGHT},    {"TRANSFER", CLI_RIGHT},
-        {"ETA", CLI_RIGHT},       {"DOWNTIME", CLI_RIGHT}, {"CPU", CLI_RIGHT},
-        {"NEXT", CLI_LEFT},
+        {"VM", CLI_NAME},        {"VERDICT", CLI_LEFT},
+        {"PASS", CLI_RIGHT, 5},  {"REMAINING", CLI_RIGHT, 1},
+        {"DIRTY", CLI_RIGHT, 3}, {"TRANSFER", CLI_RIGHT, 4},
+        {"ETA", CLI_RIGHT},      {"DOWNTIME", CLI_RIGHT},
+        {"CPU", CLI_RIGHT, 2},   {"NEXT", CLI_TEXT},
     };
     struct cli_table *table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
 

@@ -18,11 +18,11 @@ void json_add_text(struct json_object *object, const char *key, const char *text
     json_add(object, key, text ? json_object_new_string(text) : NULL);
 }
 
-/* Unknown is null. Nanoseconds are precise enough for all we tell. */
+/* Unknown is null. */
 void json_add_number(struct json_object *object, const char *key, double value)
 {
     json_add(object, key,
-             isfinite(value) ? json_object_new_double(round(value * 1e6) / 1e6) : NULL);
+             isfinite(value) ? json_new_rounded(value) : NULL);
 }
 
 void json_add_count(struct json_object *object, const char *key, uint64_t value)
@@ -33,6 +33,16 @@ void json_add_count(struct json_object *object, const char *key, uint64_t value)
 static double known(double value)
 {
     return value > 0 ? value : NAN;
+}
+
+/* Null before the first look. */
+static void add_known_count(struct json_object *o, const char *key, const struct migration *m,
+                            uint64_t value)
+{
+    if (m->sample.now_ns == 0)
+        json_add(o, key, NULL);
+    else
+        json_add_count(o, key, value);
 }
 
 struct json_object *migration_to_json(const struct migration *m, int64_t now_ns)
@@ -58,10 +68,10 @@ struct json_object *migration_to_json(const struct migration *m, int64_t now_ns)
     json_add_count(o, "iteration", m->sample.iteration);
     json_add_number(o, "elapsed_seconds",
                     m->active ? (double)m->sample.elapsed_ns / 1e9 : m->duration_s);
-    json_add_count(o, "memory_total_bytes", m->sample.total_bytes);
-    json_add_count(o, "memory_processed_bytes", m->sample.processed_bytes);
-    json_add_count(o, "memory_remaining_bytes", m->active ? m->sample.remaining_bytes : 0);
-    json_add_count(o, "disk_remaining_bytes", m->sample.disk_remaining_bytes);
+    add_known_count(o, "memory_total_bytes", m, m->sample.total_bytes);
+    add_known_count(o, "memory_processed_bytes", m, m->sample.processed_bytes);
+    add_known_count(o, "memory_remaining_bytes", m, m->active ? m->sample.remaining_bytes : 0);
+    add_known_count(o, "disk_remaining_bytes", m, m->sample.disk_remaining_bytes);
     json_add_number(o, "dirty_rate_bytes_per_second", known(m->estimate.dirty_bps));
     json_add_number(o, "transfer_rate_bytes_per_second", known(m->estimate.transfer_bps));
     json_add_number(o, "forecast_remaining_seconds",
