@@ -501,8 +501,10 @@ static void tell_journal(const char *uuid, void *opaque)
 int throttle_list_journals(const struct throttle_roots *roots, throttle_journal_fn fn, void *opaque)
 {
     struct listing listing = {.fn = fn, .opaque = opaque};
-    int r = journal_list(roots->run_dir, tell_journal, &listing);
+    int r;
 
+    spare_keep();
+    r = journal_list(roots->run_dir, tell_journal, &listing);
     if (spare_use(r)) {
         r = journal_list(roots->run_dir, tell_journal, &listing);
         spare_keep();
