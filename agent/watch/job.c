@@ -451,6 +451,12 @@ static int64_t end_watching(struct job *j, int error)
     return AT_ONCE;
 }
 
+/* When a pause has outlasted what a switchover takes. */
+static int64_t first_look_ns(const struct job *j)
+{
+    return j->paused_ns + SWITCHOVER_LIMITS * j->act.downtime_limit_ns + NS_PER_S;
+}
+
 /*
  * libvirt reports every stop of the guest during a migration as a switchover, a pause that somebody
  * asked for included, and then memory is still sent for as long as it takes. So when it takes
@@ -462,8 +468,7 @@ static void look_at_pause(struct job *j)
     int64_t now = monotonic_ns();
     struct hv_job hv;
 
-    if (now - j->paused_ns < SWITCHOVER_LIMITS * j->act.downtime_limit_ns + NS_PER_S ||
-        read_job(j, &hv) < 0 || !hv.active)
+    if (now < first_look_ns(j) || read_job(j, &hv) < 0 || !hv.active)
         return;
     if (j->moved_ns != 0 && hv.memory_processed_bytes == j->moved_bytes)
         return;
@@ -490,7 +495,8 @@ static void watch_switchover(struct job *j)
 {
     const int64_t *p = j->policy.values.v;
     struct action cancel = {.kind = ACTION_CANCEL, .reason = REASON_STALLED};
-    int64_t since_ns = j->moved_ns != 0 ? j->moved_ns : j->paused_ns;
+    /* Until it is looked at, nothing tells that it stands still. */
+    int64_t since_ns = j->moved_ns != 0 ? j->moved_ns : first_look_ns(j);
 
     if (j->told_stalled || monotonic_ns() - since_ns < p[POLICY_STALL_TIMEOUT])
         return;

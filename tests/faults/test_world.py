@@ -18,13 +18,24 @@ def at(host, what):
 
 def test_a_guest_that_somebody_else_paused_ends_by_itself_and_is_seen_paused():
     vm = domain("vm", others=[{"at": "20s", "do": "pause"}])
-    with Host([vm], [], time_factor=5) as host:
+    cancel = rules(allow_cancel="yes", stall_timeout="1s", deadline="1h")
+    with Host([vm], cancel, time_factor=5) as host:
         host.wait(host.completed)
+        assert host.events("cancelled") == []
         assert len(at(host, "other_pause")) == 1
         assert "switchover" in host.log()
         paused = at(host, "completed")[0] - at(host, "other_pause")[0]
         downtime = host.events("downtime")[0]["value"]
         assert abs(downtime - paused) < 0.1 and downtime > 1
+
+
+def test_a_pause_of_ours_is_neither_taken_for_the_switchover_nor_cancelled():
+    vm = domain("vm", hot="300MiB", rate="600MB/s", zero="0B")
+    policy = rules(allow_suspend="yes", allow_cancel="yes", stall_timeout="1s", deadline="1h")
+    with Host([vm], policy, time_factor=5) as host:
+        host.wait(host.completed)
+        assert len(host.events("suspend")) == 1 and host.events("cancelled") == []
+        assert host.events("downtime")[0]["value"] > 2, "it was to take longer than stall_timeout"
 
 
 def test_a_pause_that_is_taken_back_leaves_the_migration_going_on():
@@ -110,6 +121,20 @@ def test_a_call_fails_as_often_as_the_scenario_says_and_no_more():
         assert len(host.events("set_downtime")) >= 1
 
 
+@pytest.mark.parametrize("call,allowed,done", [
+    ("post-copy", {"allow_post_copy": "yes"}, "post_copy"),
+    ("suspend", {"allow_suspend": "yes"}, "suspend"),
+    ("set-speed", {"allow_bandwidth": "yes"}, "set_speed")])
+def test_an_action_that_fails_once_is_tried_again(call, allowed, done):
+    limit = {"speed_limit": "30MB/s"} if call == "set-speed" else {}
+    vm = domain("vm", post_copy=True, failures=[{"call": call, "error": "timeout", "times": 1}],
+                **limit)
+    with Host([vm], rules(**allowed), time_factor=5) as host:
+        host.wait(lambda: host.events(done))
+        assert len(host.events("call_failed")) == 1
+        assert "cannot acquire state change lock" in host.log()
+
+
 def test_storage_comes_first_and_is_no_pass():
     vm = calm("vm", ram="512MiB")
     vm["guest"]["disk"] = "2GB"
@@ -125,6 +150,14 @@ def test_devices_that_do_not_fit_hold_back_the_switchover():
     with Host([vm], [], time_factor=10) as host:
         host.wait(lambda: [m for m in host.status() if m["iteration"] > 100])
         assert host.completed() == set()
+
+
+def test_devices_that_need_more_than_the_limit_get_it():
+    vm = calm("vm")
+    vm["guest"]["device"] = "200MB"
+    with Host([vm], rules(max_downtime="10s"), time_factor=5) as host:
+        host.wait(host.completed)
+        assert 2 <= host.events("set_downtime")[-1]["value"] < 4
 
 
 def test_qemus_own_throttle_ends_it_and_is_not_stacked_upon():
