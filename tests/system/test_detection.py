@@ -35,3 +35,16 @@ def test_a_migration_that_runs_already_when_the_agent_starts_is_found(lab, guest
         wait_until(lambda: agent.status(guest), "a first status")
         assert agent.status(guest)["active"]
         assert agent.metric("migpolicy_migrations_started_total") == 1
+
+
+def test_a_retry_at_once_is_followed_and_the_failure_before_it_is_told(agent, guest):
+    detected = "outgoing migration detected"
+    guest.migrate()
+    wait_until(lambda: agent.find(detected), "detected")
+    lab = guest.lab
+    lab.virsh("a", "domjobabort", guest.name)
+    wait_until(lambda: guest.clients[-1].poll() is not None, "its client knows")
+    guest.migrate()
+    wait_until(lambda: len(agent.find(detected)) == 2, "the retry is detected")
+    wait_until(lambda: (agent.status(guest) or {}).get("active"), "it has a status")
+    assert len(agent.find(f"{guest.name}: .*migration failed")) == 1
