@@ -21,8 +21,7 @@ void json_add_text(struct json_object *object, const char *key, const char *text
 /* Unknown is null. */
 void json_add_number(struct json_object *object, const char *key, double value)
 {
-    json_add(object, key,
-             isfinite(value) ? json_new_rounded(value) : NULL);
+    json_add(object, key, isfinite(value) ? json_new_rounded(value) : NULL);
 }
 
 void json_add_count(struct json_object *object, const char *key, uint64_t value)

@@ -36,10 +36,11 @@
  *               than the 300 ms the row has
  *   forecast    of the present course, at the first look from 25, 50 and 75% of the run's time on.
  * The truth is that course: the model run on from there with nothing changed any more. Watched
- * twice, in the run itself, and in one where nothing is done. Said: that it ends in time, or that it does not, where the probability of that is SAY or more:
- * decision_end(). Not said: before two passes are complete, or where neither is as likely. Wrong:
- * said, and not so by the deadline. A date is shown where an end is said; else the earliest. The
- * error is that of the time remaining, relative to it; sure: where there is a latest end
+ * twice, in the run itself, and in one where nothing is done. Said: that it ends in time, or that
+ * it does not, where the probability of that is SAY or more: decision_end(). Not said: before two
+ * passes are complete, or where neither is as likely. Wrong: said, and not so by the deadline. A
+ * date is shown where an end is said; else the earliest. The error is that of the time remaining,
+ * relative to it; sure: where there is a latest end
  *
  * The oracle knows the guest: it tries shares, passes to begin at and downtime limits, within the
  * row's limits, by running the model ahead, and takes what loses the least work.
