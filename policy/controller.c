@@ -555,7 +555,7 @@ static void remember(struct controller *c, const struct action *a, const struct 
 }
 
 /*
- * When it is wanted ended, after its memory phase began. A deadline that nobody stated leaves time
+ * By when it is to end, after its memory phase began. A deadline that nobody stated leaves time
  * for a few passes over all of the memory.
  */
 static void set_deadline(struct controller *c, struct outlook *o)

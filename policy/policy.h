@@ -164,7 +164,7 @@ bool policy_allows_anything(const struct policy_values *values);
 enum policy_rung policy_rung_at(int64_t order, unsigned place);
 
 /*
- * When the migration of a guest of `total_bytes` of memory is wanted ended, ns after its memory
+ * By when the migration of a guest of `total_bytes` of memory is to end, ns after its memory
  * phase began: the larger of `deadline` and `deadline_per_gib`; POLICY_NONE: none is stated, or it
  * is not known yet (total_bytes 0).
  */

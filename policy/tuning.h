@@ -155,7 +155,7 @@
 
 /* The decision */
 
-/* Nothing is started or lifted any more when the switchover comes within this time: an action takes
+/* Nothing is started or released once the switchover comes within this time: an action takes
    a look to be decided, and one to work. without: 0.0 */
 #define ABOUT_TO_END_S 1.0
 /* Syncs in a row, and the time, for which the likeliest forecast must fail, or the remainder be

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The kill switch: which VMs, or whether the whole host, an administrator has paused. What is
- * paused is still watched and judged, and nothing is done about it; a throttle is lifted at once.
+ * paused is still watched and judged, and nothing is done about it; a throttle is released at once.
  *
  * Kept in STATE_DIR/paused.json, which is whole or absent and only ever replaced atomically. Doubt
  * means paused: a file that cannot be read pauses the host, and what cannot be stored is paused

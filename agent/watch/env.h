@@ -16,7 +16,7 @@
 #include "agent/watch/leftovers.h"
 #include "metrics/metrics.h"
 
-/* A throttle is lifted when its watcher has had no fresh statistics for this long. */
+/* A throttle is released when its watcher has had no fresh statistics for this long. */
 #define WATCHER_STALE_S 3
 
 /* What all watchers share. Borrowed, must outlive them. */

@@ -5,7 +5,7 @@
  *
  * Pure bookkeeping by those concerned: each watcher is a member, says what it needs, and lays its
  * part over its policy before it decides. Who is throttled first keeps its slot until the throttle
- * is lifted. Bandwidth is shared by need (max-min fairness): who needs less than an equal part
+ * is released. Bandwidth is shared by need (max-min fairness): who needs less than an equal part
  * keeps what it needs, and the others share the rest.
  *
  * Thread-safe.

@@ -77,7 +77,7 @@ void sampling_take(struct act *act, const struct hv_job *hv, int64_t sync_ns, st
 {
     read_limits(act, monotonic_ns());
     if (!atomic_load(&act->w->throttled))
-        act->share = 1; /* the keeper may have lifted it */
+        act->share = 1; /* the keeper may have released it */
     *s = (struct sample){
         .now_ns = monotonic_ns(),
         .sync_ns = sync_ns,

@@ -47,7 +47,7 @@ struct watcher {
         struct hv_result result;
         bool stop;    /* leave the migration to itself */
         bool lift;    /* the keeper has to lift the quota now */
-        bool release; /* an administrator wants it lifted for good */
+        bool release; /* an administrator wants it released for good */
         uid_t released_by;
     } mark;
     struct migration view;
