@@ -6,6 +6,7 @@
 #include "common/cleanup.h"
 #include "metrics/connections.h"
 #include "metrics/internal.h"
+#include "metrics/webconfig.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,7 +20,9 @@
 #define CONNECTION_BYTES ((size_t)16 * 1024) /* holds the whole request header */
 
 struct metrics_http {
-    struct MHD_Daemon *daemon;
+    struct MHD_Daemon *daemon; /* NULL: it could not be started again */
+    struct webconfig *web;     /* NULL: anybody, and no TLS */
+    bool ip6;
     struct metrics *metrics;
     metrics_get_fn get; /* NULL: none */
     void *opaque;
@@ -102,6 +105,9 @@ static int listen_open(union address *a, socklen_t len)
 static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const char *content_type,
                              const char *security_policy, struct metrics_buf *body)
 {
+    bool zipped =
+        metrics_accepts_gzip(MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept-Encoding")) &&
+        metrics_gzip(body);
     char *data = body->data;
     struct MHD_Response *r =
         MHD_create_response_from_buffer(body->len, data, MHD_RESPMEM_MUST_FREE);
@@ -112,6 +118,9 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const ch
     }
     *body = (struct metrics_buf){0};
     MHD_add_response_header(r, "Content-Type", content_type);
+    MHD_add_response_header(r, "Vary", "Accept-Encoding");
+    if (zipped)
+        MHD_add_response_header(r, "Content-Encoding", "gzip");
     MHD_add_response_header(r, "Cache-Control", "no-store");
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
@@ -119,7 +128,9 @@ static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const ch
     MHD_add_response_header(r, "Content-Security-Policy", security_policy);
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
         MHD_add_response_header(r, "Allow", "GET, HEAD");
-    enum MHD_Result result = MHD_queue_response(c, status, r);
+    enum MHD_Result result = status == MHD_HTTP_UNAUTHORIZED
+                                 ? MHD_queue_basic_auth_fail_response(c, "migpolicy", r)
+                                 : MHD_queue_response(c, status, r);
     MHD_destroy_response(r);
     return result;
 }
@@ -167,6 +178,22 @@ static bool has_body(struct MHD_Connection *c)
            (length && strcmp(length, "0") != 0);
 }
 
+static bool is_allowed(struct metrics_http *http, struct MHD_Connection *c)
+{
+    char *password = NULL, *name = NULL;
+    bool allowed;
+
+    if (!http->web || http->web->users == 0)
+        return true;
+    name = MHD_basic_auth_get_username_password(c, &password);
+    allowed = webconfig_allows(http->web, name, password);
+    MHD_free(name);
+    if (password)
+        explicit_bzero(password, strlen(password));
+    MHD_free(password);
+    return allowed;
+}
+
 /*
  * libmicrohttpd calls this once after the header and again at the end of the request. A refusal
  * is given the first time, which also ends the connection without reading what else comes.
@@ -181,6 +208,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
     (void)upload;
     if (!*request) {
         *request = http; /* seen */
+        if (!is_allowed(http, c))
+            return reply_plain(c, MHD_HTTP_UNAUTHORIZED, "a name and a password are needed\n");
         if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
             return reply_plain(c, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         if (has_body(c))
@@ -236,8 +265,39 @@ void metrics_http_tick(struct metrics_http *http, int64_t now_ns)
         connections_tick(&http->connections, now_ns);
 }
 
-int metrics_http_start(struct metrics *m, const char *listen_address, metrics_get_fn get,
-                       void *opaque, struct metrics_http **ret_http)
+/* The socket is the library's from here on, even on failure: closing it twice in a program with
+ * threads would be worse than losing it. */
+static int serve(struct metrics_http *http, int fd)
+{
+    const struct webconfig *web = http->web;
+    const char *const versions = web && web->tls13_only
+                                     ? "NORMAL:-VERS-ALL:+VERS-TLS1.3"
+                                     : "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
+    unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC;
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_END, 0, NULL}, {.value = 0}, {.value = 0}, {.value = 0}};
+
+    if (http->ip6)
+        flags |= MHD_USE_IPv6;
+    if (web && web->cert) {
+        flags |= MHD_USE_TLS;
+        tls[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, web->cert};
+        tls[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, web->key};
+        tls[2] =
+            (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(intptr_t)versions};
+        tls[3] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    }
+    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http,
+                                    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+                                    (unsigned)CONNECTIONS_SLOTS, MHD_OPTION_NOTIFY_CONNECTION,
+                                    on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_answered,
+                                    http, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES,
+                                    MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    return http->daemon ? 0 : -ENOMEM;
+}
+
+int metrics_http_start(struct metrics *m, const char *listen_address, struct webconfig *web,
+                       metrics_get_fn get, void *opaque, struct metrics_http **ret_http)
 {
     union address a;
     socklen_t len;
@@ -249,27 +309,31 @@ int metrics_http_start(struct metrics *m, const char *listen_address, metrics_ge
     if (fd < 0)
         return fd;
 
-    unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC;
-    if (a.any.sa_family == AF_INET6)
-        flags |= MHD_USE_IPv6;
-    http->port = ntohs(a.any.sa_family == AF_INET6 ? a.ip6.sin6_port : a.ip4.sin_port);
-    /* The socket is the library's from here on, even on failure: closing it twice in a program
-     * with threads would be worse than losing it. */
+    http->ip6 = a.any.sa_family == AF_INET6;
+    http->port = ntohs(http->ip6 ? a.ip6.sin6_port : a.ip4.sin_port);
+    http->web = web;
     http->metrics = m;
     http->get = get;
     http->opaque = opaque;
     connections_init(&http->connections);
-    http->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_SLOTS, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_answered, http,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
-    if (!http->daemon) {
+    if (serve(http, fd) < 0) {
         connections_destroy(&http->connections);
         return -EIO; /* it says no more than that */
     }
     *ret_http = STEAL(http);
     return 0;
+}
+
+int metrics_http_replace(struct metrics_http *http, struct webconfig *web)
+{
+    int fd = http->daemon ? MHD_quiesce_daemon(http->daemon) : -1;
+
+    if (fd < 0)
+        return -ENOMEM;
+    MHD_stop_daemon(http->daemon);
+    webconfig_free(http->web);
+    http->web = web;
+    return serve(http, fd);
 }
 
 uint16_t metrics_http_port(const struct metrics_http *http)
@@ -281,7 +345,9 @@ void metrics_http_stop(struct metrics_http *http)
 {
     if (!http)
         return;
-    MHD_stop_daemon(http->daemon);
+    if (http->daemon)
+        MHD_stop_daemon(http->daemon);
     connections_destroy(&http->connections);
+    webconfig_free(http->web);
     free(http);
 }

@@ -122,4 +122,10 @@ void metrics_utf8_copy(char *to, size_t size, const char *text);
 
 void metrics_text_render(const struct metrics_snapshot *s, bool openmetrics, struct metrics_buf *b);
 
+/* Compresses what is worth it, in place; false: it is as it was. */
+bool metrics_gzip(struct metrics_buf *b);
+
+/* Does an Accept-Encoding header (NULL: none) want gzip? */
+bool metrics_accepts_gzip(const char *accept_encoding);
+
 #endif

@@ -152,16 +152,24 @@ typedef unsigned (*metrics_get_fn)(void *opaque, const char *path, const char *s
                                    struct metrics_reply *ret);
 
 struct metrics_http;
+struct webconfig;
 
 /*
  * Serve m at "ADDRESS:PORT" or "[ADDRESS]:PORT": numeric addresses, port 0 takes any free one.
  * Starts one thread, which inherits the signal mask: block the signals you handle elsewhere first.
- * What is neither /metrics nor /healthz is for `get` (NULL: there is nothing else).
+ * What is neither /metrics nor /healthz is for `get` (NULL: there is nothing else). `web`, or NULL
+ * for anybody and no TLS, is taken over on success.
  * m and opaque are borrowed until metrics_http_stop(). Errors: -EINVAL (malformed address), what
  * socket(), bind() and listen() say (-EADDRINUSE, -EADDRNOTAVAIL, -EACCES), -EIO.
  */
-int metrics_http_start(struct metrics *m, const char *listen_address, metrics_get_fn get,
-                       void *opaque, struct metrics_http **ret_http);
+int metrics_http_start(struct metrics *m, const char *listen_address, struct webconfig *web,
+                       metrics_get_fn get, void *opaque, struct metrics_http **ret_http);
+
+/*
+ * Goes on at the same socket with another `web`, which is taken over; open connections end.
+ * Returns 0, or -ENOMEM: nothing is served any more.
+ */
+int metrics_http_replace(struct metrics_http *http, struct webconfig *web);
 
 /*
  * To be called about once a second with a monotonic clock: ends connections that have taken more

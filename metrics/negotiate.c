@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reads an Accept header: "type/subtype;param=value;q=0.5, ...". */
+/* Reads Accept headers: "type/subtype;param=value;q=0.5, ...". */
 #include "metrics/internal.h"
 
 #include <string.h>
@@ -83,4 +83,20 @@ enum metrics_format metrics_negotiate(const char *accept)
         }
     }
     return openmetrics && openmetrics >= text ? METRICS_OPENMETRICS : METRICS_TEXT;
+}
+
+bool metrics_accepts_gzip(const char *accept_encoding)
+{
+    struct span rest = {accept_encoding ? accept_encoding : "",
+                        accept_encoding ? strlen(accept_encoding) : 0};
+
+    while (rest.len) {
+        struct span coding = span_next(&rest, ',');
+        struct span name = span_next(&coding, ';');
+        struct span key = span_next(&coding, '=');
+
+        if (span_is(name, "gzip"))
+            return !span_is(key, "q") || weight_parse(coding) > 0;
+    }
+    return false;
 }

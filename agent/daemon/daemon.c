@@ -40,6 +40,7 @@
 #include "common/log.h"
 #include "common/units.h"
 #include "common/wakeup.h"
+#include "metrics/webconfig.h"
 
 #define DEFAULT_POLL_NS (250 * NS_PER_MS)
 #define SOCKET_GROUP    "migpolicy"
@@ -59,6 +60,8 @@ struct daemon {
     struct host *host;
     struct metrics *metrics;
     struct metrics_http *http;
+    struct webconfig *web; /* until the server has it */
+    bool guarded;          /* the server has one */
     struct traces *traces;
     struct record *record;
     struct recent *recent;
@@ -253,21 +256,68 @@ static void tell_ignored(const struct daemon *d, const struct config *config, ch
     }
 }
 
+/* What a configuration says of access to the HTTP server; NULL if nothing. */
+static int load_web(const struct config *config, struct webconfig **ret,
+                    struct config_error *ret_err)
+{
+    struct webconfig_error err;
+    int r;
+
+    *ret = NULL;
+    if (!config->web_config)
+        return 0;
+    r = webconfig_load(config->web_config, ret, &err);
+    if (r < 0)
+        snprintf(ret_err->text, sizeof(ret_err->text), "web_config: %.450s", err.text);
+    return r;
+}
+
+/* Certificates are renewed: they are read again whenever the configuration is. */
+static void replace_web(struct daemon *d, struct webconfig *web)
+{
+    if (!d->http || (!web && !d->guarded)) {
+        webconfig_free(web);
+        return;
+    }
+    d->guarded = web;
+    if (metrics_http_replace(d->http, web) < 0)
+        log_error("metrics: cannot go on at \"%s\"", d->listen);
+}
+
+/* Both, or neither. */
+static int load_all(const char *path, struct config *ret, struct webconfig **ret_web,
+                    struct config_error *ret_err)
+{
+    struct config config;
+    int r = config_load(path, &config, ret_err);
+
+    if (r < 0)
+        return r;
+    r = load_web(&config, ret_web, ret_err);
+    if (r < 0)
+        config_clear(&config);
+    else
+        *ret = config;
+    return r;
+}
+
 static int reload(void *opaque, struct config_error *ret_err)
 {
     struct daemon *d = opaque;
+    struct webconfig *web = NULL;
     struct config config;
     struct host_limits limits;
     int r;
 
     sd_notify(0, "RELOADING=1");
-    r = config_load(d->opt.config, &config, ret_err);
+    r = load_all(d->opt.config, &config, &web, ret_err);
     if (r < 0) {
         log_error("%s; the configuration in force is kept", ret_err->text);
     } else {
         tell_ignored(d, &config, ret_err->text, sizeof(ret_err->text));
         limits = limits_of(&config);
         host_set_limits(d->host, &limits);
+        replace_web(d, web);
         policies_reload(d->policies, &config);
         log_info("configuration reloaded%s%s", *ret_err->text ? "; " : "", ret_err->text);
     }
@@ -365,6 +415,7 @@ static int start_metrics(struct daemon *d)
 
 static int start_http(struct daemon *d)
 {
+    const struct webconfig *web = d->web;
     int r;
 
     d->page = page_new(&(struct page_env){
@@ -376,12 +427,17 @@ static int start_http(struct daemon *d)
 
     if (!d->listen[0])
         return 0;
-    r = metrics_http_start(d->metrics, d->listen, page_get, d->page, &d->http);
-    if (r < 0)
+    r = metrics_http_start(d->metrics, d->listen, d->web, page_get, d->page, &d->http);
+    if (r < 0) {
         log_error("metrics: cannot listen on \"%s\": %s", d->listen, strerror(-r));
-    else
-        log_info("metrics at port %u", metrics_http_port(d->http));
-    return r;
+        return r;
+    }
+    d->web = NULL;
+    d->guarded = web;
+    log_info("metrics at port %u%s%s", metrics_http_port(d->http),
+             web && web->cert ? ", over TLS" : "",
+             web && web->users ? ", for who has a password" : "");
+    return 0;
 }
 
 static int start_control(struct daemon *d, gid_t admin_gid)
@@ -568,6 +624,7 @@ static void stop(struct daemon *d, int status)
     learned_free(d->learned);
     record_free(d->record);
     metrics_free(d->metrics);
+    webconfig_free(d->web);
     config_clear(&d->config);
     free(d->uri);
     free(d->socket);
@@ -579,10 +636,11 @@ static int check(struct daemon *d)
 {
     struct config_error err;
 
-    if (config_load(d->opt.config, &d->config, &err) < 0) {
+    if (load_all(d->opt.config, &d->config, &d->web, &err) < 0) {
         log_error("%s", err.text);
         return EXIT_FAILURE;
     }
+    webconfig_free(d->web);
     config_clear(&d->config);
     return EXIT_SUCCESS;
 }
@@ -609,7 +667,7 @@ int main(int argc, char **argv)
     r = loop_init();
     if (r == 0)
         r = start_first(&d);
-    if (r == 0 && (r = config_load(d.opt.config, &d.config, &err)) < 0)
+    if (r == 0 && (r = load_all(d.opt.config, &d.config, &d.web, &err)) < 0)
         log_error("%s", err.text);
     if (r == 0)
         r = start(&d);

@@ -114,6 +114,8 @@ static struct json_object *config_schema(void)
         "{'type': 'object', 'additionalProperties': false, 'properties': {"
         "'uri': {'type': 'string', 'description': 'the libvirt to watch'},"
         "'metrics_listen': {'type': 'string', 'description': 'address and port of the metrics'},"
+        "'web_config': {'type': 'string', 'pattern': '^/',"
+        " 'description': 'who may read the metrics: TLS and passwords'},"
         "'admin_group': {'type': 'string', 'description': 'its members may change policies'},"
         "'trust_metadata': {'type': 'boolean',"
         " 'description': 'the metadata of a domain may allow more, too'},"

@@ -270,6 +270,10 @@ static int take_all(const struct place *place, struct json_object *root, struct 
             r = take_string(place, pointer, value, &config->uri);
         } else if (strcmp(key, "metrics_listen") == 0) {
             r = take_string(place, pointer, value, &config->metrics_listen);
+        } else if (strcmp(key, "web_config") == 0) {
+            r = take_string(place, pointer, value, &config->web_config);
+            if (r == 0 && config->web_config[0] != '/')
+                r = fail(place, pointer, "must be an absolute path");
         } else if (strcmp(key, "admin_group") == 0) {
             r = take_string(place, pointer, value, &config->admin_group);
         } else if (strcmp(key, "poll_interval") == 0) {
@@ -511,6 +515,7 @@ void config_clear(struct config *config)
     free(config->rule);
     free(config->uri);
     free(config->metrics_listen);
+    free(config->web_config);
     free(config->admin_group);
     *config = (struct config){0};
 }

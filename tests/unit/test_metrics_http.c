@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The HTTP server, asked over real loopback sockets. */
 #include "metrics/metrics.h"
+#include "metrics/webconfig.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,8 +15,12 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <cmocka.h>
+
+/* Of "secret". */
+#define SECRET "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
 
 static const char *const names[] = {"one", "two", NULL};
 static const struct metrics_labels labels = {names, names, names, names, names, names};
@@ -40,7 +45,7 @@ static int setup(void **state)
 {
     (void)state;
     return metrics_new(&labels, &metrics) < 0 ||
-           metrics_http_start(metrics, "127.0.0.1:0", get_other, NULL, &http) < 0;
+           metrics_http_start(metrics, "127.0.0.1:0", NULL, get_other, NULL, &http) < 0;
 }
 
 static int teardown(void **state)
@@ -155,6 +160,72 @@ static void what_is_not_of_the_metrics_is_answered_by_the_caller(void **state)
     assert_non_null(strstr(reply, "Content-Security-Policy: default-src 'self'\r\n"));
     assert_string_equal(body_of(reply), "-");
     assert_string_equal(body_of(ask("GET", "/other?since=1.5&x=2", "", "")), "1.5");
+}
+
+/* What is worth it, for whoever takes it; a small answer stays as it is. */
+static void gzip_is_for_who_takes_it(void **state)
+{
+    (void)state;
+    static unsigned char plain[1 << 20];
+    char whole[1 << 16];
+    z_stream z = {.next_out = plain, .avail_out = sizeof(plain) - 1};
+    snprintf(whole, sizeof(whole), "%s", body_of(ask("GET", "/metrics", "", "")));
+    const char *reply = ask("GET", "/metrics", "Accept-Encoding: br, gzip;q=0.5\r\n", "");
+    const char *length = strstr(reply, "Content-Length: ");
+
+    assert_status(reply, "200");
+    assert_non_null(strstr(reply, "Content-Encoding: gzip\r\n"));
+    assert_non_null(strstr(reply, "Vary: Accept-Encoding\r\n"));
+    assert_non_null(length);
+    z.next_in = (unsigned char *)(intptr_t)body_of(reply);
+    z.avail_in = (unsigned)atoi(length + strlen("Content-Length: "));
+    assert_int_equal(inflateInit2(&z, MAX_WBITS + 16), Z_OK);
+    assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END);
+    plain[z.total_out] = '\0';
+    inflateEnd(&z);
+    /* All but the values, which move. */
+    assert_memory_equal(plain, whole, 200);
+    assert_non_null(strstr((char *)plain, "\nmigpolicy_migrations_started_total 0\n"));
+
+    assert_null(strstr(ask("GET", "/healthz", "Accept-Encoding: gzip\r\n", ""), "gzip\r\n"));
+    assert_null(strstr(ask("GET", "/metrics", "Accept-Encoding: gzip;q=0\r\n", ""), "gzip\r\n"));
+    assert_null(strstr(ask("GET", "/metrics", "Accept-Encoding: xgzip\r\n", ""), "gzip\r\n"));
+}
+
+static struct webconfig *who(const char *text)
+{
+    struct webconfig *web = NULL;
+    struct webconfig_error err;
+
+    assert_int_equal(webconfig_parse(text, strlen(text), "FILE", &web, &err), 0);
+    return web;
+}
+
+/* one:secret, one:other and nobody, in base64 */
+#define RIGHT "Authorization: Basic b25lOnNlY3JldA==\r\n"
+#define WRONG "Authorization: Basic b25lOm90aGVy\r\n"
+#define EMPTY "Authorization: Basic\r\n"
+
+static void who_has_no_password_reads_nothing(void **state)
+{
+    static const char *const paths[] = {"/metrics", "/healthz", "/other", "/none"};
+
+    (void)state;
+    assert_int_equal(metrics_http_replace(http, who("basic_auth_users: {one: " SECRET "}")), 0);
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        const char *reply = ask("GET", paths[i], "", "");
+
+        assert_status(reply, "401");
+        assert_non_null(strstr(reply, "WWW-Authenticate: Basic realm=\"migpolicy\""));
+        assert_string_equal(body_of(reply), "a name and a password are needed\n");
+        assert_status(ask("GET", paths[i], WRONG, ""), "401");
+        assert_status(ask("GET", paths[i], EMPTY, ""), "401");
+    }
+    assert_status(ask("POST", "/metrics", "", ""), "401");
+    assert_status(ask("GET", "/metrics", RIGHT, ""), "200");
+    assert_status(ask("GET", "/other", RIGHT, ""), "203");
+    assert_int_equal(metrics_http_replace(http, NULL), 0);
+    assert_status(ask("GET", "/metrics", "", ""), "200");
 }
 
 static void head_gives_the_header_alone(void **state)
@@ -398,7 +469,7 @@ static void malformed_addresses_are_invalid(void **state)
     for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
         struct metrics_http *other = NULL;
 
-        if (metrics_http_start(metrics, addresses[i], NULL, NULL, &other) != -EINVAL)
+        if (metrics_http_start(metrics, addresses[i], NULL, NULL, NULL, &other) != -EINVAL)
             fail_msg("taken for an address: %s", addresses[i]);
         assert_null(other);
     }
@@ -411,7 +482,7 @@ static void a_port_in_use_is_told_apart(void **state)
 
     (void)state;
     snprintf(address, sizeof(address), "127.0.0.1:%u", metrics_http_port(http));
-    assert_int_equal(metrics_http_start(metrics, address, NULL, NULL, &other), -EADDRINUSE);
+    assert_int_equal(metrics_http_start(metrics, address, NULL, NULL, NULL, &other), -EADDRINUSE);
     assert_null(other);
     metrics_http_stop(NULL);
 }
@@ -422,17 +493,17 @@ static void a_port_is_free_again_after_stopping(void **state)
     char address[32];
 
     (void)state;
-    assert_int_equal(metrics_http_start(metrics, "127.0.0.1:0", NULL, NULL, &other), 0);
+    assert_int_equal(metrics_http_start(metrics, "127.0.0.1:0", NULL, NULL, NULL, &other), 0);
     snprintf(address, sizeof(address), "127.0.0.1:%u", metrics_http_port(other));
     metrics_http_stop(other);
-    assert_int_equal(metrics_http_start(metrics, address, NULL, NULL, &other), 0);
+    assert_int_equal(metrics_http_start(metrics, address, NULL, NULL, NULL, &other), 0);
     metrics_http_stop(other);
 }
 
 static void ipv6_is_served_where_there_is_any(void **state)
 {
     struct metrics_http *other = NULL;
-    int r = metrics_http_start(metrics, "[::1]:0", NULL, NULL, &other);
+    int r = metrics_http_start(metrics, "[::1]:0", NULL, NULL, NULL, &other);
 
     (void)state;
     if (r == -EADDRNOTAVAIL || r == -EAFNOSUPPORT)
@@ -458,6 +529,8 @@ int main(void)
         cmocka_unit_test(metrics_come_as_openmetrics_when_asked),
         cmocka_unit_test(health_answers),
         cmocka_unit_test(what_is_not_of_the_metrics_is_answered_by_the_caller),
+        cmocka_unit_test(gzip_is_for_who_takes_it),
+        cmocka_unit_test(who_has_no_password_reads_nothing),
         cmocka_unit_test(head_gives_the_header_alone),
         cmocka_unit_test(other_paths_are_not_found),
         cmocka_unit_test(other_methods_are_refused),
