@@ -76,6 +76,8 @@ static int check(const char *path, struct config_error *error)
     if (r < 0)
         return r;
     warn_of_brackets(&config);
+    if (config.ignored)
+        cli_fail(CLI_OK, "not read, as its name does not end in .json: %s", config.ignored);
     config_clear(&config);
     return 0;
 }

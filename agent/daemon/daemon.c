@@ -294,11 +294,14 @@ static int load_all(const char *path, struct config *ret, struct webconfig **ret
     if (r < 0)
         return r;
     r = load_web(&config, ret_web, ret_err);
-    if (r < 0)
+    if (r < 0) {
         config_clear(&config);
-    else
-        *ret = config;
-    return r;
+        return r;
+    }
+    if (config.ignored)
+        log_warning("not read, as its name does not end in .json: %s", config.ignored);
+    *ret = config;
+    return 0;
 }
 
 static int reload(void *opaque, struct config_error *ret_err)

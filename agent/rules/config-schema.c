@@ -112,6 +112,7 @@ static struct json_object *config_schema(void)
 {
     struct json_object *o = object(
         "{'type': 'object', 'additionalProperties': false, 'properties': {"
+        "'$schema': {'type': 'string'},"
         "'uri': {'type': 'string', 'description': 'the libvirt to watch'},"
         "'metrics_listen': {'type': 'string', 'description': 'address and port of the metrics'},"
         "'web_config': {'type': 'string', 'pattern': '^/',"
@@ -181,7 +182,7 @@ static struct json_object *rule_object(void)
 
 static const char apply_schema[] =
     "{'type': 'object', 'additionalProperties': false, 'required': ['vms'], 'properties': {"
-    "'schema_version': {'const': 1},"
+    "'$schema': {'type': 'string'}, 'schema_version': {'const': 1},"
     "'vms': {'type': 'object', 'additionalProperties': {'type': 'object',"
     " 'additionalProperties': false, 'required': ['policy'], 'properties': {"
     "'name': {}, 'set_by': {}, 'expires': {'$ref': '#/definitions/expires'},"

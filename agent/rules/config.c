@@ -2,23 +2,17 @@
 #include "agent/rules/config.h"
 
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "common/alloc.h"
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/json_strict.h"
-#include "common/textfile.h"
 #include "common/units.h"
 #include "policy/json/policy_json.h"
-
-enum { CONFIG_BYTES_MAX = 1024 * 1024 };
 
 /* Where in which file we are, for error lines. */
 struct place {
@@ -295,6 +289,10 @@ static int take_all(const struct place *place, struct json_object *root, struct 
                 snprintf(pointer, sizeof(pointer), "/rules/%zu", i);
                 r = take_rule(place, pointer, json_object_array_get_idx(value, i), config);
             }
+        } else if (strcmp(key, "$schema") == 0) {
+            /* For editors. */
+            if (!json_object_is_type(value, json_type_string))
+                r = fail(place, pointer, "must be a text");
         } else if (strcmp(key, "namespaces") != 0) {
             r = fail(place, pointer, "unknown key");
         }
@@ -304,35 +302,41 @@ static int take_all(const struct place *place, struct json_object *root, struct 
     return 0;
 }
 
-static int fail_errno(const char *path, int r, struct config_error *err)
+/*
+ * Comments become blanks, so that all keeps its line and column. Control characters in them stay,
+ * and are refused like any.
+ */
+static void blank_comments(char *text, size_t len)
 {
-    snprintf(err->text, sizeof(err->text), "%.400s: %s", path, strerror(-r));
-    return r;
+    bool quoted = false;
+
+    for (size_t i = 0; i < len; i++) {
+        if (quoted && text[i] == '\\') {
+            i++;
+        } else if (text[i] == '"') {
+            quoted = !quoted;
+        } else if (!quoted && i + 1 < len && text[i] == '/' && text[i + 1] == '/') {
+            for (; i < len && text[i] != '\n'; i++) {
+                if (!iscntrl((unsigned char)text[i]))
+                    text[i] = ' ';
+            }
+        }
+    }
 }
 
-static int check_owner(const char *path, struct config_error *err)
+/* place->text becomes *ret_copy, which the caller frees. */
+static int parse(struct place *place, char **ret_copy, struct json_object **ret)
 {
-    struct stat st;
-    const char *why = NULL;
-
-    if (stat(path, &st) < 0)
-        return fail_errno(path, -errno, err);
-    if (st.st_uid != 0 && st.st_uid != geteuid())
-        why = "must be owned by root";
-    else if (st.st_mode & (S_IWGRP | S_IWOTH))
-        why = "must not be writable by group or others";
-    if (!why)
-        return 0;
-    snprintf(err->text, sizeof(err->text), "%s: %s (owner %u, mode %04o)", path, why, st.st_uid,
-             st.st_mode & 07777);
-    return -EPERM;
-}
-
-static int parse(const struct place *place, struct json_object **ret)
-{
+    char *copy = alloc_need(malloc(place->len + 1));
     struct json_error err;
-    int r = json_strict_parse(place->text, place->len, ret, &err);
+    int r;
 
+    if (place->len > 0)
+        memcpy(copy, place->text, place->len);
+    blank_comments(copy, place->len);
+    *ret_copy = copy;
+    place->text = copy;
+    r = json_strict_parse(copy, place->len, ret, &err);
     if (r < 0)
         snprintf(place->err->text, sizeof(place->err->text), "%s:%u:%u: %s: %s", place->path,
                  err.line, err.column, *err.pointer ? err.pointer : "/", err.reason);
@@ -343,12 +347,11 @@ int config_parse(const char *text, size_t len, const char *path, struct config *
                  struct config_error *ret_err)
 {
     struct json_object *root AUTO_JSON = NULL;
+    char *copy AUTO_FREE = NULL;
     struct place place = {.path = path, .text = text, .len = len, .err = ret_err};
-    int r = parse(&place, &root);
+    int r = parse(&place, &copy, &root);
 
-    if (r < 0)
-        return r;
-    return take_all(&place, root, config);
+    return r < 0 ? r : take_all(&place, root, config);
 }
 
 static int check_vm(const struct place *place, const char *pointer, struct json_object *vm)
@@ -385,9 +388,10 @@ int config_parse_vms(const char *text, size_t len, const char *path, struct json
                      struct config_error *ret_err)
 {
     struct json_object *root AUTO_JSON = NULL;
+    char *copy AUTO_FREE = NULL;
     struct json_object *vms;
     struct place place = {.path = path, .text = text, .len = len, .err = ret_err};
-    int r = parse(&place, &root);
+    int r = parse(&place, &copy, &root);
 
     if (r < 0)
         return r;
@@ -403,7 +407,8 @@ int config_parse_vms(const char *text, size_t len, const char *path, struct json
         join(where, sizeof(where), "", key);
         if (strcmp(key, "schema_version") == 0 && json_object_get_int(value) != 1)
             return fail(&place, where, "must be 1");
-        if (strcmp(key, "schema_version") != 0 && strcmp(key, "vms") != 0)
+        if (strcmp(key, "schema_version") != 0 && strcmp(key, "$schema") != 0 &&
+            strcmp(key, "vms") != 0)
             return fail(&place, where, "unknown key");
     }
     if (!json_object_is_type(vms, json_type_object))
@@ -421,88 +426,6 @@ int config_parse_vms(const char *text, size_t len, const char *path, struct json
     return 0;
 }
 
-static int load_file(const char *path, struct config *config, struct config_error *err)
-{
-    char *text AUTO_FREE = NULL;
-    size_t len;
-    int r = check_owner(path, err);
-
-    if (r < 0)
-        return r;
-    r = textfile_read(AT_FDCWD, path, CONFIG_BYTES_MAX, &text, &len);
-    if (r < 0)
-        return fail_errno(path, r, err);
-    return config_parse(text, len, path, config, err);
-}
-
-static int is_conf_file(const struct dirent *entry)
-{
-    const char *dot = strrchr(entry->d_name, '.');
-
-    return entry->d_name[0] != '.' && dot && strcmp(dot, ".json") == 0;
-}
-
-/* Returns 1, 0 or -errno; a link to nothing is there, and so is what may not be looked at. */
-static int is_there(const char *path, struct config_error *err)
-{
-    struct stat st;
-
-    if (lstat(path, &st) == 0)
-        return 1;
-    return errno == ENOENT ? 0 : fail_errno(path, -errno, err);
-}
-
-static int load_dir(const char *path, struct config *config, struct config_error *err)
-{
-    struct dirent **found;
-    char name[4096];
-    int count, r = check_owner(path, err);
-
-    if (r < 0)
-        return r;
-    snprintf(name, sizeof(name), "%s/migpolicyd.json", path);
-    r = is_there(name, err);
-    if (r > 0)
-        r = load_file(name, config, err);
-    if (r < 0)
-        return r;
-    snprintf(name, sizeof(name), "%s/conf.d", path);
-    r = is_there(name, err);
-    if (r <= 0)
-        return r;
-    r = check_owner(name, err);
-    if (r < 0)
-        return r;
-    count = scandir(name, &found, is_conf_file, alphasort);
-    if (count < 0)
-        return fail_errno(name, -errno, err);
-    for (int i = 0; i < count; i++) {
-        snprintf(name, sizeof(name), "%s/conf.d/%s", path, found[i]->d_name);
-        if (r == 0)
-            r = load_file(name, config, err);
-        free(found[i]);
-    }
-    free(found);
-    return r;
-}
-
-int config_load(const char *path, struct config *ret, struct config_error *ret_err)
-{
-    struct config config = {0};
-    struct stat st;
-    int r;
-
-    if (stat(path, &st) < 0)
-        return fail_errno(path, -errno, ret_err);
-    r = S_ISDIR(st.st_mode) ? load_dir(path, &config, ret_err) : load_file(path, &config, ret_err);
-    if (r < 0) {
-        config_clear(&config);
-        return r;
-    }
-    *ret = config;
-    return 0;
-}
-
 void config_clear(struct config *config)
 {
     for (size_t i = 0; i < config->rules; i++)
@@ -517,5 +440,6 @@ void config_clear(struct config *config)
     free(config->metrics_listen);
     free(config->web_config);
     free(config->admin_group);
+    free(config->ignored);
     *config = (struct config){0};
 }

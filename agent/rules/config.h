@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The daemon's configuration: migpolicyd.json and conf.d/ *.json beside it, in alphabetical order.
- * A later file overrides single settings of an earlier one and adds its rules behind.
+ * A later file overrides single settings of an earlier one and adds its rules behind. Comments
+ * from // to the end of the line are allowed; no block comments, of which one that is not closed
+ * where it seems to be takes rules out unseen.
  *
  * Every file must be owned by root (or by whoever runs this) and not be writable by anybody else:
  * it decides who may slow down or stop virtual machines.
@@ -18,6 +20,7 @@
 #include "policy/policy.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/migpolicy"
+#define CONFIG_VENDOR_PATH  "/usr/lib/migpolicy"
 
 struct json_object;
 
@@ -41,6 +44,7 @@ struct config {
     struct description_namespace *namespace;
     size_t rules;
     struct config_rule *rule;
+    char *ignored; /* NULL, or the files in conf.d whose names do not end in .json, in one line */
 };
 
 /* One line: what and where. Never contains control characters. */
@@ -50,10 +54,19 @@ struct config_error {
 
 /*
  * Loads a file, or a directory as described above (neither migpolicyd.json nor conf.d need exist
- * in it). Returns 0, or -errno with *ret untouched and *ret_err set: -ENOENT (path does not exist),
- * -EACCES, -EPERM (ownership or mode), -EINVAL (contents). Free the result with config_clear().
+ * in it); CONFIG_DEFAULT_PATH over the vendor's. A link is followed where it and all it leads
+ * through are root's. Returns 0, or -errno with *ret untouched and *ret_err set: -ENOENT (path
+ * does not exist), -EACCES, -EPERM (ownership or mode), -EINVAL (contents). Free the result with
+ * config_clear().
  */
 int config_load(const char *path, struct config *ret, struct config_error *ret_err);
+
+/*
+ * The same, of a directory, over another of the same kind, which need not exist; NULL for none.
+ * Of two files of a name in conf.d only the site's own is read.
+ */
+int config_load_over(const char *vendor, const char *path, struct config *ret,
+                     struct config_error *ret_err);
 
 /*
  * Adds the contents of one file to *config; `path` is for errors and for the source of rules.
