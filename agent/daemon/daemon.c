@@ -516,7 +516,6 @@ static int start_watchers(struct daemon *d)
 /* The result goes to the log and into the metrics. */
 static void restore_first(struct daemon *d)
 {
-    struct leftover *list AUTO_FREE = NULL;
     size_t left, restored;
 
     d->leftovers = leftovers_new(&d->roots, d->record, d->metrics);
