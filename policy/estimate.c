@@ -102,10 +102,10 @@ static void window_add(struct estimator *e, const struct sample *s)
     unsigned used;
     double span;
 
-    /* A link that has nothing to send does not show what it carries. */
-    if (s->remaining_bytes == 0 && e->window_count > 0 &&
-        e->window_sent[(e->window_count - 1) % ESTIMATE_WINDOW] == (double)s->processed_bytes) {
+    /* A link that has less to send than it carries in a burst does not show what it carries. */
+    if (!e->pass_is_first && e->now.last_x_bytes < e->now.transfer_bps * BURST_S) {
         e->window_count = 0;
+        e->now.drain_bps = fmin(e->now.drain_bps, e->now.transfer_bps);
         return;
     }
     e->window_ns[newest] = s->now_ns;

@@ -41,10 +41,33 @@ static void rates_are_of_the_same_time_however_often_it_looks(void **state)
     assert_true(worst_error(20 * NS_PER_MS) < 0.15);
 }
 
+/* After a first pass at 100 MB/s, syncs come every 100 ms and find next to nothing: looks meet
+   several passes each, and a link that is idle most of the time. */
+static void a_link_with_little_to_send_is_not_taken_for_a_slow_one(void **state)
+{
+    static struct estimator e;
+    struct sample s = {.iteration = 1, .total_bytes = 600000000, .cpu_share = 1};
+
+    (void)state;
+    estimator_init(&e);
+    for (int64_t t = 0; t < 60 * NS_PER_S; t += NS_PER_S) {
+        bool first = t <= 5 * NS_PER_S;
+
+        s.now_ns = s.elapsed_ns = t;
+        s.iteration = first ? 1 : (uint64_t)(t / (NS_PER_S / 10));
+        s.processed_bytes += first ? 100000000 : 9000000;
+        s.remaining_bytes = first ? s.total_bytes - s.processed_bytes : 0;
+        estimator_add(&e, &s);
+    }
+    assert_true(fabs(e.now.transfer_bps / 100e6 - 1) < 0.05);
+    assert_true(e.now.drain_bps > 50e6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rates_are_of_the_same_time_however_often_it_looks),
+        cmocka_unit_test(a_link_with_little_to_send_is_not_taken_for_a_slow_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
