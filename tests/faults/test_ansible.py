@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 import pytest
-from simhost import MIGPOLICY, Host, calm
+from simhost import MIGPOLICY, PATIENCE_S, Host, calm
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may set policies here"),
@@ -34,7 +34,7 @@ def play(tmp_path, hosts, *args, **variables):
            "ANSIBLE_LOCAL_TEMP": str(tmp_path / "local"), "ANSIBLE_REMOTE_TEMP": str(tmp_path / "remote"),
            "LC_ALL": "C.UTF-8"}
     done = subprocess.run(["ansible-playbook", "-i", tmp_path / "hosts.json", "-e", f"@{tmp_path}/vars.json",
-                           tmp_path / "play.yml", *args], capture_output=True, text=True, env=env, timeout=240)
+                           tmp_path / "play.yml", *args], capture_output=True, text=True, env=env, timeout=PATIENCE_S)
     told = {name: {key: int(re.search(rf"^{name} .*\b{key}=(\d+)", done.stdout, re.M)[1])
                    for key in ("changed", "failed")} for name in hosts}
     return told, done.stdout + done.stderr

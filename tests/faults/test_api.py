@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from simhost import Host, calm, domain
+from simhost import PATIENCE_S, Host, calm, domain
 
 ALLOWED = [{"name": "busy", "policy": {"allow_throttle": "yes", "min_cpu": "10%"}}]
 
@@ -14,7 +14,7 @@ ALLOWED = [{"name": "busy", "policy": {"allow_throttle": "yes", "min_cpu": "10%"
 def answer(host, path, method="GET"):
     request = urllib.request.Request(f"http://127.0.0.1:{host.port}{path}", method=method)
     try:
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
             return reply.status, reply.headers, reply.read()
     except urllib.error.HTTPError as e:
         return e.code, e.headers, e.read()

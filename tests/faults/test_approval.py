@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from simhost import MIGPOLICY, Host, domain
+from simhost import MIGPOLICY, PATIENCE_S, Host, domain
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may approve here")
 
@@ -19,7 +19,7 @@ def rules(**policy):
 
 def run(host, *args, **user):
     done = subprocess.run([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", *args],
-                          capture_output=True, text=True, timeout=20, **user)
+                          capture_output=True, text=True, timeout=PATIENCE_S, **user)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -38,9 +38,16 @@ def events(host, vm="vm"):
     return [(e["action"], e["result"], e["reason"]) for e in found]
 
 
-def audit(host, result):
-    return [e for e in map(json.loads, (host.state_dir / "audit.jsonl").read_text().splitlines())
-            if e["result"] == result]
+def audit(host, **fields):
+    """The first such entry of the audit log, which is written behind what happens."""
+    path = host.state_dir / "audit.jsonl"
+
+    def find():
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [e for e in map(json.loads, lines) if e.items() >= fields.items()]
+
+    host.wait(find)
+    return find()[0]
 
 
 def actions(host, action, result, reason):
@@ -69,8 +76,8 @@ def test_what_is_approved_is_done_and_the_migration_ends():
         host.wait(host.completed)
         told = events(host)
         assert [e[1] for e in told[:3]] == ["proposed", "approved", "applied"]
-        assert audit(host, "applied")[0]["approved_by"] == "uid 0, when asked"
-        assert audit(host, "approved")[0]["approved_by"] == "uid 0"
+        assert audit(host, result="applied")["approved_by"] == "uid 0, when asked"
+        assert audit(host, result="approved")["approved_by"] == "uid 0"
         host.wait(lambda: host.metric("migpolicy_pending_proposals") == 0)
 
 
@@ -84,7 +91,7 @@ def test_what_nobody_answers_is_not_done_and_is_asked_once():
         assert not host.events("cpu_share")
         assert [e[1] for e in events(host) if e[0] == "throttle"] == ["proposed", "denied"]
         assert actions(host, "throttle", "denied", "ask-timeout") == 1
-        assert audit(host, "denied")[0]["reason"] == "ask-timeout"
+        assert audit(host, result="denied")["reason"] == "ask-timeout"
 
 
 def test_what_is_denied_is_not_done_and_the_next_rung_is_asked_about():
@@ -95,7 +102,7 @@ def test_what_is_denied_is_not_done_and_the_next_rung_is_asked_about():
         second = asked(host)
         assert second["action"] == "post-copy" and second["id"] != first["id"]
         assert ("throttle", "denied", "denied") in events(host)
-        assert "denied by uid 0" in audit(host, "denied")[0]["detail"]
+        assert "denied by uid 0" in audit(host, result="denied")["detail"]
         host.command("approve", str(second["id"]))
         host.wait(host.completed)
         assert not host.events("cpu_share")
@@ -170,7 +177,7 @@ def test_observing_records_what_would_be_asked_and_asks_nothing(policy, action, 
         passes = host.status()[0]["iteration"]
         host.wait(lambda: host.status()[0]["iteration"] > passes + 3)
         assert events(host) == [(action, "proposed", reason)]
-        assert audit(host, "proposed")[0]["detail"].startswith(detail)
+        assert audit(host, result="proposed")["detail"].startswith(detail)
         assert not pending(host)
 
 
@@ -227,8 +234,7 @@ def test_release_gives_the_cpu_back_and_it_is_not_throttled_again():
         host.wait(lambda: host.status("vm")[0]["iteration"] >= passes + 2)
         assert len(host.events("cpu_share")) == count
         assert json.loads(host.command("explain", "vm", "--json"))["events"][-1]["approved_by"]
-        assert [e["by"] for e in audit(host, "applied") if e["action"] == "release" and "by" in e] \
-            == ["uid 0"]
+        assert audit(host, action="release", result="applied", by="uid 0")
         assert run(host, "release", "vm")[0] == 6
         assert run(host, "release", "nobody")[0] == 4 and run(host, "release")[0] == 2
 
@@ -241,8 +247,7 @@ def test_pause_gives_the_cpu_back_at_once_and_survives_a_restart(tmp_path, targe
         assert "is paused" in host.command("pause", *target)
         host.wait(lambda: not throttled(host))
         host.wait(lambda: ("release", "applied", "paused") in events(host))
-        assert next(e for e in audit(host, "applied") if e.get("reason") == "paused")[
-            "approved_by"] == "uid 0"
+        assert audit(host, result="applied", reason="paused")["approved_by"] == "uid 0"
         assert host.status()[0]["next_action"].startswith(source + "; ")
         assert host.status()[0]["mode"] == "observe"
         shown = json.loads(host.command("show", "vm", "--json"))["fields"]

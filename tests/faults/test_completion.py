@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from simhost import MIGPOLICY, Host, domain
+from simhost import MIGPOLICY, PATIENCE_S, Host, domain
 from test_watch import Terminal
 
 COMPLETION = pathlib.Path(__file__).resolve().parents[2] / "etc/completion"
@@ -26,7 +26,7 @@ def test_fish_completes_commands_options_and_vms(host, tmp_path):
     def complete(line):
         script = f"source {COMPLETION}/migpolicy.fish; complete -C '{line}'"
         return subprocess.run(["fish", "--no-config", "-c", script], capture_output=True, text=True,
-                              timeout=60, cwd=tmp_path, env={**os.environ, "PATH": PATH, "HOME": str(tmp_path),
+                              timeout=PATIENCE_S, cwd=tmp_path, env={**os.environ, "PATH": PATH, "HOME": str(tmp_path),
                                    "MIGPOLICY_SOCKET": str(host.dir / "run/io.migpolicy")}).stdout
 
     assert complete("migpolicy over") == "overrides\twhat was set, of VMs here and elsewhere\n"

@@ -6,7 +6,7 @@ import signal
 import subprocess
 
 import pytest
-from simhost import MIGPOLICY, Host, domain
+from simhost import MIGPOLICY, PATIENCE_S, Host, domain
 
 MIB = 1 << 20
 THROTTLE = [{"name": "*", "policy": {"allow_throttle": True, "min_cpu": "10%"}}]
@@ -86,7 +86,7 @@ def write_config(host, rules, **config):
 
 def stderr_of(host, *args, status=0):
     done = subprocess.run([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", *args],
-                          capture_output=True, text=True, timeout=20)
+                          capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == status and done.stderr.count("\n") <= 1, done
     return done.stderr
 

@@ -239,7 +239,8 @@ def test_what_is_applied_may_end_by_itself_and_leaves_what_does_not(tmp_path):
                 ["a: min_cpu: 30% -> 30%", "a: patience: 1m -> 1m"])
             assert told.count(", until 20") == 2
             time.sleep(1)
-        assert fields(host, "a")["min_cpu"][1].startswith("override set by uid 0, until 20")
+        source = fields(host, "a")["min_cpu"][1]  # on a machine that stood still it has ended
+        assert source.startswith("override set by uid 0, until 20") or source == "default"
         host.wait(lambda: fields(host, "a")["min_cpu"] == ("20%", "default"))
         assert fields(host, "a")["patience"] == ("3s", "override set by uid 0")
         line = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[-1])

@@ -15,7 +15,7 @@ RULES = [{"name": "raised", "policy": {"max_downtime": "4s"}},
 
 def predict(host, *args):
     return subprocess.run([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", "--json",
-                           "predict", *args], capture_output=True, text=True, timeout=60)
+                           "predict", *args], capture_output=True, text=True, timeout=PATIENCE_S)
 
 
 def course(reply, kind):

@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from simhost import MIGPOLICY, Host, calm, domain
+from simhost import MIGPOLICY, PATIENCE_S, Host, calm, domain
 
 SSH = """#!/bin/sh
 printf '%s\\n' "$*" >>"$LOG"
@@ -28,7 +28,7 @@ def remote(tmp_path):
            "MIGPOLICY_SOCKET": "/nonexistent/local"}
 
     def run(*args):
-        return subprocess.run([MIGPOLICY, *args], capture_output=True, text=True, env=env, timeout=120)
+        return subprocess.run([MIGPOLICY, *args], capture_output=True, text=True, env=env, timeout=PATIENCE_S)
 
     run.log, run.env = log, env
     return run

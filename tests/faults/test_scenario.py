@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from simhost import MIGPOLICY, MIGPOLICYD
+from simhost import MIGPOLICY, MIGPOLICYD, PATIENCE_S
 
 
 @pytest.mark.parametrize("text,expected", [
@@ -24,7 +24,7 @@ def test_refused(tmp_path, text, expected):
     run = subprocess.run(
         [MIGPOLICYD, "--connect", f"sim:{tmp_path}/s.json", "--config", tmp_path / "c.json",
          "--state-dir", tmp_path / "state", "--run-dir", tmp_path / "run"],
-        capture_output=True, text=True, timeout=10)
+        capture_output=True, text=True, timeout=PATIENCE_S)
     assert run.returncode == 1
     assert expected in run.stderr
     assert run.stderr.count("\n") == 1

@@ -7,13 +7,13 @@ import subprocess
 import tempfile
 
 import pytest
-from simhost import MIGPOLICY, Host, calm, domain
+from simhost import MIGPOLICY, PATIENCE_S, Host, calm, domain
 
 RULES = [{"name": "*", "policy": {"allow_throttle": True, "max_downtime": "500ms"}}]
 
 
 def replay(*args):
-    run = subprocess.run([MIGPOLICY, "replay", *args], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([MIGPOLICY, "replay", *args], capture_output=True, text=True, timeout=PATIENCE_S)
     return run.returncode, run.stdout, run.stderr
 
 

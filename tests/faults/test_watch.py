@@ -13,7 +13,7 @@ import termios
 import time
 
 import pytest
-from simhost import MIGPOLICY, Host, calm, domain
+from simhost import MIGPOLICY, PATIENCE_S, Host, calm, domain
 
 RULES = [{"name": "*", "policy": {"allow_throttle": True, "max_downtime": "500ms"}}]
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -206,4 +206,4 @@ def test_in_a_pipe_a_line_for_each_change_and_json_for_each_update(tmp_path):
         assert all("\x1b" not in line and line.startswith("vm: ") for line in lines)
         assert [u["active"] for u in updates] == [True] * (len(updates) - 1) + [False]
         assert len(updates) >= 2 and updates[-1]["result"] == "completed"
-        assert subprocess.run([*args, "nobody"], capture_output=True, timeout=10).returncode == 4
+        assert subprocess.run([*args, "nobody"], capture_output=True, timeout=PATIENCE_S).returncode == 4
