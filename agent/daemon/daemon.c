@@ -53,6 +53,7 @@ struct daemon {
     char *uri;
     char *socket;
     char *listen;
+    char *qemu_run_dir;
     char *admin_group; /* "": none */
     int64_t poll_ns;
     struct policies *policies;
@@ -202,16 +203,24 @@ static void on_tick(void *opaque)
 
 /* What a configuration comes to, with the options, which take precedence, and with the defaults. */
 
+static const char *first_of(const char *option, const char *configured, const char *by_default)
+{
+    return option ? option : configured ? configured : by_default;
+}
+
 static const char *uri_of(const struct daemon *d, const struct config *config)
 {
-    return d->opt.uri ? d->opt.uri : config->uri ? config->uri : OPTIONS_DEFAULT_URI;
+    return first_of(d->opt.uri, config->uri, OPTIONS_DEFAULT_URI);
 }
 
 static const char *listen_of(const struct daemon *d, const struct config *config)
 {
-    return d->opt.metrics_listen    ? d->opt.metrics_listen
-           : config->metrics_listen ? config->metrics_listen
-                                    : OPTIONS_DEFAULT_METRICS;
+    return first_of(d->opt.metrics_listen, config->metrics_listen, OPTIONS_DEFAULT_METRICS);
+}
+
+static const char *qemu_run_dir_of(const struct daemon *d, const struct config *config)
+{
+    return first_of(d->opt.qemu_run_dir, config->qemu_run_dir, OPTIONS_DEFAULT_QEMU);
 }
 
 static const char *admin_group_of(const struct config *config)
@@ -242,6 +251,7 @@ static void tell_ignored(const struct daemon *d, const struct config *config, ch
     } keys[] = {
         {"uri", strcmp(uri_of(d, config), d->uri) != 0},
         {"metrics_listen", strcmp(listen_of(d, config), d->listen) != 0},
+        {"qemu_run_dir", strcmp(qemu_run_dir_of(d, config), d->qemu_run_dir) != 0},
         {"admin_group", strcmp(admin_group_of(config), d->admin_group) != 0},
         {"poll_interval", poll_ns_of(config) != d->poll_ns},
     };
@@ -497,7 +507,7 @@ static int start_watchers(struct daemon *d)
 {
     struct watchers_env env = {
         .uri = d->uri,
-        .place = {.roots = d->roots, .qemu_run_dir = d->opt.qemu_run_dir},
+        .place = {.roots = d->roots, .qemu_run_dir = d->qemu_run_dir},
         .poll_ns = d->poll_ns,
         .policies = d->policies,
         .paused = d->paused,
@@ -563,6 +573,7 @@ static int start(struct daemon *d)
 
     d->uri = alloc_need(strdup(uri_of(d, &d->config)));
     d->listen = alloc_need(strdup(listen_of(d, &d->config)));
+    d->qemu_run_dir = alloc_need(strdup(qemu_run_dir_of(d, &d->config)));
     d->admin_group = alloc_need(strdup(admin_group_of(&d->config)));
     d->poll_ns = poll_ns_of(&d->config);
     if (d->opt.socket)
@@ -631,6 +642,7 @@ static void stop(struct daemon *d, int status)
     free(d->uri);
     free(d->socket);
     free(d->listen);
+    free(d->qemu_run_dir);
     free(d->admin_group);
 }
 
@@ -653,7 +665,6 @@ int main(int argc, char **argv)
                            .config = CONFIG_DEFAULT_PATH,
                            .state_dir = "/var/lib/migpolicy",
                            .run_dir = "/run/migpolicy",
-                           .qemu_run_dir = "/run/libvirt/qemu",
                        }};
     struct config_error err;
     int r = options_parse(argc, argv, &d.opt);

@@ -20,7 +20,7 @@ static const char usage[] =
     "      --socket PATH          control socket (default RUN_DIR/io.migpolicy)\n"
     "      --metrics-listen A:P   metrics over HTTP (default " OPTIONS_DEFAULT_METRICS
     "; \"\" for none)\n"
-    "      --qemu-run-dir DIR     libvirt's QEMU pid files (default /run/libvirt/qemu)\n"
+    "      --qemu-run-dir DIR     libvirt's QEMU pid files (default " OPTIONS_DEFAULT_QEMU ")\n"
     "      --check                check the configuration and exit\n"
     "      --restore              restore what a dead or stopped agent left throttled and exit\n"
     "      --force                with --restore: whatever agent is at work\n"

@@ -7,6 +7,7 @@
 
 #define OPTIONS_DEFAULT_URI     "qemu:///system"
 #define OPTIONS_DEFAULT_METRICS "127.0.0.1:9917"
+#define OPTIONS_DEFAULT_QEMU    "/run/libvirt/qemu"
 
 struct options {
     const char *config;

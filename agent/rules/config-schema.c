@@ -117,6 +117,8 @@ static struct json_object *config_schema(void)
         "'metrics_listen': {'type': 'string', 'description': 'address and port of the metrics'},"
         "'web_config': {'type': 'string', 'pattern': '^/',"
         " 'description': 'who may read the metrics: TLS and passwords'},"
+        "'qemu_run_dir': {'type': 'string', 'pattern': '^/',"
+        " 'description': 'where that libvirt keeps the pid files of its guests'},"
         "'admin_group': {'type': 'string', 'description': 'its members may change policies'},"
         "'trust_metadata': {'type': 'boolean',"
         " 'description': 'the metadata of a domain may allow more, too'},"

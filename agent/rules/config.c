@@ -78,6 +78,14 @@ static int take_string(const struct place *place, const char *pointer, struct js
     return 0;
 }
 
+static int take_path(const struct place *place, const char *pointer, struct json_object *value,
+                     char **target)
+{
+    int r = take_string(place, pointer, value, target);
+
+    return r == 0 && (*target)[0] != '/' ? fail(place, pointer, "must be an absolute path") : r;
+}
+
 int config_parse_expires(const char *text, int64_t *ret_s)
 {
     int64_t ns;
@@ -265,9 +273,9 @@ static int take_all(const struct place *place, struct json_object *root, struct 
         } else if (strcmp(key, "metrics_listen") == 0) {
             r = take_string(place, pointer, value, &config->metrics_listen);
         } else if (strcmp(key, "web_config") == 0) {
-            r = take_string(place, pointer, value, &config->web_config);
-            if (r == 0 && config->web_config[0] != '/')
-                r = fail(place, pointer, "must be an absolute path");
+            r = take_path(place, pointer, value, &config->web_config);
+        } else if (strcmp(key, "qemu_run_dir") == 0) {
+            r = take_path(place, pointer, value, &config->qemu_run_dir);
         } else if (strcmp(key, "admin_group") == 0) {
             r = take_string(place, pointer, value, &config->admin_group);
         } else if (strcmp(key, "poll_interval") == 0) {
@@ -439,6 +447,7 @@ void config_clear(struct config *config)
     free(config->uri);
     free(config->metrics_listen);
     free(config->web_config);
+    free(config->qemu_run_dir);
     free(config->admin_group);
     free(config->ignored);
     *config = (struct config){0};

@@ -34,6 +34,7 @@ struct config {
     char *uri;                     /* NULL: qemu:///system */
     char *metrics_listen;          /* NULL: default; "": no metrics over HTTP */
     char *web_config;              /* a path; NULL: no TLS, and no passwords */
+    char *qemu_run_dir;            /* a path; NULL: that of qemu:///system */
     char *admin_group;             /* NULL: root only may change policies */
     int64_t poll_ns;               /* 0: default */
     int64_t host_bandwidth_bps;    /* 0: no limit */

@@ -112,7 +112,7 @@ def test_a_reload_names_what_has_changed_and_needs_a_restart():
         write_config(host, [], poll_interval="0.1s", max_throttled_domains=1, uri="test:///x",
                      metrics_listen="[::1]:1")  # outweighed by options
         assert stderr_of(host, "reload") == ""
-        write_config(host, [], admin_group="x")
-        told = "not before migpolicyd is restarted: admin_group, poll_interval"
+        write_config(host, [], admin_group="x", qemu_run_dir="/run/x/qemu")
+        told = "not before migpolicyd is restarted: qemu_run_dir, admin_group, poll_interval"
         assert stderr_of(host, "reload") == f"migpolicy: {told}\n"
         assert f"configuration reloaded; {told}" in host.log()

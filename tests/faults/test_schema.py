@@ -19,7 +19,7 @@ SCHEMA = json.loads((ETC / "migpolicyd.schema.json").read_text())
 GOOD = [
     json.loads((ETC / "migpolicyd.json").read_text()),
     {},
-    {"web_config": "/etc/migpolicy/web.yml"},
+    {"web_config": "/etc/migpolicy/web.yml", "qemu_run_dir": "/run/x/qemu"},
     {"uri": "qemu:///system", "metrics_listen": "", "admin_group": "x", "poll_interval": "100ms",
      "trust_metadata": True, "policy": {}, "rules": []},
     {"rules": [{"label": "db", "policy": {"preset": "must-finish", "allow_throttle": False}}]},
@@ -42,6 +42,7 @@ BAD = [
     {"unknown": 1},
     {"uri": 1},
     {"web_config": "web.yml"},
+    {"qemu_run_dir": "run"},
     {"poll_interval": "100"},
     {"poll_interval": 100},
     {"trust_metadata": "yes"},

@@ -102,6 +102,7 @@ static void file_is_read(void **state)
     (void)state;
     put("c.json", "{\"uri\": \"qemu:///session\", \"metrics_listen\": \"\","
                   " \"admin_group\": \"adm\", \"poll_interval\": \"250ms\","
+                  " \"qemu_run_dir\": \"/run/x/qemu\","
                   " \"policy\": {\"max_downtime\": \"1s\"},"
                   " \"rules\": [{\"name\": \"db*\", \"policy\": {\"allow_throttle\": true}},"
                   "             {\"uuid\": \"u\", \"policy\": {}}]}");
@@ -109,6 +110,7 @@ static void file_is_read(void **state)
     assert_string_equal(config.uri, "qemu:///session");
     assert_string_equal(config.metrics_listen, "");
     assert_string_equal(config.admin_group, "adm");
+    assert_string_equal(config.qemu_run_dir, "/run/x/qemu");
     assert_int_equal(config.poll_ns, 250 * NS_PER_MS);
     assert_int_equal(config.rules, 3);
     assert_true(selector_is_empty(&config.rule[0].select));
@@ -222,6 +224,9 @@ static void meaning_is_checked_and_placed(void **state)
     expect_error("{\n \"\": 1}", "/c.json:2: /: unknown key");
     expect_error("{\"uri\":\n 5}", "/c.json:2: /uri: must be a text");
     expect_error("{\"metrics_listen\": null}", "/c.json:1: /metrics_listen: must be a text");
+    expect_error("{\"qemu_run_dir\": 1}", "/c.json:1: /qemu_run_dir: must be a text");
+    expect_error("{\"qemu_run_dir\": \"run\"}",
+                 "/c.json:1: /qemu_run_dir: must be an absolute path");
     expect_error("{\"rules\": {}}", "/c.json:1: /rules: must be an array");
     expect_error("{\"rules\": [\n1]}", "/c.json:2: /rules/0: a rule must be an object");
     expect_error("{\"rules\": [{\"name\": \"a\"}]}",
