@@ -66,12 +66,19 @@ static void begin(struct connections *all, struct connection *c)
     c->since_ns = 0;
 }
 
-static void take_address(const struct sockaddr *from, uint8_t to[static 8])
+static void take_address(int fd, const struct sockaddr *from, uint8_t to[static 8])
 {
-    if (from->sa_family == AF_INET6)
+    struct ucred peer = {.uid = (uid_t)-1};
+    socklen_t len = sizeof(peer);
+
+    if (from->sa_family == AF_INET6) {
         memcpy(to, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 8);
-    else
+    } else if (from->sa_family == AF_INET) {
         memcpy(to, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+    } else {
+        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+        memcpy(to, &peer.uid, sizeof(peer.uid));
+    }
 }
 
 struct connection *connections_add(struct connections *all, int fd, const struct sockaddr *address)
@@ -85,7 +92,7 @@ struct connection *connections_add(struct connections *all, int fd, const struct
     }
     if (c) {
         *c = (struct connection){.fd = fd};
-        take_address(address, c->address);
+        take_address(fd, address, c->address);
         begin(all, c);
         if (count_of(all, c->address) > CONNECTIONS_PER_ADDRESS ||
             count_of(all, NULL) > CONNECTIONS_MAX)

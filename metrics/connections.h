@@ -26,7 +26,7 @@ enum {
 
 struct connection {
     int fd;             /* -1: a free slot */
-    uint8_t address[8]; /* IPv4, or the network part of IPv6 */
+    uint8_t address[8]; /* IPv4, the network part of IPv6, or the user at a Unix socket */
     uint64_t order;     /* of the beginnings of requests */
     int64_t since_ns;   /* that beginning, at the tick after it; 0: before that */
     bool leaving;

@@ -14,26 +14,28 @@
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "common/alloc.h"
+#include "common/unix_listen.h"
 
 #define CONNECTION_BYTES ((size_t)16 * 1024) /* holds the whole request header */
-
-struct metrics_http {
-    struct MHD_Daemon *daemon; /* NULL: it could not be started again */
-    struct webconfig *web;     /* NULL: anybody, and no TLS */
-    bool ip6;
-    struct metrics *metrics;
-    metrics_get_fn get; /* NULL: none */
-    void *opaque;
-    struct connections connections;
-    uint16_t port;
-};
 
 union address {
     struct sockaddr any;
     struct sockaddr_in ip4;
     struct sockaddr_in6 ip6;
+    struct sockaddr_un local;
+};
+
+struct metrics_http {
+    struct MHD_Daemon *daemon; /* NULL: it could not be started again */
+    struct webconfig *web;     /* NULL: anybody, and no TLS */
+    struct metrics *metrics;
+    metrics_get_fn get; /* NULL: none */
+    void *opaque;
+    struct connections connections;
+    union address at;
 };
 
 static bool port_parse(const char *text, uint16_t *ret_port)
@@ -80,8 +82,7 @@ static bool address_parse(const char *text, union address *ret_address, socklen_
     return true;
 }
 
-/* Returns the listening socket, and in *a where it listens. */
-static int listen_open(union address *a, socklen_t len)
+static int ip_listen(const union address *a, socklen_t len, int *ret_fd)
 {
     const int on = 1;
     AUTO_CLOSE int fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -91,13 +92,29 @@ static int listen_open(union address *a, socklen_t len)
     if (a->any.sa_family == AF_INET6 &&
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
         return -errno;
-    if (bind(fd, &a->any, len) < 0 || listen(fd, SOMAXCONN) < 0 ||
-        getsockname(fd, &a->any, &len) < 0)
+    if (bind(fd, &a->any, len) < 0 || listen(fd, SOMAXCONN) < 0)
         return -errno;
-
-    int opened = fd;
+    *ret_fd = fd;
     fd = -1;
-    return opened;
+    return 0;
+}
+
+const char *metrics_http_path(const char *where)
+{
+    return strncmp(where, "unix:/", strlen("unix:/")) == 0 ? where + strlen("unix:") : NULL;
+}
+
+int metrics_http_listen(const char *where, gid_t gid, int *ret_fd)
+{
+    const char *path = metrics_http_path(where);
+    union address a;
+    socklen_t len;
+
+    if (path)
+        return unix_listen(path, gid, gid == (gid_t)-1 ? 0600 : 0660, ret_fd);
+    if (!address_parse(where, &a, &len))
+        return -EINVAL;
+    return ip_listen(&a, len, ret_fd);
 }
 
 #define NO_SOURCES "default-src 'none'; frame-ancestors 'none'"
@@ -277,7 +294,7 @@ static int serve(struct metrics_http *http, int fd)
     struct MHD_OptionItem tls[] = {
         {MHD_OPTION_END, 0, NULL}, {.value = 0}, {.value = 0}, {.value = 0}};
 
-    if (http->ip6)
+    if (http->at.any.sa_family == AF_INET6)
         flags |= MHD_USE_IPv6;
     if (web && web->cert) {
         flags |= MHD_USE_TLS;
@@ -296,21 +313,18 @@ static int serve(struct metrics_http *http, int fd)
     return http->daemon ? 0 : -ENOMEM;
 }
 
-int metrics_http_start(struct metrics *m, const char *listen_address, struct webconfig *web,
-                       metrics_get_fn get, void *opaque, struct metrics_http **ret_http)
+int metrics_http_start(struct metrics *m, int fd, struct webconfig *web, metrics_get_fn get,
+                       void *opaque, struct metrics_http **ret_http)
 {
-    union address a;
-    socklen_t len;
-
-    if (!address_parse(listen_address, &a, &len))
-        return -EINVAL;
     AUTO_FREE struct metrics_http *http = alloc_need(calloc(1, sizeof(*http)));
-    int fd = listen_open(&a, len);
-    if (fd < 0)
-        return fd;
+    socklen_t len = sizeof(http->at);
 
-    http->ip6 = a.any.sa_family == AF_INET6;
-    http->port = ntohs(http->ip6 ? a.ip6.sin6_port : a.ip4.sin_port);
+    if (getsockname(fd, &http->at.any, &len) < 0) {
+        int r = -errno;
+
+        close(fd);
+        return r;
+    }
     http->web = web;
     http->metrics = m;
     http->get = get;
@@ -338,7 +352,11 @@ int metrics_http_replace(struct metrics_http *http, struct webconfig *web)
 
 uint16_t metrics_http_port(const struct metrics_http *http)
 {
-    return http->port;
+    const union address *at = &http->at;
+
+    return at->any.sa_family == AF_INET6  ? ntohs(at->ip6.sin6_port)
+           : at->any.sa_family == AF_INET ? ntohs(at->ip4.sin_port)
+                                          : 0;
 }
 
 void metrics_http_stop(struct metrics_http *http)

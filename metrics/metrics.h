@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "metrics/tables.h"
 
@@ -155,15 +156,26 @@ struct metrics_http;
 struct webconfig;
 
 /*
- * Serve m at "ADDRESS:PORT" or "[ADDRESS]:PORT": numeric addresses, port 0 takes any free one.
+ * Listens at "ADDRESS:PORT" or "[ADDRESS]:PORT", numeric, where port 0 takes any free one; or at
+ * "unix:/PATH", for root and the group ((gid_t)-1: for root alone). The caller owns the descriptor,
+ * and removes metrics_http_path() in the end.
+ * Errors: -EINVAL (malformed), what socket(), bind() and listen() say (-EADDRINUSE,
+ * -EADDRNOTAVAIL, -EACCES), what unix_listen() does.
+ */
+int metrics_http_listen(const char *where, gid_t gid, int *ret_fd);
+
+/* Of "unix:/PATH" that path; of anything else NULL. */
+const char *metrics_http_path(const char *where);
+
+/*
+ * Serve m at fd, a listening stream socket, which is taken over, even on failure.
  * Starts one thread, which inherits the signal mask: block the signals you handle elsewhere first.
  * What is neither /metrics nor /healthz is for `get` (NULL: there is nothing else). `web`, or NULL
  * for anybody and no TLS, is taken over on success.
- * m and opaque are borrowed until metrics_http_stop(). Errors: -EINVAL (malformed address), what
- * socket(), bind() and listen() say (-EADDRINUSE, -EADDRNOTAVAIL, -EACCES), -EIO.
+ * m and opaque are borrowed until metrics_http_stop(). Errors: -ENOTSOCK, -EIO.
  */
-int metrics_http_start(struct metrics *m, const char *listen_address, struct webconfig *web,
-                       metrics_get_fn get, void *opaque, struct metrics_http **ret_http);
+int metrics_http_start(struct metrics *m, int fd, struct webconfig *web, metrics_get_fn get,
+                       void *opaque, struct metrics_http **ret_http);
 
 /*
  * Goes on at the same socket with another `web`, which is taken over; open connections end.
@@ -177,6 +189,7 @@ int metrics_http_replace(struct metrics_http *http, struct webconfig *web);
  */
 void metrics_http_tick(struct metrics_http *http, int64_t now_ns);
 
+/* 0: it is no port. */
 uint16_t metrics_http_port(const struct metrics_http *http);
 void metrics_http_stop(struct metrics_http *http);
 

@@ -15,6 +15,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/units.h"
+#include "common/unix_listen.h"
 #include "common/wakeup.h"
 
 enum result { RESULT_OK, RESULT_DENIED, RESULT_ERROR };
@@ -402,8 +403,8 @@ int control_new(const struct control_env *env, struct control **ret)
     if (r == 0)
         r = control_work_init(c);
     if (r == 0)
-        r = varlink_listen(env->socket_path, env->socket_gid,
-                           env->socket_gid == (gid_t)-1 ? 0600 : 0660, &fd);
+        r = unix_listen(env->socket_path, env->socket_gid,
+                        env->socket_gid == (gid_t)-1 ? 0600 : 0660, &fd);
     if (r == 0)
         r = varlink_server_add_listener(c->server, fd);
     if (r < 0) {

@@ -7,8 +7,7 @@
  * varlink_loop and by varlink_server_tick(). Nothing blocks. Everything a peer can consume is
  * bounded, time included, and a peer that breaks a bound loses only its own connection.
  *
- * All functions must be called from the one thread that runs the event loop, except
- * varlink_listen().
+ * All functions must be called from the one thread that runs the event loop.
  *
  * Beside what its methods return, an interface must declare the errors the server itself may send
  * in its name: "error Busy (reason: string)" (too many connections) and "error InternalError
@@ -107,7 +106,7 @@ int varlink_server_new(const struct varlink_config *config, const struct varlink
 void varlink_server_free(struct varlink_server *server);
 
 /*
- * Accepts connections from fd, a listening Unix stream socket made by varlink_listen() or
+ * Accepts connections from fd, a listening Unix stream socket made by unix_listen() or
  * inherited. A server has one. It owns fd on success. Returns 0; -EINVAL (not such a socket),
  * -EBUSY (there is one already), -errno of the loop.
  */
@@ -171,15 +170,5 @@ const char *varlink_call_method(const struct varlink_call *call);
 void varlink_call_on_disconnect(struct varlink_call *call,
                                 void (*cb)(struct varlink_call *call, void *userdata),
                                 void *userdata);
-
-/*
- * Binds a Unix stream socket at path with this mode and owner group ((gid_t)-1: as is) and listens.
- * Nobody can connect before group and mode are in place. A socket left behind by a dead server is
- * replaced. It changes the umask for a moment, so it is called before threads are started. The
- * caller owns the descriptor (non-blocking, close-on-exec) and unlinks path in the end.
- * Returns 0; -EADDRINUSE (somebody answers there), -EEXIST (path is not a socket), -ENAMETOOLONG,
- * -errno of the system calls.
- */
-int varlink_listen(const char *path, gid_t gid, mode_t mode, int *ret_fd);
 
 #endif

@@ -23,6 +23,7 @@
 #include "agent/control/control.h"
 #include "agent/daemon/lock.h"
 #include "agent/daemon/options.h"
+#include "agent/daemon/restore.h"
 #include "agent/page/page.h"
 #include "agent/record/phase.h"
 #include "agent/record/recent.h"
@@ -53,6 +54,7 @@ struct daemon {
     char *uri;
     char *socket;
     char *listen;
+    const char *http_path; /* of a Unix socket of ours, in listen; or NULL */
     char *qemu_run_dir;
     char *admin_group; /* "": none */
     int64_t poll_ns;
@@ -77,15 +79,7 @@ struct daemon {
     bool stop;
 };
 
-/* ---- what a dead agent left behind ---- */
-
-static void report_restore(const char *uuid, const char *name, int error,
-                           const struct throttle_result *result, void *opaque)
-{
-    const struct daemon *d = opaque;
-
-    leftovers_report(d->record, d->metrics, uuid, name, error, result);
-}
+/* ---- the directories ---- */
 
 static int take_lock(const char *run_dir, int *ret_fd)
 {
@@ -101,60 +95,12 @@ static int take_lock(const char *run_dir, int *ret_fd)
     return r;
 }
 
-/* May what is there be restored, although perhaps another agent is at work? */
-static bool may_restore(const struct options *opt)
-{
-    char who[128];
-    bool helpless;
-    int fd; /* for good */
-    int r = lock_take(opt->run_dir, &fd);
-
-    if (r == 0)
-        return true;
-    if (r != -EBUSY) {
-        log_error("%s/lock: %s", opt->run_dir, strerror(-r));
-        return opt->force;
-    }
-    helpless = lock_is_helpless(opt->run_dir, who, sizeof(who));
-    if (!helpless && !opt->force) {
-        log_error(
-            "%s: another migpolicyd has it: %s; migpolicy release gives a guest its CPU back, "
-            "and --force all of them at once",
-            opt->run_dir, who);
-        return false;
-    }
-    log_warning("%s: restoring what belongs to %s", opt->run_dir, who);
-    return true;
-}
-
 static int make_dir(const char *path, mode_t mode)
 {
     if (mkdir(path, mode) == 0 || errno == EEXIST)
         return 0;
     log_error("cannot create %s: %s", path, strerror(errno));
     return -errno;
-}
-
-static int restore_only(const struct options *opt)
-{
-    struct throttle_roots roots = {.proc = "/proc", .run_dir = opt->run_dir};
-    struct daemon d = {.record = NULL};
-    int r;
-
-    if (access(opt->run_dir, F_OK) < 0 && errno == ENOENT)
-        return EXIT_SUCCESS;
-    if (!may_restore(opt))
-        return EXIT_FAILURE;
-    /* Without the state directory, or with a full disk, the guests get their CPU back as well. */
-    r = record_new(opt->state_dir, &record_limits_default, NULL, &d.record);
-    if (r < 0)
-        log_warning("%s: %s; this is not recorded", opt->state_dir, strerror(-r));
-    r = throttle_restore_all(&roots, report_restore, &d);
-    if (record_stop(d.record))
-        record_free(d.record);
-    if (r < 0)
-        log_error("%s: not everything could be restored: %s", opt->run_dir, throttle_error(r));
-    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /* ---- the event loop's own callbacks ---- */
@@ -426,9 +372,31 @@ static int start_metrics(struct daemon *d)
     return metrics_new(&labels, &d->metrics);
 }
 
+/* The one that systemd has opened for it. Returns 0 with -1 if there is none. */
+static int take_passed_socket(int *ret_fd)
+{
+    const int fd = SD_LISTEN_FDS_START;
+    int n = sd_listen_fds(false);
+
+    *ret_fd = -1;
+    if (n <= 0)
+        return n;
+    if (n > 1 || sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, true) <= 0) {
+        log_error("metrics: of systemd one socket is expected, a stream that listens");
+        return -EINVAL;
+    }
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    *ret_fd = fd;
+    return 0;
+}
+
 static int start_http(struct daemon *d)
 {
     const struct webconfig *web = d->web;
+    const char *where = "systemd's socket";
+    gid_t gid = (gid_t)-1;
+    char port[16];
+    int fd;
     int r;
 
     d->page = page_new(&(struct page_env){
@@ -438,17 +406,25 @@ static int start_http(struct daemon *d)
         .recent = d->recent,
     });
 
-    if (!d->listen[0])
-        return 0;
-    r = metrics_http_start(d->metrics, d->listen, d->web, page_get, d->page, &d->http);
+    r = take_passed_socket(&fd);
+    if (r < 0 || (fd < 0 && !d->listen[0]))
+        return r;
+    if (fd < 0) {
+        group_id(SOCKET_GROUP, &gid);
+        r = metrics_http_listen(d->listen, gid, &fd);
+        d->http_path = r == 0 ? metrics_http_path(d->listen) : NULL;
+        where = d->http_path ? d->listen : port;
+    }
+    if (r == 0)
+        r = metrics_http_start(d->metrics, fd, d->web, page_get, d->page, &d->http);
     if (r < 0) {
         log_error("metrics: cannot listen on \"%s\": %s", d->listen, strerror(-r));
         return r;
     }
     d->web = NULL;
     d->guarded = web;
-    log_info("metrics at port %u%s%s", metrics_http_port(d->http),
-             web && web->cert ? ", over TLS" : "",
+    snprintf(port, sizeof(port), "port %u", metrics_http_port(d->http));
+    log_info("metrics at %s%s%s", where, web && web->cert ? ", over TLS" : "",
              web && web->users ? ", for who has a password" : "");
     return 0;
 }
@@ -620,6 +596,8 @@ static void stop(struct daemon *d, int status)
 
     sd_notify(0, "STOPPING=1");
     metrics_http_stop(d->http); /* which looks at the watchers */
+    if (d->http_path)
+        unlink(d->http_path);
     quiet = control_free(d->control);
     quiet &= monitor_free(d->monitor); /* before the watchers, which it starts */
     quiet &= watchers_free(d->watchers);
@@ -673,7 +651,7 @@ int main(int argc, char **argv)
         return r;
     log_init();
     if (d.opt.restore)
-        return restore_only(&d.opt);
+        return restore_alone(&d.opt);
     if (d.opt.check)
         return check(&d);
     d.roots = (struct throttle_roots){.proc = "/proc", .run_dir = d.opt.run_dir};

@@ -18,8 +18,9 @@ static const char usage[] =
     "      --state-dir DIR        stored policies (default /var/lib/migpolicy)\n"
     "      --run-dir DIR          undo journal and socket (default /run/migpolicy)\n"
     "      --socket PATH          control socket (default RUN_DIR/io.migpolicy)\n"
-    "      --metrics-listen A:P   metrics over HTTP (default " OPTIONS_DEFAULT_METRICS
-    "; \"\" for none)\n"
+    "      --metrics-listen WHERE metrics over HTTP: ADDRESS:PORT (default " OPTIONS_DEFAULT_METRICS
+    "),\n"
+    "                             unix:PATH, or \"\" for none\n"
     "      --qemu-run-dir DIR     libvirt's QEMU pid files (default " OPTIONS_DEFAULT_QEMU ")\n"
     "      --check                check the configuration and exit\n"
     "      --restore              restore what a dead or stopped agent left throttled and exit\n"

@@ -38,14 +38,15 @@ def calm(name, **more):
 class Host:
     """migpolicyd, watching a scenario. `rules` and `config` are its configuration.
 
-    `wrapper` is put before its command.
+    `wrapper` is put before its command; `listen` is where it serves over HTTP.
     """
 
     def __init__(self, domains, rules, time_factor=10, state_dir=None, config=None, wrapper=(),
-                 **scenario):
+                 listen="127.0.0.1:0", **scenario):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="migpolicy-"))
         self.time_factor = time_factor
         self.wrapper = wrapper
+        self.listen = listen
         self.record = self.dir / "record"
         self.state_dir = state_dir or self.dir / "state"
         self.names = {f"51310000-0000-4000-8000-{i:012x}": d["name"]
@@ -60,15 +61,16 @@ class Host:
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", *self.wrapper, MIGPOLICYD, "--connect", f"sim:{self.dir}/scenario.json",
              "--config", self.dir / "migpolicyd.json", "--state-dir", self.state_dir,
-             "--run-dir", self.dir / "run", "--metrics-listen", "127.0.0.1:0"],
+             "--run-dir", self.dir / "run", "--metrics-listen", self.listen],
             stderr=self.log_file)
         try:
-            self.wait(lambda: "metrics at port" in self.log() and
+            self.wait(lambda: "metrics at " in self.log() and
                       "connected to libvirt" in self.log() and self.is_serving())
         except BaseException:
             self.__exit__()
             raise
-        self.port = int(re.search(r"metrics at port (\d+)", self.log()).group(1))
+        port = re.search(r"metrics at port (\d+)", self.log())
+        self.port = port and int(port.group(1))
         return self
 
     def is_serving(self):

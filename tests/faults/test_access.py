@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Who may read over HTTP: TLS and passwords, in the format of Prometheus and its exporters."""
+"""Who may read over HTTP: TLS and passwords, in the format of Prometheus and its exporters; Unix sockets."""
 
+import grp
+import os
+import signal
+import stat
 import subprocess
+import sys
 
-from simhost import PATIENCE_S, Host, calm
+from simhost import MIGPOLICYD, PATIENCE_S, Host, calm
 
 # Of "secret" and of "other".
 SECRET = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW"
@@ -57,3 +62,69 @@ def test_metrics_are_encrypted_and_for_who_has_a_password_until_a_reload_says_ot
         assert get(host, tmp_path, "second", "two:other") == 200
         assert get(host, tmp_path, "second", "one:secret") == 401
         assert host.stop() == 0
+
+
+# As systemd starts a service that has a socket: listening, as descriptor 3.
+SYSTEMD = """
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+os.dup2(listener.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def read_at(path, user=None):
+    """What is served there, to a user or to who runs this; "" if it may not be opened."""
+    command = ["curl", "-s", "-m", str(PATIENCE_S), "--unix-socket", path, "http://host/metrics"]
+    return subprocess.run(command, capture_output=True, text=True, user=user).stdout
+
+
+def group_of_the_socket():
+    try:
+        return grp.getgrnam("migpolicy").gr_gid
+    except KeyError:
+        return None
+
+
+def test_a_unix_socket_is_for_root_and_the_group(tmp_path):
+    path = tmp_path / "http"
+    group = group_of_the_socket()
+    with Host([calm("vm", start="1h")], [], listen=f"unix:{path}") as host:
+        assert f"metrics at unix:{path}" in host.log()
+        assert "migpolicy_build_info" in read_at(path)
+        found = path.stat()
+        assert stat.S_IMODE(found.st_mode) == (0o600 if group is None else 0o660)
+        assert found.st_uid == os.geteuid() and group in (None, found.st_gid)
+        if os.geteuid() == 0:
+            tmp_path.chmod(0o755)
+            assert read_at(path, user=65534) == ""
+        assert host.stop() == 0
+    assert not path.exists()
+
+
+def test_the_unix_socket_of_a_dead_agent_is_taken_over_and_one_in_use_is_not(tmp_path):
+    path = tmp_path / "http"
+    with Host([calm("vm", start="1h")], [], listen=f"unix:{path}") as host:
+        host.process.send_signal(signal.SIGKILL)
+        host.process.wait()
+    assert path.exists()
+    with Host([calm("vm", start="1h")], [], listen=f"unix:{path}") as host:
+        done = subprocess.run(
+            [MIGPOLICYD, "--connect", f"sim:{host.dir}/scenario.json", "--config", host.dir / "migpolicyd.json",
+             "--state-dir", tmp_path / "state", "--run-dir", tmp_path / "run", "--metrics-listen", f"unix:{path}"],
+            capture_output=True, text=True, timeout=PATIENCE_S)
+        assert done.returncode == 1 and f'cannot listen on "unix:{path}"' in done.stderr
+        assert "migpolicy_build_info" in read_at(path)
+
+
+def test_a_socket_that_systemd_passes_takes_the_place_of_metrics_listen(tmp_path):
+    path = tmp_path / "http"
+    with Host([calm("vm", start="1h")], [], wrapper=[sys.executable, "-c", SYSTEMD, path]) as host:
+        assert "metrics at systemd's socket" in host.log() and host.port is None
+        assert "migpolicy_build_info" in read_at(path)
+        assert host.stop() == 0
+    assert path.exists(), "it is not the daemon's to remove"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The HTTP server, asked over real loopback sockets. */
+#include "metrics/connections.h"
 #include "metrics/metrics.h"
 #include "metrics/webconfig.h"
 
@@ -13,7 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -41,11 +44,18 @@ static unsigned get_other(void *opaque, const char *path, const char *since,
     return 203;
 }
 
+static int serve_at(const char *where, metrics_get_fn get, struct metrics_http **ret)
+{
+    int fd;
+    int r = metrics_http_listen(where, (gid_t)-1, &fd);
+
+    return r < 0 ? r : metrics_http_start(metrics, fd, NULL, get, NULL, ret);
+}
+
 static int setup(void **state)
 {
     (void)state;
-    return metrics_new(&labels, &metrics) < 0 ||
-           metrics_http_start(metrics, "127.0.0.1:0", NULL, get_other, NULL, &http) < 0;
+    return metrics_new(&labels, &metrics) < 0 || serve_at("127.0.0.1:0", get_other, &http) < 0;
 }
 
 static int teardown(void **state)
@@ -463,27 +473,30 @@ static void malformed_addresses_are_invalid(void **state)
         "[]:80",
         "[127.0.0.1]:80",
         "[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001]:80",
+        "/run/http",
+        "unix:",
+        "unix:run/http",
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
-        struct metrics_http *other = NULL;
+        int fd = -1;
 
-        if (metrics_http_start(metrics, addresses[i], NULL, NULL, NULL, &other) != -EINVAL)
+        if (metrics_http_listen(addresses[i], (gid_t)-1, &fd) != -EINVAL)
             fail_msg("taken for an address: %s", addresses[i]);
-        assert_null(other);
+        assert_int_equal(fd, -1);
     }
 }
 
 static void a_port_in_use_is_told_apart(void **state)
 {
-    struct metrics_http *other = NULL;
     char address[32];
+    int fd = -1;
 
     (void)state;
     snprintf(address, sizeof(address), "127.0.0.1:%u", metrics_http_port(http));
-    assert_int_equal(metrics_http_start(metrics, address, NULL, NULL, NULL, &other), -EADDRINUSE);
-    assert_null(other);
+    assert_int_equal(metrics_http_listen(address, (gid_t)-1, &fd), -EADDRINUSE);
+    assert_int_equal(fd, -1);
     metrics_http_stop(NULL);
 }
 
@@ -493,17 +506,17 @@ static void a_port_is_free_again_after_stopping(void **state)
     char address[32];
 
     (void)state;
-    assert_int_equal(metrics_http_start(metrics, "127.0.0.1:0", NULL, NULL, NULL, &other), 0);
+    assert_int_equal(serve_at("127.0.0.1:0", NULL, &other), 0);
     snprintf(address, sizeof(address), "127.0.0.1:%u", metrics_http_port(other));
     metrics_http_stop(other);
-    assert_int_equal(metrics_http_start(metrics, address, NULL, NULL, NULL, &other), 0);
+    assert_int_equal(serve_at(address, NULL, &other), 0);
     metrics_http_stop(other);
 }
 
 static void ipv6_is_served_where_there_is_any(void **state)
 {
     struct metrics_http *other = NULL;
-    int r = metrics_http_start(metrics, "[::1]:0", NULL, NULL, NULL, &other);
+    int r = serve_at("[::1]:0", NULL, &other);
 
     (void)state;
     if (r == -EADDRNOTAVAIL || r == -EAFNOSUPPORT)
@@ -519,6 +532,59 @@ static void ipv6_is_served_where_there_is_any(void **state)
     send_text(fd, request);
     assert_non_null(strstr(hear(fd), " 200 "));
     metrics_http_stop(other);
+}
+
+static int dial_unix(const char *path)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    struct timeval patience = {.tv_sec = 240};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    snprintf(to.sun_path, sizeof(to.sun_path), "%s", path);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+/* Connections count by user there; that others have places of their own needs another user to try.
+ */
+static void a_unix_socket_is_served_and_its_connections_counted(void **state)
+{
+    char dir[] = "/tmp/test-http-XXXXXX", where[64];
+    int peers[CONNECTIONS_PER_ADDRESS], stranger = -1;
+    struct metrics_http *other = NULL;
+    const char *path;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(where, sizeof(where), "unix:%s/http", dir);
+    path = metrics_http_path(where);
+    assert_int_equal(serve_at(where, NULL, &other), 0);
+    assert_int_equal(metrics_http_port(other), 0);
+    for (int i = 0; i < CONNECTIONS_PER_ADDRESS; i++) {
+        peers[i] = dial_unix(path);
+        assert_true(is_served(peers[i]));
+    }
+    if (geteuid() == 0) {
+        assert_int_equal(chmod(dir, 0755) + chmod(path, 0666), 0);
+        assert_int_equal(seteuid(65534), 0);
+        stranger = dial_unix(path);
+        assert_int_equal(seteuid(0), 0);
+        assert_true(is_served(stranger));
+        assert_true(is_open(peers[0]));
+        close(stranger);
+    }
+    stranger = dial_unix(path);
+    assert_true(is_served(stranger));
+    expect_end(peers[0]);
+    assert_true(is_served(peers[1]));
+    close(stranger);
+    for (int i = 0; i < CONNECTIONS_PER_ADDRESS; i++)
+        close(peers[i]);
+    metrics_http_stop(other);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(dir), 0);
 }
 
 int main(void)
@@ -546,6 +612,7 @@ int main(void)
         cmocka_unit_test(a_port_in_use_is_told_apart),
         cmocka_unit_test(a_port_is_free_again_after_stopping),
         cmocka_unit_test(ipv6_is_served_where_there_is_any),
+        cmocka_unit_test(a_unix_socket_is_served_and_its_connections_counted),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -217,7 +217,7 @@ static void socket_has_the_mode_and_group_asked_for(void **state)
     assert_int_equal(stat(s.path, &st), 0);
     assert_int_equal(st.st_mode, S_IFSOCK | 0660);
     unlink(s.path);
-    assert_int_equal(varlink_listen(s.path, gid, 0600, &fd), 0);
+    assert_int_equal(unix_listen(s.path, gid, 0600, &fd), 0);
     assert_int_equal(stat(s.path, &st), 0);
     assert_int_equal(st.st_mode, S_IFSOCK | 0600);
     assert_int_equal(st.st_gid, gid);
@@ -234,10 +234,10 @@ static void stale_socket_is_replaced_but_a_live_one_is_not(void **state)
     (void)state;
     service_start(&s, plain);
     service_listen(&s);
-    assert_int_equal(varlink_listen(s.path, (gid_t)-1, 0660, &fd), -EADDRINUSE);
+    assert_int_equal(unix_listen(s.path, (gid_t)-1, 0660, &fd), -EADDRINUSE);
     assert_int_equal(fd, -1);
     varlink_server_free(s.server); /* leaves the path behind */
-    assert_int_equal(varlink_listen(s.path, (gid_t)-1, 0660, &other), 0);
+    assert_int_equal(unix_listen(s.path, (gid_t)-1, 0660, &other), 0);
     close(unix_connect(s.path));
     close(other);
     service_unlisten(&s);
@@ -257,7 +257,7 @@ static void what_is_not_a_socket_is_never_removed(void **state)
     f = fopen(s.path, "w");
     assert_non_null(f);
     fclose(f);
-    assert_int_equal(varlink_listen(s.path, (gid_t)-1, 0660, &fd), -EEXIST);
+    assert_int_equal(unix_listen(s.path, (gid_t)-1, 0660, &fd), -EEXIST);
     assert_int_equal(stat(s.path, &st), 0);
     assert_int_equal(varlink_server_add_listener(s.server, 0), -EBUSY);
     service_unlisten(&s);

@@ -292,7 +292,7 @@ void service_listen(struct service *s)
     strcpy(s->dir, "/tmp/test-varlink-XXXXXX");
     assert_non_null(mkdtemp(s->dir));
     snprintf(s->path, sizeof(s->path), "%s/socket", s->dir);
-    assert_int_equal(varlink_listen(s->path, (gid_t)-1, 0660, &fd), 0);
+    assert_int_equal(unix_listen(s->path, (gid_t)-1, 0660, &fd), 0);
     assert_int_equal(varlink_server_add_listener(s->server, fd), 0);
 }
 

@@ -17,6 +17,7 @@
 
 #include "agent/control/varlink.h"
 #include "common/json.h"
+#include "common/unix_listen.h"
 
 #define SECOND_NS UINT64_C(1000000000)
 

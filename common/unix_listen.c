@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "agent/control/varlink.h"
+#include "common/unix_listen.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,8 +13,6 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
-
-/* Listening */
 
 /* Removes the socket at path if nobody listens on it. */
 static int remove_stale(const struct sockaddr_un *addr)
@@ -43,7 +41,7 @@ static int bind_with_mode(int fd, const struct sockaddr_un *addr, mode_t mode)
     return r;
 }
 
-int varlink_listen(const char *path, gid_t gid, mode_t mode, int *ret_fd)
+int unix_listen(const char *path, gid_t gid, mode_t mode, int *ret_fd)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     AUTO_CLOSE int fd = -1;
