@@ -367,17 +367,12 @@ static bool is_worth_waiting(const struct controller *c, const struct outlook *o
     return false;
 }
 
-/* It would not end by itself, as far as we know. */
-static void step_doubtful(struct controller *c, const struct outlook *o, struct decision *d)
+/* Takes what the sample adds to the doubt. Is it still to be confirmed that it would not end? */
+static bool note_doubt(struct controller *c, const struct outlook *o)
 {
     const struct sample *s = o->s;
-    const int64_t *p = o->policy->v;
-    const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
     /* One pass is one observation, and what was known of the guest is another. */
     bool sure = c->seen.flat_syncs >= SURE_SYNCS || c->sure_syncs + o->e->known >= SURE_SYNCS;
-    bool late = has_acted(c, s) && outlook_half_time_over(o);
-    bool unconfirmed;
-    bool pressed = late || (throttle->works && o->left_s < PRESSED * throttle->forecast.seconds);
 
     c->was_sure |= sure && !has_acted(c, s);
     if (s->cpu_share >= 1)
@@ -391,43 +386,38 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         }
         c->doubtful_syncs++;
     }
-    unconfirmed =
-        !sure && (c->doubtful_syncs < DOUBT_SYNCS || seconds_of(s->now_ns - c->doubt_ns) < DOUBT_S);
-    if (s->cpu_share >= 1 && !pressed && (unconfirmed || is_worth_waiting(c, o, d))) {
-        if (take_free(c, o, d))
-            return;
-        d->verdict = VERDICT_PLATEAU;
-        d->reason = unconfirmed ? REASON_UNCONFIRMED : REASON_UNSTEADY;
-        return;
+    return !sure &&
+           (c->doubtful_syncs < DOUBT_SYNCS || seconds_of(s->now_ns - c->doubt_ns) < DOUBT_S);
+}
+
+/* There is no new evidence: the last word stands. */
+static void repeat_last(const struct controller *c, const struct outlook *o, struct decision *d)
+{
+    d->verdict = c->last.verdict == VERDICT_STARTING ? VERDICT_PLATEAU : c->last.verdict;
+    d->reason = c->last.reason;
+    if (has_acted(c, o->s) && d->verdict == VERDICT_NEEDS_HELP && c->last.n_proposed == 0) {
+        d->verdict = VERDICT_HELPED;
+        d->reason = REASON_IN_FORCE;
     }
-    if (c->plateau_since_ns == 0)
-        c->plateau_since_ns = s->now_ns;
-    if (s->now_ns - c->plateau_since_ns < p[POLICY_PATIENCE] && !has_acted(c, s)) {
-        d->verdict = VERDICT_PLATEAU;
-        d->reason = REASON_PATIENCE;
-        return;
+    /* But a question is withdrawn when the policy it came from is not in force any more. */
+    if (!o->new_policy) {
+        d->n_proposed = c->last.n_proposed;
+        memcpy(d->proposed, c->last.proposed, sizeof(d->proposed));
+        d->asked = c->last.asked;
     }
-    if (!is_new(c, o) && d->n_actions == 0) {
-        /* The last word stands. */
-        d->verdict = c->last.verdict == VERDICT_STARTING ? VERDICT_PLATEAU : c->last.verdict;
-        d->reason = c->last.reason;
-        if (has_acted(c, s) && d->verdict == VERDICT_NEEDS_HELP && c->last.n_proposed == 0) {
-            d->verdict = VERDICT_HELPED;
-            d->reason = REASON_IN_FORCE;
-        }
-        /* But a question is withdrawn when the policy it came from is not in force any more. */
-        if (!o->new_policy) {
-            d->n_proposed = c->last.n_proposed;
-            memcpy(d->proposed, c->last.proposed, sizeof(d->proposed));
-            d->asked = c->last.asked;
-        }
-        return;
-    }
-    if (choose(c, o, d)) {
-        c->hopeless_since_ns = 0;
-        c->hopeless_syncs = 0;
-        return;
-    }
+}
+
+static void end_hopelessness(struct controller *c)
+{
+    c->hopeless_since_ns = 0;
+    c->hopeless_syncs = 0;
+}
+
+/* Nothing that is allowed, or that may be asked about, would end it. */
+static void step_helpless(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    const struct sample *s = o->s;
+
     d->chosen = ALTERNATIVES;
     if (!policy_allows_anything(o->policy)) {
         d->verdict = VERDICT_NEEDS_HELP;
@@ -438,8 +428,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         /* No curve reaches the end, but the passes still shrink under what is in force. */
         d->verdict = VERDICT_HELPED;
         d->reason = REASON_IN_FORCE;
-        c->hopeless_since_ns = 0;
-        c->hopeless_syncs = 0;
+        end_hopelessness(c);
         return;
     }
     d->verdict = VERDICT_HOPELESS;
@@ -455,6 +444,36 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         c->hopeless_syncs = 0;
     }
     c->hopeless_syncs += s->at_sync;
+}
+
+/* It would not end by itself, as far as we know. */
+static void step_doubtful(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    const struct sample *s = o->s;
+    const struct alternative *throttle = &d->alternative[ALT_THROTTLE];
+    bool late = has_acted(c, s) && outlook_half_time_over(o);
+    bool pressed = late || (throttle->works && o->left_s < PRESSED * throttle->forecast.seconds);
+    bool unconfirmed = note_doubt(c, o);
+
+    if (s->cpu_share >= 1 && !pressed && (unconfirmed || is_worth_waiting(c, o, d))) {
+        if (take_free(c, o, d))
+            return;
+        d->verdict = VERDICT_PLATEAU;
+        d->reason = unconfirmed ? REASON_UNCONFIRMED : REASON_UNSTEADY;
+        return;
+    }
+    if (c->plateau_since_ns == 0)
+        c->plateau_since_ns = s->now_ns;
+    if (s->now_ns - c->plateau_since_ns < o->policy->v[POLICY_PATIENCE] && !has_acted(c, s)) {
+        d->verdict = VERDICT_PLATEAU;
+        d->reason = REASON_PATIENCE;
+    } else if (!is_new(c, o) && d->n_actions == 0) {
+        repeat_last(c, o, d);
+    } else if (choose(c, o, d)) {
+        end_hopelessness(c);
+    } else {
+        step_helpless(c, o, d);
+    }
 }
 
 /* What the chance of an end is judged by, but for its date. */
@@ -554,23 +573,6 @@ static void remember(struct controller *c, const struct action *a, const struct 
     }
 }
 
-/*
- * By when it is to end, after its memory phase began. A deadline that nobody stated leaves time
- * for a few passes over all of the memory.
- */
-static void set_deadline(struct controller *c, struct outlook *o)
-{
-    double pass_s = (double)o->s->total_bytes / o->e->transfer_bps;
-
-    o->elapsed_ns = c->seen.memory_known ? o->s->elapsed_ns - c->seen.memory_ns : 0;
-    o->deadline_ns = policy_deadline_ns(o->policy, o->s->total_bytes);
-    o->deadline_stated = o->deadline_ns != POLICY_NONE;
-    if (!o->deadline_stated && policy_allows_anything(o->policy) && o->e->transfer_bps > 0)
-        o->deadline_ns = ns_of(fmax(DEADLINE_S, DEADLINE_PASSES * pass_s));
-    if (o->deadline_ns != POLICY_NONE && o->elapsed_ns < o->deadline_ns)
-        o->left_s = seconds_of(o->deadline_ns - o->elapsed_ns);
-}
-
 /* What was asked for for good is under way: there is nothing left to decide but a stall. */
 static bool step_final(struct controller *c, const struct outlook *o, struct decision *d)
 {
@@ -599,26 +601,59 @@ static bool step_final(struct controller *c, const struct outlook *o, struct dec
     return true;
 }
 
+/* Takes the sample, which may be another job's first, and what follows from it for the outlook. */
+static void take_sample(struct controller *c, struct outlook *o, struct before *before)
+{
+    const struct sample *s = o->s;
+    const int64_t *p = o->policy->v;
+
+    if (estimator_add(&c->estimator, s)) {
+        controller_init(c);
+        estimator_add(&c->estimator, s);
+        *before = (struct before){0};
+    }
+    evidence_take(&c->seen, &c->tried, o->e, s, before,
+                  (double)p[POLICY_MIN_CPU] / (double)PPM_ONE);
+    if (!own_limit_notice(&c->own, &c->tried, o))
+        controller_latch(c, ACTION_DOWNTIME, REASON_OTHER_WRITER);
+    outlook_set_deadline(o, c->seen.memory_known ? s->elapsed_ns - c->seen.memory_ns : 0);
+    o->held_s = c->seen.held_s;
+    o->taken = c->own.taken;
+    if (p[POLICY_MAX_DOWNTIME] != POLICY_NONE)
+        o->ceiling_s = seconds_of(p[POLICY_MAX_DOWNTIME]);
+    else if (p[POLICY_AIM_DOWNTIME] != POLICY_NONE)
+        o->ceiling_s = outlook_ceiling_for(o, seconds_of(c->seen.found_limit_ns));
+    if (c->seen.flat_syncs >= DOUBT_SYNCS && seconds_of(s->now_ns - c->seen.flat_ns) >= DOUBT_S)
+        o->flat_speed = fmin(o->e->speed, estimate_speed_at(o->e, s->cpu_share));
+}
+
+/* What is said of the end, now that all is decided. */
+static void judge_end(struct controller *c, const struct outlook *o, struct decision *d)
+{
+    c->facts.close = d->close;
+    c->facts.comes = decision_end_by_curves(d) == END_COMES;
+    c->facts.never = decision_end_by_curves(d) == END_NEVER;
+    d->chance_known = c->facts.known;
+    d->chance = chance_of(&c->facts);
+    if (decision_end(d) == END_COMES) {
+        d->earliest_s = DATE_EARLY * d->course.seconds;
+        d->latest_s = DATE_LATE * d->course.seconds;
+    }
+    if (d->verdict == VERDICT_STARTING)
+        outlook_first_guess(o, d);
+}
+
 void controller_step(struct controller *c, const struct policy_values *policy,
                      const struct sample *s, struct decision *ret)
 {
-    const struct estimate *e = &c->estimator.now;
-    const struct sample *last = &c->estimator.last;
-    struct before before = {
-        .now_ns = last->now_ns,
-        .cpu_share = last->cpu_share,
-        .downtime_limit_ns = last->downtime_limit_ns,
-        .processed_bytes = last->processed_bytes,
-        .passes = e->passes,
-        .lost_s = e->lost_s,
-    };
+    struct before before = evidence_before(&c->estimator);
     struct decision d = {.course.downtime_s = NAN,
                          .earliest_s = INFINITY,
                          .latest_s = INFINITY,
                          .chosen = c->last.chosen,
                          .apply = policy->v[POLICY_MODE] == MODE_ENFORCE};
     struct outlook o = {
-        .e = e,
+        .e = &c->estimator.now,
         .policy = policy,
         .s = s,
         .new_policy = memcmp(policy, &c->last_policy, sizeof(*policy)) != 0,
@@ -626,31 +661,13 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         .flat_speed = INFINITY,
     };
 
-    if (estimator_add(&c->estimator, s)) {
-        controller_init(c);
-        estimator_add(&c->estimator, s);
-        before = (struct before){0};
-    }
-    evidence_take(&c->seen, &c->tried, e, s, &before,
-                  (double)policy->v[POLICY_MIN_CPU] / (double)PPM_ONE);
-    if (!own_limit_notice(&c->own, &c->tried, &o))
-        controller_latch(c, ACTION_DOWNTIME, REASON_OTHER_WRITER);
-    set_deadline(c, &o);
-    o.held_s = c->seen.held_s;
-    o.taken = c->own.taken;
-    if (policy->v[POLICY_MAX_DOWNTIME] != POLICY_NONE)
-        o.ceiling_s = seconds_of(policy->v[POLICY_MAX_DOWNTIME]);
-    else if (policy->v[POLICY_AIM_DOWNTIME] != POLICY_NONE)
-        o.ceiling_s = outlook_ceiling_for(&o, seconds_of(c->seen.found_limit_ns));
-    if (c->seen.flat_syncs >= DOUBT_SYNCS && seconds_of(s->now_ns - c->seen.flat_ns) >= DOUBT_S)
-        o.flat_speed = fmin(e->speed, estimate_speed_at(e, s->cpu_share));
-
+    take_sample(c, &o, &before);
     if (step_final(c, &o, &d)) {
         c->last = *ret = d;
         return;
     }
     c->facts.known = false;
-    if (e->ready) {
+    if (o.e->ready) {
         step_ready(c, &o, &before, &d);
         step_precopy_limit(c, &o, &d);
         lower_speed(c, &o, &d);
@@ -665,17 +682,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         d.reason = REASON_STALLED;
     }
     consider_cancel(c, &o, &d);
-    c->facts.close = d.close;
-    c->facts.comes = decision_end_by_curves(&d) == END_COMES;
-    c->facts.never = decision_end_by_curves(&d) == END_NEVER;
-    d.chance_known = c->facts.known;
-    d.chance = chance_of(&c->facts);
-    if (decision_end(&d) == END_COMES) {
-        d.earliest_s = DATE_EARLY * d.course.seconds;
-        d.latest_s = DATE_LATE * d.course.seconds;
-    }
-    if (d.verdict == VERDICT_STARTING)
-        outlook_first_guess(&o, &d);
+    judge_end(c, &o, &d);
     for (unsigned i = 0; d.apply && i < d.n_actions; i++)
         remember(c, &d.action[i], s);
     c->last = *ret = d;

@@ -149,6 +149,20 @@ static void note_start(struct evidence *seen, const struct sample *s)
     seen->found_limit_ns = s->downtime_limit_ns;
 }
 
+struct before evidence_before(const struct estimator *estimator)
+{
+    const struct sample *last = &estimator->last;
+
+    return (struct before){
+        .now_ns = last->now_ns,
+        .cpu_share = last->cpu_share,
+        .downtime_limit_ns = last->downtime_limit_ns,
+        .processed_bytes = last->processed_bytes,
+        .passes = estimator->now.passes,
+        .lost_s = estimator->now.lost_s,
+    };
+}
+
 void evidence_take(struct evidence *seen, struct tried *tried, const struct estimate *e,
                    const struct sample *s, const struct before *before, double floor_share)
 {

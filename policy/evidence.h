@@ -49,6 +49,9 @@ struct before {
     double lost_s;
 };
 
+/* To be kept while the estimator takes the next sample. */
+struct before evidence_before(const struct estimator *estimator);
+
 /*
  * Takes the sample that the estimate has just taken. `floor_share` is the hardest throttle that is
  * allowed; what a throttle in force has cost and been through is added to *tried.

@@ -117,6 +117,19 @@ void outlook_first_guess(const struct outlook *o, struct decision *d)
     d->course.downtime_s = downtime_s;
 }
 
+void outlook_set_deadline(struct outlook *o, int64_t elapsed_ns)
+{
+    double pass_s = (double)o->s->total_bytes / o->e->transfer_bps;
+
+    o->elapsed_ns = elapsed_ns;
+    o->deadline_ns = policy_deadline_ns(o->policy, o->s->total_bytes);
+    o->deadline_stated = o->deadline_ns != POLICY_NONE;
+    if (!o->deadline_stated && policy_allows_anything(o->policy) && o->e->transfer_bps > 0)
+        o->deadline_ns = ns_of(fmax(DEADLINE_S, DEADLINE_PASSES * pass_s));
+    if (o->deadline_ns != POLICY_NONE && o->elapsed_ns < o->deadline_ns)
+        o->left_s = seconds_of(o->deadline_ns - o->elapsed_ns);
+}
+
 bool outlook_half_time_over(const struct outlook *o)
 {
     return o->deadline_ns != POLICY_NONE && o->elapsed_ns > o->deadline_ns / 2;
@@ -504,6 +517,40 @@ static bool is_affordable(const struct tried *tried, const struct outlook *o,
            tried->work_lost_s + f->work_lost_s - f->downtime_s <= seconds_of(budget);
 }
 
+/*
+ * What a throttle to a->share, which leaves the guest `speed`, would do; with, if need be, a
+ * downtime limit up to `max_s`. *ret_careful: the end of a guest that is somewhat faster.
+ */
+static struct spread weigh_throttle(const struct tried *tried, const struct outlook *o,
+                                    double speed, double max_s, bool is_hardest,
+                                    struct alternative *a, struct forecast *ret_careful)
+{
+    double limit_s = seconds_of(o->s->downtime_limit_ns);
+    struct spread spread;
+    bool hopeful;
+
+    if (max_s > limit_s) {
+        double needed = least_downtime(o, &o->e->curve, speed, max_s, EXACT);
+
+        limit_s = fmax(raised(tried, o, needed, max_s), limit_s);
+        a->downtime_ns = limit_ns(o, limit_s);
+    }
+    spread = outlook_spread(o, speed, limit_s);
+    /* A throttle is worth a try until throttled passes have shown what it does. */
+    hopeful = tried->throttled_passes < JUDGE_PASSES && !spread.likely.ends;
+    a->forecast = hopeful ? spread.first : spread.likely;
+    /* What is in force has been paid for in part: it goes on until the budget is spent. */
+    a->works = a->forecast.ends && (o->s->cpu_share < 1 || is_affordable(tried, o, &spread.first));
+    /* And none is given up before the hardest has been tried. */
+    if (is_hardest && !a->works && o->s->cpu_share < 1 && tried->floor_passes == 0) {
+        a->works = true;
+        a->reason = REASON_THROTTLE_WORTH_A_TRY;
+    }
+    *ret_careful = outlook_forecast(o, hopeful ? &o->e->slow : &o->e->curve,
+                                    fmin(speed * GENTLE_MARGIN, 1), limit_s);
+    return spread;
+}
+
 /* Throttling with, if need be, a downtime limit up to `max_s`. */
 static struct alternative try_throttle(const struct tried *tried, const struct outlook *o,
                                        double max_s)
@@ -525,36 +572,15 @@ static struct alternative try_throttle(const struct tried *tried, const struct o
     }
     for (unsigned i = 0; i < SHARE_STEPS; i++) {
         struct alternative a = best;
-        double limit_s = seconds_of(o->s->downtime_limit_ns);
         struct forecast careful;
         struct spread spread;
-        bool hopeful;
         double speed;
 
         a.share = floor_share * share_steps[i];
         speed = estimate_speed_at(o->e, a.share);
         if (a.share >= 1 || speed > USELESS_SPEED)
             break;
-        if (max_s > limit_s) {
-            double needed = least_downtime(o, &o->e->curve, speed, max_s, EXACT);
-
-            limit_s = fmax(raised(tried, o, needed, max_s), limit_s);
-            a.downtime_ns = limit_ns(o, limit_s);
-        }
-        spread = outlook_spread(o, speed, limit_s);
-        /* A throttle is worth a try until throttled passes have shown what it does. */
-        hopeful = tried->throttled_passes < JUDGE_PASSES && !spread.likely.ends;
-        a.forecast = hopeful ? spread.first : spread.likely;
-        /* What is in force has been paid for in part: it goes on until the budget is spent. */
-        a.works =
-            a.forecast.ends && (o->s->cpu_share < 1 || is_affordable(tried, o, &spread.first));
-        /* And none is given up before the hardest has been tried. */
-        if (i == 0 && !a.works && o->s->cpu_share < 1 && tried->floor_passes == 0) {
-            a.works = true;
-            a.reason = REASON_THROTTLE_WORTH_A_TRY;
-        }
-        careful = outlook_forecast(o, hopeful ? &o->e->slow : &o->e->curve,
-                                   fmin(speed * GENTLE_MARGIN, 1), limit_s);
+        spread = weigh_throttle(tried, o, speed, max_s, i == 0, &a, &careful);
         if (i == 0 || (is_affordable(tried, o, &careful) &&
                        milder_is_better(o, &best_spread, &spread, &careful))) {
             best = a;

@@ -100,6 +100,12 @@ bool outlook_breaks_ceiling(const struct outlook *o, const struct forecast *f);
 /* The other way round: the least ceiling that allows a limit. */
 double outlook_ceiling_for(const struct outlook *o, double limit_s);
 
+/*
+ * By when it is to end, by the time since its memory phase began. A deadline that nobody stated
+ * leaves time for a few passes over all of the memory.
+ */
+void outlook_set_deadline(struct outlook *o, int64_t elapsed_ns);
+
 bool outlook_half_time_over(const struct outlook *o);
 
 /* The alternative of doing one thing, before it is known what it would do. */
