@@ -28,25 +28,28 @@ static const char usage[] =
     "  -h, --help                 this text\n"
     "      --version              version\n";
 
-int options_parse(int argc, char **argv, struct options *opt)
+enum { URI, CONFIG, STATE_DIR, RUN_DIR, SOCKET, LISTEN, QEMU_RUN_DIR, TEXTS };
+enum { CHECK = 256, RESTORE, FORCE, VERSION };
+
+static const struct option longs[] = {
+    {"connect", required_argument, NULL, URI},
+    {"config", required_argument, NULL, CONFIG},
+    {"state-dir", required_argument, NULL, STATE_DIR},
+    {"run-dir", required_argument, NULL, RUN_DIR},
+    {"socket", required_argument, NULL, SOCKET},
+    {"metrics-listen", required_argument, NULL, LISTEN},
+    {"qemu-run-dir", required_argument, NULL, QEMU_RUN_DIR},
+    {"check", no_argument, NULL, CHECK},
+    {"restore", no_argument, NULL, RESTORE},
+    {"force", no_argument, NULL, FORCE},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+/* Takes one that getopt_long() has found. Returns -1, or what to exit with. */
+static int take(int o, struct options *opt)
 {
-    enum { URI, CONFIG, STATE_DIR, RUN_DIR, SOCKET, LISTEN, QEMU_RUN_DIR, TEXTS };
-    enum { CHECK = 256, RESTORE, FORCE, VERSION };
-    static const struct option longs[] = {
-        {"connect", required_argument, NULL, URI},
-        {"config", required_argument, NULL, CONFIG},
-        {"state-dir", required_argument, NULL, STATE_DIR},
-        {"run-dir", required_argument, NULL, RUN_DIR},
-        {"socket", required_argument, NULL, SOCKET},
-        {"metrics-listen", required_argument, NULL, LISTEN},
-        {"qemu-run-dir", required_argument, NULL, QEMU_RUN_DIR},
-        {"check", no_argument, NULL, CHECK},
-        {"restore", no_argument, NULL, RESTORE},
-        {"force", no_argument, NULL, FORCE},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, VERSION},
-        {NULL, 0, NULL, 0},
-    };
     const char **const texts[TEXTS] = {
         [URI] = &opt->uri,
         [CONFIG] = &opt->config,
@@ -56,34 +59,43 @@ int options_parse(int argc, char **argv, struct options *opt)
         [LISTEN] = &opt->metrics_listen,
         [QEMU_RUN_DIR] = &opt->qemu_run_dir,
     };
+
+    switch (o) {
+    case 'c':
+        opt->uri = optarg;
+        break;
+    case CHECK:
+        opt->check = true;
+        break;
+    case RESTORE:
+        opt->restore = true;
+        break;
+    case FORCE:
+        opt->force = true;
+        break;
+    case 'h':
+        fputs(usage, stdout);
+        return EXIT_SUCCESS;
+    case VERSION:
+        puts("migpolicyd " MIGPOLICY_VERSION);
+        return EXIT_SUCCESS;
+    default:
+        if (o >= TEXTS)
+            return EXIT_USAGE;
+        *texts[o] = optarg;
+    }
+    return -1;
+}
+
+int options_parse(int argc, char **argv, struct options *opt)
+{
     int o;
 
     while ((o = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
-        if (o == 'c')
-            o = URI;
-        if (o < TEXTS) {
-            *texts[o] = optarg;
-            continue;
-        }
-        switch (o) {
-        case CHECK:
-            opt->check = true;
-            break;
-        case RESTORE:
-            opt->restore = true;
-            break;
-        case FORCE:
-            opt->force = true;
-            break;
-        case 'h':
-            fputs(usage, stdout);
-            return EXIT_SUCCESS;
-        case VERSION:
-            puts("migpolicyd " MIGPOLICY_VERSION);
-            return EXIT_SUCCESS;
-        default:
-            return EXIT_USAGE;
-        }
+        int code = take(o, opt);
+
+        if (code >= 0)
+            return code;
     }
     if (opt->force && !opt->restore) {
         fputs("migpolicyd: --force belongs to --restore; see migpolicyd --help\n", stderr);
