@@ -412,6 +412,69 @@ static uint64_t fresh_seed(const char *asked)
     return seed;
 }
 
+/* What the command line asks for, beside what the board itself is told. */
+struct wish {
+    const char *policy; /* NULL: all */
+    const char *svg;
+    const char *markdown;
+    long row; /* -1: all */
+    uint64_t seed;
+    bool json;
+    bool trace;
+    bool list;
+};
+
+static int take_option(int option, struct board *b, struct wish *w)
+{
+    switch (option) {
+    case 'n':
+        b->seeds = (unsigned)strtoul(optarg, NULL, 10);
+        break;
+    case 'j':
+        w->json = true;
+        break;
+    case 's':
+        w->svg = optarg;
+        break;
+    case 'm':
+        w->markdown = optarg;
+        break;
+    case 'r':
+        w->row = strtol(optarg, NULL, 10);
+        break;
+    case 'e':
+        w->seed = strtoull(optarg, NULL, 10);
+        break;
+    case 'p':
+        w->policy = optarg;
+        break;
+    case 'l':
+        w->list = true;
+        break;
+    case 'h':
+        b->matrix = &matrix_hard;
+        break;
+    case 'f':
+        b->first_seed = fresh_seed(optarg);
+        break;
+    case 'a':
+        b->all_peers = true;
+        break;
+    case 'k':
+        b->looks = true;
+        break;
+    case 'g':
+        b->again = true;
+        break;
+    case 'v':
+        w->trace = true;
+        break;
+    default:
+        return -EINVAL;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
@@ -424,81 +487,30 @@ int main(int argc, char **argv)
         {"looks", no_argument, NULL, 'k'},        {NULL, 0, NULL, 0},
     };
     struct board board = {.matrix = &matrix_plain, .seeds = 3};
-    const char *policy = NULL;
-    const char *svg = NULL;
-    const char *markdown = NULL;
-    long row = -1;
-    uint64_t seed = 0;
-    bool json = false;
-    bool trace = false;
-    bool list = false;
+    struct wish wish = {.row = -1};
     int option;
     int r;
 
     while ((option = getopt_long(argc, argv, "v", options, NULL)) != -1) {
-        switch (option) {
-        case 'n':
-            board.seeds = (unsigned)strtoul(optarg, NULL, 10);
-            break;
-        case 'j':
-            json = true;
-            break;
-        case 's':
-            svg = optarg;
-            break;
-        case 'm':
-            markdown = optarg;
-            break;
-        case 'r':
-            row = strtol(optarg, NULL, 10);
-            break;
-        case 'e':
-            seed = strtoull(optarg, NULL, 10);
-            break;
-        case 'p':
-            policy = optarg;
-            break;
-        case 'l':
-            list = true;
-            break;
-        case 'h':
-            board.matrix = &matrix_hard;
-            break;
-        case 'f':
-            board.first_seed = fresh_seed(optarg);
-            break;
-        case 'a':
-            board.all_peers = true;
-            break;
-        case 'k':
-            board.looks = true;
-            break;
-        case 'g':
-            board.again = true;
-            break;
-        case 'v':
-            trace = true;
-            break;
-        default:
+        if (take_option(option, &board, &wish) < 0)
             return 2;
-        }
     }
-    if (board.seeds < 1 || board.seeds > SEEDS_MAX || row >= (long)board.matrix->count()) {
+    if (board.seeds < 1 || board.seeds > SEEDS_MAX || wish.row >= (long)board.matrix->count()) {
         fprintf(stderr, "scoreboard: --seeds is 1 to %d, --row is 0 to %u\n", SEEDS_MAX,
                 board.matrix->count() - 1);
         return 2;
     }
-    if (list) {
+    if (wish.list) {
         list_rows(board.matrix);
         return 0;
     }
-    if (row >= 0) {
-        show_row(board.matrix, (unsigned)row, seed, board.again, policy, trace);
+    if (wish.row >= 0) {
+        show_row(board.matrix, (unsigned)wish.row, wish.seed, board.again, wish.policy, wish.trace);
         return 0;
     }
     r = board.looks          ? print_looks(&board)
-        : board.matrix->hard ? hard_board(&board, json)
-                             : plain_board(&board, svg, markdown, json);
+        : board.matrix->hard ? hard_board(&board, wish.json)
+                             : plain_board(&board, wish.svg, wish.markdown, wish.json);
     free(board.row);
     free(board.outcome);
     if (r < 0)
