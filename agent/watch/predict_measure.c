@@ -104,7 +104,7 @@ static int take_bandwidth(double given_bps, double otherwise_bps, struct predict
         return fail(-EPERM,
                     "what the link carries is not known: the VM has no migration speed "
                     "limit, and no migration has been seen since migpolicyd was started; "
-                    "give --bandwidth",
+                    "give --link",
                     why);
     }
     return 0;
