@@ -302,28 +302,18 @@ struct forecast outlook_send_rest(const struct outlook *o, double downtime_s, do
     };
 }
 
-static struct alternative try_post_copy(const struct tried *tried, const struct outlook *o)
+/* What ends any migration, unless it has failed before. */
+static struct alternative try_for_good(const struct tried *tried, const struct outlook *o,
+                                       enum action_kind action, enum reason suffices,
+                                       double downtime_s, double speed)
 {
-    struct alternative a = outlook_may(o, ACTION_POST_COPY);
+    struct alternative a = outlook_may(o, action);
 
-    a.reason = tried->latched[ACTION_POST_COPY];
+    a.reason = tried->latched[action];
     a.works = a.reason == REASON_NONE;
     if (a.works) {
-        a.reason = REASON_POST_COPY_SUFFICES;
-        a.forecast = outlook_send_rest(o, 0, POST_COPY_SPEED);
-    }
-    return a;
-}
-
-static struct alternative try_suspend(const struct tried *tried, const struct outlook *o)
-{
-    struct alternative a = outlook_may(o, ACTION_SUSPEND);
-
-    a.reason = tried->latched[ACTION_SUSPEND];
-    a.works = a.reason == REASON_NONE;
-    if (a.works) {
-        a.reason = REASON_SUSPEND_SUFFICES;
-        a.forecast = outlook_send_rest(o, o->e->remaining_bytes / o->e->drain_bps, 0);
+        a.reason = suffices;
+        a.forecast = outlook_send_rest(o, downtime_s, speed);
     }
     return a;
 }
@@ -624,8 +614,10 @@ void outlook_alternatives(const struct tried *tried, const struct outlook *o, st
         tried, o, tried->latched[ACTION_DOWNTIME] == REASON_NONE ? outlook_ceiling_s(o) : 0);
     a[ALT_BOTH].approved = a[ALT_BOTH].approved && o->ceiling_s > 0;
     a[ALT_BOTH].ask = a[ALT_BOTH].ask && o->ceiling_s > 0;
-    a[ALT_POST_COPY] = try_post_copy(tried, o);
-    a[ALT_SUSPEND] = try_suspend(tried, o);
+    a[ALT_POST_COPY] =
+        try_for_good(tried, o, ACTION_POST_COPY, REASON_POST_COPY_SUFFICES, 0, POST_COPY_SPEED);
+    a[ALT_SUSPEND] = try_for_good(tried, o, ACTION_SUSPEND, REASON_SUSPEND_SUFFICES,
+                                  o->e->remaining_bytes / o->e->drain_bps, 0);
     if (!is_sure(o, &a[ALT_THROTTLE]) && !is_sure(o, &a[ALT_BOTH]))
         hope_for_downtime(tried, o, d);
     try_hardest(tried, o, d);

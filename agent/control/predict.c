@@ -143,13 +143,7 @@ static struct json_object *inquiry_to_json(const struct inquiry *q)
     json_add_number(o, "bandwidth_bytes_per_second", f->bandwidth_bps);
     json_add_text(o, "bandwidth_source", q->source);
     json_add(o, "measured", measured);
-    json_add_number(evidence, "hot_set_bytes", e->curve.hot_bytes);
-    json_add_number(evidence, "initial_dirty_rate_bytes_per_second",
-                    e->curve.hot_bytes * e->curve.kappa);
-    json_add_number(evidence, "initial_dirty_rate_low_bytes_per_second",
-                    e->slow.hot_bytes * e->slow.kappa);
-    json_add_number(evidence, "initial_dirty_rate_high_bytes_per_second",
-                    e->fast.hot_bytes * e->fast.kappa);
+    json_add_curves(evidence, e);
     json_add(o, "evidence", evidence);
     json_add_count(o, "plateau_bytes", (uint64_t)q->prediction.plateau_bytes);
     json_add(o, "courses", courses);

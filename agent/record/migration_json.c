@@ -118,6 +118,17 @@ struct json_object *proposal_to_json(const struct migration *m, int64_t now_ns)
     return o;
 }
 
+void json_add_curves(struct json_object *object, const struct estimate *e)
+{
+    json_add_number(object, "hot_set_bytes", e->curve.hot_bytes);
+    json_add_number(object, "initial_dirty_rate_bytes_per_second",
+                    e->curve.hot_bytes * e->curve.kappa);
+    json_add_number(object, "initial_dirty_rate_low_bytes_per_second",
+                    e->slow.hot_bytes * e->slow.kappa);
+    json_add_number(object, "initial_dirty_rate_high_bytes_per_second",
+                    e->fast.hot_bytes * e->fast.kappa);
+}
+
 struct json_object *evidence_to_json(const struct estimate *e)
 {
     struct json_object *o = json_object_new_object();
@@ -130,15 +141,8 @@ struct json_object *evidence_to_json(const struct estimate *e)
     json_add_number(o, "remaining_after_last_sync_bytes", e->last_x_bytes);
     json_add_number(o, "remaining_after_sync_before_bytes", e->prev_x_bytes);
     json_add_number(o, "drain_rate_bytes_per_second", e->drain_bps);
-    if (e->passes > 0) {
-        json_add_number(o, "hot_set_bytes", e->curve.hot_bytes);
-        json_add_number(o, "initial_dirty_rate_bytes_per_second",
-                        e->curve.hot_bytes * e->curve.kappa);
-        json_add_number(o, "initial_dirty_rate_low_bytes_per_second",
-                        e->slow.hot_bytes * e->slow.kappa);
-        json_add_number(o, "initial_dirty_rate_high_bytes_per_second",
-                        e->fast.hot_bytes * e->fast.kappa);
-    }
+    if (e->passes > 0)
+        json_add_curves(o, e);
     if (e->vcpus > 0)
         json_add_number(o, "vcpus_busy", busy);
     return o;

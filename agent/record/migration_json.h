@@ -28,6 +28,8 @@ struct json_object *migration_to_json(const struct migration *m, int64_t now_ns)
 struct json_object *proposal_to_json(const struct migration *m, int64_t now_ns);
 
 struct json_object *evidence_to_json(const struct estimate *e);
+/* The hot set, and how fast it is dirtied at first by the curves that the evidence allows. */
+void json_add_curves(struct json_object *object, const struct estimate *e);
 struct json_object *alternative_to_json(enum alternative_kind kind, const struct decision *d);
 struct json_object *event_to_json(const struct migration_event *e);
 
