@@ -227,18 +227,6 @@ static void meaning_is_checked_and_placed(void **state)
     expect_error("{\"qemu_run_dir\": 1}", "/c.json:1: /qemu_run_dir: must be a text");
     expect_error("{\"qemu_run_dir\": \"run\"}",
                  "/c.json:1: /qemu_run_dir: must be an absolute path");
-    expect_error("{\"rules\": {}}", "/c.json:1: /rules: must be an array");
-    expect_error("{\"rules\": [\n1]}", "/c.json:2: /rules/0: a rule must be an object");
-    expect_error("{\"rules\": [{\"name\": \"a\"}]}",
-                 "/c.json:1: /rules/0: a rule needs policy, and " RULE_KEYS);
-    expect_error("{\"rules\": [\n{\"policy\": {}}]}",
-                 "/c.json:2: /rules/0: a rule needs policy, and " RULE_KEYS);
-    expect_error("{\"rules\": [{\"label\": \"a b\", \"policy\": {}}]}",
-                 "/c.json:1: /rules/0/label: must be a label of up to 63 letters, digits, '.', "
-                 "'-' and '_'");
-    expect_error("{\"rules\": [{\"label\": \"\", \"policy\": {}}]}",
-                 "/c.json:1: /rules/0/label: must be a label of up to 63 letters, digits, '.', "
-                 "'-' and '_'");
     expect_error("{\"max_throttled_domains\": -1}",
                  "/c.json:1: /max_throttled_domains: must be a whole number, 0 or more");
     expect_error("{\"max_throttled_domains\": 1.5}",
@@ -251,6 +239,36 @@ static void meaning_is_checked_and_placed(void **state)
                  "/c.json:1: /host_bandwidth: must be a rate of at least 1MiB/s");
     expect_error("{\"trust_metadata\": \"yes\"}",
                  "/c.json:1: /trust_metadata: must be true or false");
+    expect_error("{\"namespaces\": {\"a\": \"\"}}",
+                 "/c.json:1: /namespaces/a: must be the URI of a namespace");
+    expect_error("{\"policy\": {\n\"max_downtime\": 2}}",
+                 "/c.json:2: /policy/max_downtime: must be a duration such as 500ms, 2s or 1m30s");
+    expect_error("{\"policy\": []}", "/c.json:1: /policy: a policy must be an object");
+    for (const char *const *p =
+             (const char *const[]){"\"19ms\"", "\"1001ms\"", "100", "\"1\"", "null", NULL};
+         *p; p++) {
+        char text[64];
+
+        snprintf(text, sizeof(text), "{\"poll_interval\": %s}", *p);
+        expect_error(text, "/c.json:1: /poll_interval: must be a duration between 20ms and 1s");
+    }
+}
+
+static void rules_are_checked_and_placed(void **state)
+{
+    (void)state;
+    expect_error("{\"rules\": {}}", "/c.json:1: /rules: must be an array");
+    expect_error("{\"rules\": [\n1]}", "/c.json:2: /rules/0: a rule must be an object");
+    expect_error("{\"rules\": [{\"name\": \"a\"}]}",
+                 "/c.json:1: /rules/0: a rule needs policy, and " RULE_KEYS);
+    expect_error("{\"rules\": [\n{\"policy\": {}}]}",
+                 "/c.json:2: /rules/0: a rule needs policy, and " RULE_KEYS);
+    expect_error("{\"rules\": [{\"label\": \"a b\", \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/label: must be a label of up to 63 letters, digits, '.', "
+                 "'-' and '_'");
+    expect_error("{\"rules\": [{\"label\": \"\", \"policy\": {}}]}",
+                 "/c.json:1: /rules/0/label: must be a label of up to 63 letters, digits, '.', "
+                 "'-' and '_'");
     expect_error("{\"rules\": [{\"name\": [], \"policy\": {}}]}",
                  "/c.json:1: /rules/0/name: must not be empty");
     expect_error("{\"rules\": [{\"flavor\": [\"a\", 1], \"policy\": {}}]}",
@@ -269,24 +287,11 @@ static void meaning_is_checked_and_placed(void **state)
                  "/c.json:1: /rules/0/xpath: its prefixes must be declared in namespaces");
     expect_error("{\"rules\": [{\"xpath\": \"b[\", \"policy\": {}}]}",
                  "/c.json:1: /rules/0/xpath: must be an XPath 1.0 expression");
-    expect_error("{\"namespaces\": {\"a\": \"\"}}",
-                 "/c.json:1: /namespaces/a: must be the URI of a namespace");
     expect_error("{\"rules\": [{\"name\": \"a\", \"tag\": \"b\"}]}",
                  "/c.json:1: /rules/0/tag: unknown key; a rule has policy, and " RULE_KEYS);
     expect_error("{\"rules\": [{\"name\": \"a\", \"policy\": {}},\n"
                  "{\"name\": \"b\", \"policy\": {\n\"mode\": \"x\"}}]}",
                  "/c.json:3: /rules/1/policy/mode: must be observe or enforce");
-    expect_error("{\"policy\": {\n\"max_downtime\": 2}}",
-                 "/c.json:2: /policy/max_downtime: must be a duration such as 500ms, 2s or 1m30s");
-    expect_error("{\"policy\": []}", "/c.json:1: /policy: a policy must be an object");
-    for (const char *const *p =
-             (const char *const[]){"\"19ms\"", "\"1001ms\"", "100", "\"1\"", "null", NULL};
-         *p; p++) {
-        char text[64];
-
-        snprintf(text, sizeof(text), "{\"poll_interval\": %s}", *p);
-        expect_error(text, "/c.json:1: /poll_interval: must be a duration between 20ms and 1s");
-    }
 }
 
 static void keys_with_slashes_are_placed_too(void **state)
@@ -589,6 +594,7 @@ int main(void)
         TEST(conf_d_is_read_in_alphabetical_order),
         TEST(one_bad_file_refuses_the_directory),
         TEST(meaning_is_checked_and_placed),
+        TEST(rules_are_checked_and_placed),
         TEST(keys_with_slashes_are_placed_too),
         TEST(keys_that_cannot_be_shown_have_the_line_around_them),
         TEST(grammar_is_strict_and_placed),
