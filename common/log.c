@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The location in the source is nothing the journal needs to know. */
+/* The location in the source is nothing that systemd's log needs to know. */
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include "common/log.h"
 

@@ -165,7 +165,7 @@ int control_release(struct varlink_call *call, struct json_object *parameters, v
             return 0;
     }
     c->about = domain;
-    r = watchers_unthrottle(c->env.watchers, domain.uuid, varlink_call_peer(call)->uid);
+    r = watchers_release(c->env.watchers, domain.uuid, varlink_call_peer(call)->uid);
     if (r < 0) {
         why = r == -ESRCH ? "the VM is not migrating"
                           : "the VM is not throttled; migpolicy set --allow-throttle=no keeps it "

@@ -12,12 +12,12 @@
 
 /* ---- what other threads may do ---- */
 
-void watcher_hold(struct watcher *w)
+void watcher_ref(struct watcher *w)
 {
     atomic_fetch_add(&w->refs, 1);
 }
 
-void watcher_release(struct watcher *w)
+void watcher_unref(struct watcher *w)
 {
     if (atomic_fetch_sub(&w->refs, 1) != 1)
         return;
@@ -41,7 +41,7 @@ bool watcher_is_throttled(struct watcher *w)
 void watcher_stop(struct watcher *w)
 {
     pthread_mutex_lock(&w->lock);
-    w->mark.stop = w->mark.lift = true;
+    w->mark.stop = w->mark.restore = true;
     pthread_mutex_unlock(&w->lock);
     wakeup_signal(&w->wake);
 }
@@ -54,10 +54,10 @@ void watcher_mark(struct watcher *w, const struct hv_event *event)
         w->mark.sync_ns = event->now_ns;
         break;
     case HV_SWITCHOVER:
-        w->mark.switchover = w->mark.lift = true;
+        w->mark.switchover = w->mark.restore = true;
         break;
     case HV_POST_COPY:
-        w->mark.post_copy = w->mark.lift = true;
+        w->mark.post_copy = w->mark.restore = true;
         w->mark.post_copy_failed = false;
         break;
     case HV_POST_COPY_FAILED:
@@ -117,7 +117,7 @@ void watcher_view(struct watcher *w, struct migration *ret)
     pthread_mutex_unlock(&w->lock);
 }
 
-int watcher_unthrottle(struct watcher *w, uid_t uid)
+int watcher_release(struct watcher *w, uid_t uid)
 {
     if (!atomic_load(&w->was_migration))
         return -ESRCH;
@@ -132,19 +132,19 @@ int watcher_unthrottle(struct watcher *w, uid_t uid)
     return 0;
 }
 
-bool watcher_wants_lift(struct watcher *w, int64_t now_ns)
+bool watcher_wants_restore(struct watcher *w, int64_t now_ns)
 {
-    bool lift;
+    bool restore;
     bool wants;
 
     pthread_mutex_lock(&w->lock);
-    lift = w->mark.lift && w->throttle;
+    restore = w->mark.restore && w->throttle;
     if (w->owed.failures > 0)
         wants = w->owed.due_ns <= now_ns;
     else
         wants = now_ns - atomic_load(&w->heard_ns) > WATCHER_STALE_S * NS_PER_S;
     pthread_mutex_unlock(&w->lock);
-    return lift || (wants && atomic_load(&w->throttled));
+    return restore || (wants && atomic_load(&w->throttled));
 }
 
 bool watcher_marked(struct watcher *w, const bool *mark)
@@ -299,20 +299,20 @@ void watcher_restore(struct watcher *w, enum reason reason, bool final, const ch
     watcher_record(w, ACTION_RELEASE, EVENT_APPLIED, reason, by, detail);
 }
 
-void watcher_lift(struct watcher *w)
+void watcher_restore_marked(struct watcher *w)
 {
     enum reason reason = REASON_AGENT_STOP;
     bool final;
 
     pthread_mutex_lock(&w->lock);
-    final = w->mark.lift;
+    final = w->mark.restore;
     if (w->mark.switchover)
         reason = REASON_SWITCHOVER;
     else if (w->mark.post_copy)
         reason = REASON_POST_COPY;
     else if (!final)
         reason = w->owed.failures > 0 ? w->owed_reason : REASON_STALE;
-    w->mark.lift = false;
+    w->mark.restore = false;
     pthread_mutex_unlock(&w->lock);
     watcher_restore(w, reason, final, "");
 }

@@ -46,7 +46,7 @@ struct watcher {
         bool completed;
         struct hv_result result;
         bool stop;    /* leave the migration to itself */
-        bool lift;    /* the keeper has to lift the quota now */
+        bool restore; /* the keeper has to restore the quota now */
         bool release; /* an administrator wants it released for good */
         uid_t released_by;
     } mark;
@@ -62,8 +62,8 @@ struct watcher {
 struct watcher *watcher_new(const struct watchers_env *env, const struct hv_domain *domain,
                             int64_t sync_ns);
 
-void watcher_hold(struct watcher *w);
-void watcher_release(struct watcher *w);
+void watcher_ref(struct watcher *w);
+void watcher_unref(struct watcher *w);
 void watcher_stop(struct watcher *w);
 bool watcher_has_ended(struct watcher *w);
 void watcher_mark(struct watcher *w, const struct hv_event *event);
@@ -84,14 +84,14 @@ void watcher_view(struct watcher *w, struct migration *ret);
 bool watcher_asks(struct watcher *w, unsigned id);
 int watcher_answer(struct watcher *w, unsigned id, bool yes, int64_t ceiling_ns, uid_t uid);
 
-/* As watchers_unthrottle(). */
-int watcher_unthrottle(struct watcher *w, uid_t uid);
+/* As watchers_release(). */
+int watcher_release(struct watcher *w, uid_t uid);
 
 bool watcher_is_throttled(struct watcher *w);
-bool watcher_wants_lift(struct watcher *w, int64_t now_ns);
+bool watcher_wants_restore(struct watcher *w, int64_t now_ns);
 
-/* Lifts the quota, from the keeper's thread. */
-void watcher_lift(struct watcher *w);
+/* Restores the quota as marked, from the keeper's thread. */
+void watcher_restore_marked(struct watcher *w);
 
 /* A quota has been set: nothing is owed before it is. */
 void watcher_set_throttled(struct watcher *w);

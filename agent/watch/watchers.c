@@ -48,8 +48,8 @@ static void keep(struct watchers *ws)
     for (struct watcher *w = ws->first; w; w = w->next) {
         asking += !watcher_asks(w, 0);
         throttled += watcher_is_throttled(w);
-        if (n < sizeof(held) / sizeof(held[0]) && watcher_wants_lift(w, now)) {
-            watcher_hold(w);
+        if (n < sizeof(held) / sizeof(held[0]) && watcher_wants_restore(w, now)) {
+            watcher_ref(w);
             held[n++] = w;
         }
     }
@@ -57,8 +57,8 @@ static void keep(struct watchers *ws)
 
     /* Without the lock: whatever a restore waits for, events and the socket do not. */
     for (size_t i = 0; i < n; i++) {
-        watcher_lift(held[i]);
-        watcher_release(held[i]);
+        watcher_restore_marked(held[i]);
+        watcher_unref(held[i]);
     }
     journals = leftovers_try(ws->env.leftovers, now);
     atomic_store(&ws->outstanding, journals > throttled ? journals - throttled : 0);
@@ -136,7 +136,7 @@ static void start_locked(struct watchers *ws, const struct hv_domain *domain, in
     int r = job_start(w);
 
     if (r < 0) {
-        watcher_release(w);
+        watcher_unref(w);
         log_error("%s: cannot watch its migration: %s", domain->name, strerror(-r));
         return;
     }
@@ -182,7 +182,7 @@ static unsigned reap(struct watchers *ws, bool wait)
         if (!wait && watcher_is_succeeded(w) && !find(ws, w->domain.uuid))
             start_locked(ws, &w->domain, watcher_take_sync(w));
         pthread_mutex_unlock(&ws->lock);
-        watcher_release(w);
+        watcher_unref(w);
     }
 }
 
@@ -231,7 +231,7 @@ bool watchers_owe(struct watchers *ws, const char *uuid)
 
 void watchers_event(struct watchers *ws, const struct hv_event *event)
 {
-    bool lift = event->kind == HV_SWITCHOVER || event->kind == HV_POST_COPY;
+    bool restore = event->kind == HV_SWITCHOVER || event->kind == HV_POST_COPY;
     struct watcher *w;
 
     pthread_mutex_lock(&ws->lock);
@@ -241,7 +241,7 @@ void watchers_event(struct watchers *ws, const struct hv_event *event)
     else if (event->kind == HV_SYNC)
         start_locked(ws, &event->domain, event->now_ns);
     pthread_mutex_unlock(&ws->lock);
-    if (w && lift)
+    if (w && restore)
         wakeup_signal(&ws->wake_keeper);
 }
 
@@ -257,7 +257,7 @@ void watchers_poke(struct watchers *ws, const char *uuid)
     pthread_mutex_unlock(&ws->lock);
 }
 
-int watchers_unthrottle(struct watchers *ws, const char *uuid, uid_t uid)
+int watchers_release(struct watchers *ws, const char *uuid, uid_t uid)
 {
     struct watcher *w;
     int r = -ESRCH;
@@ -265,7 +265,7 @@ int watchers_unthrottle(struct watchers *ws, const char *uuid, uid_t uid)
     pthread_mutex_lock(&ws->lock);
     w = find(ws, uuid);
     if (w)
-        r = watcher_unthrottle(w, uid);
+        r = watcher_release(w, uid);
     pthread_mutex_unlock(&ws->lock);
     return r;
 }
@@ -290,11 +290,11 @@ int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_
     for (w = ws->first; w && !watcher_asks(w, id);)
         w = w->next;
     if (w)
-        watcher_hold(w);
+        watcher_ref(w);
     pthread_mutex_unlock(&ws->lock);
     if (w) {
         r = watcher_answer(w, id, yes, ceiling_ns, uid);
-        watcher_release(w);
+        watcher_unref(w);
     }
     return r;
 }

@@ -10,9 +10,9 @@
  *
  * A watcher may hang in a call to a hypervisor whose monitor is stuck, for such a call has no
  * timeout. No other watcher waits for it. But a throttle must never outlive the evidence it rests
- * on: so the keeper, a thread apart, lifts quotas at the switchover, when events say so, and from
- * any guest whose watcher has not been heard of for WATCHER_STALE_S. Quotas are files of the
- * kernel: lifting them waits for nobody.
+ * on: so the keeper, a thread apart, restores quotas at the switchover, when events say so, and
+ * from any guest whose watcher has not been heard of for WATCHER_STALE_S. Quotas are files of the
+ * kernel: restoring them waits for nobody.
  *
  * All functions are thread-safe unless stated.
  */
@@ -31,7 +31,7 @@ struct watchers;
 int watchers_new(const struct watchers_env *env, struct watchers **ret);
 
 /*
- * Stops all watchers, lifts all quotas, waits a few seconds for those that hang. Returns false
+ * Stops all watchers, restores all quotas, waits a few seconds for those that hang. Returns false
  * when some still do: what they use must then stay until the process ends.
  */
 bool watchers_free(struct watchers *ws);
@@ -66,7 +66,7 @@ int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_
  * Gives a guest its CPU back, in the name of a uid: it is not throttled again in this migration.
  * Returns 0, -ESRCH when it is not migrating, or -EALREADY when it is not throttled.
  */
-int watchers_unthrottle(struct watchers *ws, const char *uuid, uid_t uid);
+int watchers_release(struct watchers *ws, const char *uuid, uid_t uid);
 
 /* Collects watchers that have ended. To be called about once a second, from one thread. */
 void watchers_reap(struct watchers *ws);

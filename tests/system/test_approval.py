@@ -56,7 +56,7 @@ def test_what_nobody_answers_is_not_done(agent, guest):
 def test_the_kill_switch_gives_the_cpu_back(agent, guest):
     migrate_throttled(agent, guest)
     assert agent.cli("pause").returncode == 0
-    wait_until(lambda: guest.quota() == UNLIMITED, "the quota is lifted")
+    wait_until(lambda: guest.quota() == UNLIMITED, "the quota is restored")
     assert ("release", "applied", "paused") in told(agent, guest)
     assert agent.status(guest)["paused"] == "host paused by uid 0"
     wait_until(lambda: agent.metric("migpolicy_paused") == 1, "it is exported")
@@ -69,14 +69,14 @@ def test_the_kill_switch_gives_the_cpu_back(agent, guest):
     assert agent.cli("resume").returncode == 0
     agent.wait_throttled(guest)
     guest.abort()
-    wait_until(lambda: guest.quota() == UNLIMITED, "the quota is lifted")
+    wait_until(lambda: guest.quota() == UNLIMITED, "the quota is restored")
 
 
 def test_release_gives_the_cpu_back_for_good(agent, guest):
     assert agent.cli("release", guest.name).returncode == 6
     migrate_throttled(agent, guest)
     assert agent.cli("release", guest.name).returncode == 0
-    wait_until(lambda: guest.quota() == UNLIMITED, "the quota is lifted")
+    wait_until(lambda: guest.quota() == UNLIMITED, "the quota is restored")
     assert ("release", "applied", "released") in told(agent, guest)
     passes = agent.status(guest)["iteration"]
     wait_until(lambda: agent.status(guest)["iteration"] >= passes + 3, "three more passes")
