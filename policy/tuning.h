@@ -16,7 +16,8 @@
 /* Rates are taken over this much time: about four of the controller's looks at the default
    poll_interval, thirty of QEMU's own windows. without: 1.0 */
 #define WINDOW_S 3.0
-/* And not over less than two of QEMU's windows of 100 ms, whose edges blur them. without: 0.0 */
+/* And not over less than two of QEMU's windows of 100 ms, whose edges blur them: no row, for the
+   model sends evenly; a_rate_is_not_taken_from_less_than_two_of_qemus_windows. without: 0.0 */
 #define WINDOW_MIN_S 0.2
 /* The newest part of the window alone counts when it differs from what was before by this factor:
    above what a link's noise makes of a quarter of the window, below a link that halves.
@@ -33,9 +34,11 @@
 
 /* The estimate: the guest */
 
-/* What a vCPU uses when nobody slows it is remembered over this much time. without: 1e9 */
+/* What a vCPU uses when nobody slows it is remembered over this much time: no row, but
+   what_a_guest_used_a_minute_ago_is_forgotten. without: 1e9 */
 #define BASELINE_S 10.0
-/* The guest's speed is smoothed over two of the controller's looks at the least. without: 1e-9 */
+/* The guest's speed is smoothed over two of the controller's looks at the least: no row, for the
+   model throttles evenly; speed_is_not_that_of_a_single_look. without: 1e-9 */
 #define SPEED_SMOOTH_S 0.25
 /* A point of the dirty curve counts so much less after as long a pass as the longest known: guests
    with phases change within a few passes. without: 1.0 */
