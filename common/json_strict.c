@@ -583,12 +583,12 @@ static void print_pointer(const struct scan *s, char *buf, size_t size)
     }
 }
 
-static void describe_error(const struct scan *s, struct json_error *ret_err)
+static void describe_error(const struct scan *s, int error, struct error *ret_err)
 {
+    error_set(ret_err, error, "%s", s->reason);
     ret_err->line = position_line(s->text, s->pos);
     ret_err->column = position_column(s->text, s->pos);
-    print_pointer(s, ret_err->pointer, sizeof(ret_err->pointer));
-    snprintf(ret_err->reason, sizeof(ret_err->reason), "%s", s->reason);
+    print_pointer(s, ret_err->where, sizeof(ret_err->where));
 }
 
 /* Public functions */
@@ -614,8 +614,7 @@ static struct json_object *build(const struct scan *s)
     return obj;
 }
 
-int json_strict_parse(const char *text, size_t len, struct json_object **ret,
-                      struct json_error *ret_err)
+int json_strict_parse(const char *text, size_t len, struct json_object **ret, struct error *ret_err)
 {
     struct scan s = {.text = text, .len = len, .found = NO_KEY};
     int r = scan_document(&s);
@@ -624,7 +623,7 @@ int json_strict_parse(const char *text, size_t len, struct json_object **ret,
     if (r == 0)
         *ret = build(&s);
     else if (ret_err)
-        describe_error(&s, ret_err);
+        describe_error(&s, r, ret_err);
     return r;
 }
 

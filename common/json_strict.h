@@ -16,38 +16,32 @@
 
 #include <stddef.h>
 
+#include "common/error.h"
+
 #define JSON_STRICT_MAX_DEPTH 32
 #define JSON_STRICT_MAX_BYTES ((size_t)4 * 1024 * 1024)
 
 struct json_object;
 
 /*
- * Where and why a text was refused. Both strings are NUL-terminated valid UTF-8 without control or
- * text-direction characters, so they can be put into one line of a log or terminal.
- */
-struct json_error {
-    unsigned line;     /* from 1 */
-    unsigned column;   /* from 1, in characters */
-    char pointer[256]; /* RFC 6901 pointer of the place, "" for the whole document; control
-                          characters and backslashes written as in JSON; ends in "..." if cut */
-    char reason[80];
-};
-
-/*
  * Parses the len bytes at text (no NUL terminator needed), which must hold exactly one JSON value.
  * A caller with a tighter bound than JSON_STRICT_MAX_BYTES checks len itself.
  *
  * *ret receives a reference the caller releases with json_object_put(); it is NULL for the document
- * "null". ret_err, which may be NULL, is written on failure only.
- * Returns 0; -EINVAL (refused), -E2BIG (too long or too deep).
+ * "null". Returns 0; -EINVAL (refused), -E2BIG (too long or too deep).
+ *
+ * ret_err may be NULL. It is told line, column and, as an RFC 6901 pointer, where; in the pointer,
+ * which ends in "..." if it is cut, control characters and backslashes are written as in JSON. All
+ * of it is valid UTF-8 without control or text-direction characters, so it can be put into one line
+ * of a log or terminal.
  */
 int json_strict_parse(const char *text, size_t len, struct json_object **ret,
-                      struct json_error *ret_err);
+                      struct error *ret_err);
 
 /*
  * The line (from 1) on which the value at an RFC 6901 pointer begins, for errors of meaning found
  * after parsing. pointer is the plain form ("" = whole document, "~0" and "~1" escapes, no others),
- * not the printable one of struct json_error. Returns 0 if there is no such value before the end or
+ * not the printable one of struct error. Returns 0 if there is no such value before the end or
  * before the first error of the text.
  */
 int json_strict_line(const char *text, size_t len, const char *pointer);

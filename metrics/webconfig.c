@@ -2,12 +2,10 @@
 #include "metrics/webconfig.h"
 
 #include <crypt.h>
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <libgen.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,29 +22,14 @@ struct place {
     const char *path;
     yaml_document_t *document;
     struct webconfig *web;
-    struct webconfig_error *err;
+    struct error *err;
 };
-
-__attribute__((format(printf, 2, 3))) static void say(struct webconfig_error *err,
-                                                      const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(err->text, sizeof(err->text), format, args);
-    va_end(args);
-    for (char *c = err->text; *c; c++) {
-        if (iscntrl((unsigned char)*c))
-            *c = '?';
-    }
-}
 
 static int fail(const struct place *place, const yaml_node_t *node, const char *key,
                 const char *reason)
 {
-    say(place->err, "%.200s:%zu: %.100s%s%s", place->path, node->start_mark.line + 1, key,
-        *key ? ": " : "", reason);
-    return -EINVAL;
+    return error_set(place->err, -EINVAL, "%.200s:%zu: %.100s%s%s", place->path,
+                     node->start_mark.line + 1, key, *key ? ": " : "", reason);
 }
 
 /* A scalar as text; NULL for anything else, and for one with a NUL in it. */
@@ -176,12 +159,11 @@ static int take_section(const struct place *place, const char *key, const yaml_n
 }
 
 /* libyaml says neither more nor where of some errors. */
-static int fail_yaml(const char *path, const yaml_parser_t *parser, struct webconfig_error *err)
+static int fail_yaml(const char *path, const yaml_parser_t *parser, struct error *err)
 {
     alloc_need_length(parser->error == YAML_MEMORY_ERROR ? -1 : 0);
-    say(err, "%.200s:%zu: %.200s", path, parser->problem_mark.line + 1,
-        parser->problem ? parser->problem : "is no YAML");
-    return -EINVAL;
+    return error_set(err, -EINVAL, "%.200s:%zu: %.200s", path, parser->problem_mark.line + 1,
+                     parser->problem ? parser->problem : "is no YAML");
 }
 
 static int parse_document(const struct place *place, yaml_parser_t *parser)
@@ -203,7 +185,7 @@ static int parse_document(const struct place *place, yaml_parser_t *parser)
 }
 
 int webconfig_parse(const char *text, size_t len, const char *path, struct webconfig **ret,
-                    struct webconfig_error *ret_err)
+                    struct error *ret_err)
 {
     struct webconfig *w = alloc_need(calloc(1, sizeof(*w)));
     yaml_document_t document;
@@ -230,26 +212,23 @@ int webconfig_parse(const char *text, size_t len, const char *path, struct webco
 /* Links are followed first: certificates are renewed by moving one. `forbidden`: bits of the mode.
  */
 static int read_file(const char *path, mode_t forbidden, size_t max, char **ret, size_t *ret_len,
-                     struct webconfig_error *err)
+                     struct error *err)
 {
     char *real AUTO_FREE = realpath(path, NULL);
     struct stat st = {0};
     int r = real && stat(real, &st) == 0 ? 0 : -errno;
 
-    if (r == 0 && ((st.st_uid != 0 && st.st_uid != geteuid()) || st.st_mode & forbidden)) {
-        say(err, "%.300s: must be owned by root and not be %s others (owner %u, mode %04o)", path,
-            forbidden & S_IROTH ? "readable or writable by" : "writable by group or", st.st_uid,
-            st.st_mode & 07777);
-        return -EPERM;
-    }
+    if (r == 0 && ((st.st_uid != 0 && st.st_uid != geteuid()) || st.st_mode & forbidden))
+        return error_set(
+            err, -EPERM, "%.300s: must be owned by root and not be %s others (owner %u, mode %04o)",
+            path, forbidden & S_IROTH ? "readable or writable by" : "writable by group or",
+            st.st_uid, st.st_mode & 07777);
     if (r == 0)
         r = textfile_read(AT_FDCWD, real, max, ret, ret_len);
-    if (r < 0)
-        say(err, "%.300s: %s", path, strerror(-r));
-    return r;
+    return r < 0 ? error_set(err, r, "%.300s: %s", path, strerror(-r)) : 0;
 }
 
-static int check_pair(struct webconfig *w, const char *path, struct webconfig_error *err)
+static int check_pair(struct webconfig *w, const char *path, struct error *err)
 {
     const gnutls_datum_t cert = {(unsigned char *)w->cert, (unsigned)strlen(w->cert)};
     const gnutls_datum_t key = {(unsigned char *)w->key, (unsigned)strlen(w->key)};
@@ -261,13 +240,12 @@ static int check_pair(struct webconfig *w, const char *path, struct webconfig_er
     gnutls_certificate_free_credentials(credentials);
     if (r >= 0)
         return 0;
-    say(err, "%.100s: cert_file %.100s and key_file %.100s: %s", path, w->cert_file, w->key_file,
-        gnutls_strerror(r));
-    return -EINVAL;
+    return error_set(err, -EINVAL, "%.100s: cert_file %.100s and key_file %.100s: %s", path,
+                     w->cert_file, w->key_file, gnutls_strerror(r));
 }
 
 static int read_named(const char *path, const char *name, mode_t forbidden, char **ret,
-                      struct webconfig_error *err)
+                      struct error *err)
 {
     char *copy AUTO_FREE = alloc_need(strdup(path));
     char *full AUTO_FREE = NULL;
@@ -279,7 +257,7 @@ static int read_named(const char *path, const char *name, mode_t forbidden, char
     return read_file(full, forbidden, PEM_BYTES_MAX, ret, NULL, err);
 }
 
-int webconfig_load(const char *path, struct webconfig **ret, struct webconfig_error *ret_err)
+int webconfig_load(const char *path, struct webconfig **ret, struct error *ret_err)
 {
     char *text AUTO_FREE = NULL;
     struct webconfig *w = NULL;

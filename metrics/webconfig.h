@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/error.h"
+
 enum {
     WEBCONFIG_BYTES_MAX = 64 * 1024,
     WEBCONFIG_COST_MAX = 14, /* of bcrypt: a second of the thread that serves all, for each guess */
@@ -35,22 +37,17 @@ struct webconfig {
     struct webconfig_user *user;
 };
 
-/* One line: what and where. Never contains control characters. */
-struct webconfig_error {
-    char text[512];
-};
-
 /*
  * Reads the file and what it names, relative paths from its own directory. It must be owned by root
  * (or by whoever runs this) and not be writable by others; the key not be readable by others
  * either. Returns 0 or -errno with *ret_err set: what opening says, -EPERM (ownership or mode),
  * -EINVAL (contents, or a key that is not the certificate's). Free the result.
  */
-int webconfig_load(const char *path, struct webconfig **ret, struct webconfig_error *ret_err);
+int webconfig_load(const char *path, struct webconfig **ret, struct error *ret_err);
 
 /* The same of a text, without reading what it names; `path` is for errors. */
 int webconfig_parse(const char *text, size_t len, const char *path, struct webconfig **ret,
-                    struct webconfig_error *ret_err);
+                    struct error *ret_err);
 
 /* NULL: nothing was said. An unknown name takes as long as a wrong password. */
 bool webconfig_allows(struct webconfig *w, const char *name, const char *password);

@@ -37,7 +37,7 @@ static int read_stdin(char **ret_text, size_t *ret_len)
 static int read_vms(const char *path, struct json_object **ret_vms)
 {
     AUTO_FREE char *text = NULL;
-    struct config_error err;
+    struct error err;
     size_t len = 0;
     bool is_stdin = strcmp(path, "-") == 0;
     int code =

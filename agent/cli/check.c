@@ -59,7 +59,7 @@ static void warn_of_brackets(const struct config *config)
 }
 
 /* Whichever it is, a configuration or a file for apply. -errno with the error set. */
-static int check(const char *path, struct config_error *error)
+static int check(const char *path, struct error *error)
 {
     AUTO_FREE char *text = NULL;
     AUTO_JSON struct json_object *vms = NULL;
@@ -85,7 +85,7 @@ static int check(const char *path, struct config_error *error)
 static int check_path(const struct cli *cli)
 {
     const char *path = cli->n_args > 0 ? cli->args[0] : CONFIG_DEFAULT_PATH;
-    struct config_error error = {0};
+    struct error error = {0};
     int r;
 
     if (cli->n_args > 1)

@@ -32,20 +32,20 @@ int cli_read_policy(const char *path, struct policy_layer *ret)
 {
     AUTO_FREE char *text = NULL;
     AUTO_JSON struct json_object *object = NULL;
-    struct policy_json_error wrong;
-    struct json_error err;
-    char pointer[80];
+    struct error wrong;
+    struct error err;
+    char pointer[sizeof(wrong.where) + 1];
     size_t len;
     int r = cli_read_file(path, POLICY_BYTES_MAX, &text, &len);
 
     if (r != CLI_OK)
         return r;
     if (json_strict_parse(text, len, &object, &err) < 0)
-        return cli_fail(CLI_ERROR, "%s:%u: %s", path, err.line, err.reason);
+        return cli_fail(CLI_ERROR, "%s:%u: %s", path, err.line, err.text);
     if (policy_layer_from_json(object, ret, &wrong) < 0) {
-        snprintf(pointer, sizeof(pointer), "%s%s", *wrong.field ? "/" : "", wrong.field);
+        snprintf(pointer, sizeof(pointer), "%s%s", *wrong.where ? "/" : "", wrong.where);
         return cli_fail(CLI_ERROR, "%s:%d: %s: %s", path, json_strict_line(text, len, pointer),
-                        *wrong.field ? wrong.field : "policy", wrong.reason);
+                        *wrong.where ? wrong.where : "policy", wrong.text);
     }
     return CLI_OK;
 }

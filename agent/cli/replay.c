@@ -6,6 +6,7 @@
  * was done, the next sample is what it would have seen. At the first difference that ends: how the
  * migration would have gone on from there, the trace cannot tell.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -220,13 +221,14 @@ static void replay_step(struct replay *r, const struct trace_step *step)
         add_row(r, step, &d, would, was, differs);
 }
 
-/* NULL, or why the line has no place here. */
-static const char *replay_line(struct replay *r, const struct trace_line *line)
+/* Returns 0, or -EINVAL: the line has no place here. */
+static int replay_line(struct replay *r, const struct trace_line *line, struct error *ret_err)
 {
     if (r->started != (line->kind != TRACE_HEADER))
-        return r->started ? "a second header" : "a trace begins with its header";
+        return error_set(ret_err, -EINVAL, "%s",
+                         r->started ? "a second header" : "a trace begins with its header");
     if (r->ended)
-        return "something behind the end";
+        return error_set(ret_err, -EINVAL, "something behind the end");
     switch (line->kind) {
     case TRACE_HEADER:
         r->started = true;
@@ -251,11 +253,11 @@ static const char *replay_line(struct replay *r, const struct trace_line *line)
         r->ended = true;
         r->end = line->end;
     }
-    return NULL;
+    return 0;
 }
 
-/* Returns 0, or the number of the line that is wrong, with *ret_why. */
-static unsigned replay(struct replay *r, const char *text, size_t len, char *ret_why, size_t size)
+/* Returns 0, or -EINVAL with the line in *ret_err. */
+static int replay(struct replay *r, const char *text, size_t len, struct error *ret_err)
 {
     struct trace_line line;
     unsigned number = 0;
@@ -263,22 +265,24 @@ static unsigned replay(struct replay *r, const char *text, size_t len, char *ret
     while (len > 0) {
         const char *newline = memchr(text, '\n', len);
         size_t n = newline ? (size_t)(newline - text) : len;
-        const char *why = NULL;
+        int error = trace_parse(text, n, &line, ret_err);
 
         number++;
-        if (trace_parse(text, n, &line, ret_why, size) < 0)
-            return number;
-        why = replay_line(r, &line);
-        if (why) {
-            snprintf(ret_why, size, "%s", why);
-            return number;
+        if (error == 0)
+            error = replay_line(r, &line, ret_err);
+        if (error < 0) {
+            ret_err->line = number;
+            return error;
         }
         n += newline != NULL;
         text += n;
         len -= n;
     }
-    snprintf(ret_why, size, "empty; a trace begins with its header");
-    return !r->started;
+    if (r->started)
+        return 0;
+    error_set(ret_err, -EINVAL, "empty; a trace begins with its header");
+    ret_err->line = 1;
+    return -EINVAL;
 }
 
 static int run_replay(const struct cli *cli)
@@ -290,10 +294,10 @@ static int run_replay(const struct cli *cli)
     AUTO_FREE char *text = NULL;
     AUTO_FREE struct replay *r = alloc_need(calloc(1, sizeof(*r)));
     struct policy other;
-    char why[400];
+    struct error err;
     size_t len;
-    unsigned bad_line;
     int code;
+    int error;
 
     if (cli->n_args != 1)
         return cli_fail(CLI_USAGE, "replay needs one trace; see migpolicy help replay");
@@ -319,17 +323,17 @@ static int run_replay(const struct cli *cli)
         r->steps = json_object_new_array();
     else
         r->table = cli_table_new(cli, columns, sizeof(columns) / sizeof(columns[0]));
-    bad_line = replay(r, text, len, why, sizeof(why));
+    error = replay(r, text, len, &err);
     if (!cli->json) {
         cli_table_print(r->table); /* up to a bad line, it is still worth seeing */
-        if (bad_line == 0)
+        if (error == 0)
             print_summary(r);
-    } else if (bad_line == 0) {
+    } else if (error == 0) {
         print_json(r);
     }
     json_object_put(r->steps);
-    if (bad_line > 0)
-        return cli_fail(CLI_ERROR, "%s:%u: %s", r->path, bad_line, why);
+    if (error < 0)
+        return cli_fail(CLI_ERROR, "%s:%u: %s", r->path, err.line, err.text);
     return CLI_OK;
 }
 

@@ -171,7 +171,7 @@ static int read_curve(const struct cli *cli, struct setting *s)
     static const enum simulate_option instead[] = {SIMULATE_MEMORY, SIMULATE_DIRTY_RATE,
                                                    SIMULATE_HOT, SIMULATE_PATTERN};
     const char *path = cli->option[SIMULATE_CURVE];
-    struct simulate_curve_error error;
+    struct error error;
     AUTO_FREE char *text = NULL;
     size_t len;
     int code;
@@ -189,7 +189,7 @@ static int read_curve(const struct cli *cli, struct setting *s)
     if (code != CLI_OK)
         return code;
     if (simulate_curve_parse(text, len, &s->curve, &error) < 0)
-        return cli_fail(CLI_ERROR, "%s:%u: %s", path, error.line, error.reason);
+        return cli_fail(CLI_ERROR, "%s:%u: %s", path, error.line, error.text);
     s->guest.ram_bytes = s->curve.guest_bytes;
     s->guest.region[0].curve = s->curve.point;
     s->guest.region[0].curve_points = s->curve.n;

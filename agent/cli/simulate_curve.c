@@ -17,27 +17,21 @@ enum { POINTS_MAX = 1000, POINTER_MAX = 64 };
 #define GUEST_BYTES_MAX 1125899906842624.0
 #define SECONDS_MAX     86400.0
 
-/* The first thing that is wrong, and where. */
-struct wrong {
-    char pointer[POINTER_MAX];
-    char reason[128];
-};
-
-__attribute__((format(printf, 3, 4))) static bool complain(struct wrong *wrong, const char *pointer,
+__attribute__((format(printf, 3, 4))) static bool complain(struct error *wrong, const char *pointer,
                                                            const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    vsnprintf(wrong->reason, sizeof(wrong->reason), format, args);
+    error_set_list(wrong, -EINVAL, format, args);
     va_end(args);
-    snprintf(wrong->pointer, sizeof(wrong->pointer), "%s", pointer);
+    snprintf(wrong->where, sizeof(wrong->where), "%s", pointer);
     return false;
 }
 
 /* An object with these two members and no other. */
 static bool two_members(struct json_object *object, const char *pointer, const char *const key[2],
-                        struct json_object *ret_value[2], struct wrong *wrong)
+                        struct json_object *ret_value[2], struct error *wrong)
 {
     if (!json_object_is_type(object, json_type_object) || json_object_object_length(object) != 2 ||
         !json_object_object_get_ex(object, key[0], &ret_value[0]) ||
@@ -47,7 +41,7 @@ static bool two_members(struct json_object *object, const char *pointer, const c
 }
 
 static bool number(struct json_object *value, const char *pointer, const char *key, double min,
-                   double max, double *ret, struct wrong *wrong)
+                   double max, double *ret, struct error *wrong)
 {
     bool is_number =
         json_object_is_type(value, json_type_int) || json_object_is_type(value, json_type_double);
@@ -65,7 +59,7 @@ static bool number(struct json_object *value, const char *pointer, const char *k
     return true;
 }
 
-static bool read_points(struct json_object *list, struct simulate_curve *c, struct wrong *wrong)
+static bool read_points(struct json_object *list, struct simulate_curve *c, struct error *wrong)
 {
     static const char *const keys[2] = {"seconds", "dirty_bytes"};
     struct model_point last = {0, 0};
@@ -88,7 +82,7 @@ static bool read_points(struct json_object *list, struct simulate_curve *c, stru
     return true;
 }
 
-static int read_curve(struct json_object *object, struct simulate_curve *ret, struct wrong *wrong)
+static int read_curve(struct json_object *object, struct simulate_curve *ret, struct error *wrong)
 {
     static const char *const keys[2] = {"guest_bytes", "points"};
     struct json_object *value[2] = {NULL, NULL};
@@ -106,20 +100,16 @@ static int read_curve(struct json_object *object, struct simulate_curve *ret, st
 }
 
 int simulate_curve_parse(const char *text, size_t len, struct simulate_curve *ret,
-                         struct simulate_curve_error *ret_err)
+                         struct error *ret_err)
 {
     struct simulate_curve curve = {0};
-    struct wrong wrong = {0};
     struct json_object *object;
-    struct json_error err;
+    struct error wrong;
     int line;
-    int r = json_strict_parse(text, len, &object, &err);
+    int r = json_strict_parse(text, len, &object, ret_err);
 
-    if (r < 0) {
-        ret_err->line = err.line;
-        snprintf(ret_err->reason, sizeof(ret_err->reason), "%s", err.reason);
+    if (r < 0)
         return r;
-    }
     r = read_curve(object, &curve, &wrong);
     json_object_put(object);
     if (r == 0) {
@@ -127,10 +117,9 @@ int simulate_curve_parse(const char *text, size_t len, struct simulate_curve *re
         return 0;
     }
     simulate_curve_clear(&curve);
-    line = json_strict_line(text, len, wrong.pointer);
+    line = json_strict_line(text, len, wrong.where);
+    error_set(ret_err, r, "%s%s%s", wrong.where, *wrong.where ? ": " : "", wrong.text);
     ret_err->line = line > 0 ? (unsigned)line : 1;
-    snprintf(ret_err->reason, sizeof(ret_err->reason), "%s%s%s", wrong.pointer,
-             *wrong.pointer ? ": " : "", wrong.reason);
     return r;
 }
 

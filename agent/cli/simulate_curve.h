@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 
+#include "common/error.h"
 #include "policy/model/model.h"
 
 struct simulate_curve {
@@ -22,18 +23,12 @@ struct simulate_curve {
     struct model_point *point;
 };
 
-/* Printable. */
-struct simulate_curve_error {
-    unsigned line;    /* from 1 */
-    char reason[400]; /* where in the document, and what is wrong */
-};
-
 /*
  * Returns 0, with *ret to be given to simulate_curve_clear(); or -EINVAL or -E2BIG with *ret
- * untouched and *ret_err set. Thread-safe.
+ * untouched and *ret_err set, its line too. Thread-safe.
  */
 int simulate_curve_parse(const char *text, size_t len, struct simulate_curve *ret,
-                         struct simulate_curve_error *ret_err);
+                         struct error *ret_err);
 
 void simulate_curve_clear(struct simulate_curve *curve);
 

@@ -40,7 +40,7 @@ static int take_one(struct control *c, struct varlink_call *call, const char *vm
     struct policies_change *change = &changes[index];
     struct json_object *policy = NULL;
     struct json_object *expires;
-    struct policy_json_error err;
+    struct error err;
     int r;
 
     r = find_vm(c, vm, &change->domain);
@@ -66,7 +66,7 @@ static int take_one(struct control *c, struct varlink_call *call, const char *vm
                                     json_object_get_string(expires), CONFIG_EXPIRES_ACCEPTS);
     json_object_object_get_ex(entry, "policy", &policy);
     if (policy_layer_from_json(policy, &change->layer, &err) < 0)
-        return control_refuse_value(c, call, METHOD_APPLY, err.field, vm, err.reason);
+        return control_refuse_value(c, call, METHOD_APPLY, err.where, vm, err.text);
     return 0;
 }
 
@@ -171,7 +171,7 @@ int control_apply(struct varlink_call *call, struct json_object *parameters, voi
 int control_reload(struct varlink_call *call, struct json_object *parameters, void *userdata)
 {
     struct control *c = userdata;
-    struct config_error text;
+    struct error text;
     struct json_object *o;
     int r;
 

@@ -29,7 +29,7 @@ struct control_env {
      * Reads the configuration anew; if that fails the one in force is kept. The text is what is
      * wrong then, else what is not in force before a restart, or "".
      */
-    int (*reload)(void *opaque, struct config_error *ret_text);
+    int (*reload)(void *opaque, struct error *ret_text);
     void *reload_opaque;
 };
 

@@ -28,7 +28,7 @@ struct inquiry {
     struct wakeup wake;
 
     int result;
-    char why[PREDICT_WHY_MAX];
+    struct error err;
     struct predict_facts facts;
     const char *source;
     struct prediction prediction;
@@ -46,7 +46,7 @@ static void run_inquiry(struct control_work *work)
     struct inquiry *q = (struct inquiry *)work;
 
     q->result = predict_measure(q->uri, q->domain.uuid, &q->wake, q->given_bps, q->otherwise_bps,
-                                &q->facts, &q->source, q->why);
+                                &q->facts, &q->source, &q->err);
     if (q->result == 0)
         predict(&q->facts, &q->policy.values, &q->prediction);
 }
@@ -167,14 +167,14 @@ static void end_inquiry(struct control_work *work)
     case -EPERM:
     case -EINVAL:
     case -ECANCELED:
-        control_refuse_why(c, q->call, METHOD_PREDICT, "io.migpolicy.Refused", "why", q->why);
+        control_refuse_why(c, q->call, METHOD_PREDICT, "io.migpolicy.Refused", "why", q->err.text);
         break;
     case -ENOENT:
         control_refuse_why(c, q->call, METHOD_PREDICT, "io.migpolicy.NoSuchVM", "vm",
                            q->domain.name);
         break;
     default:
-        control_refuse_why(c, q->call, METHOD_PREDICT, "io.migpolicy.Failed", "why", q->why);
+        control_refuse_why(c, q->call, METHOD_PREDICT, "io.migpolicy.Failed", "why", q->err.text);
     }
     free_inquiry(q);
 }

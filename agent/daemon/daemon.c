@@ -213,19 +213,16 @@ static void tell_ignored(const struct daemon *d, const struct config *config, ch
 }
 
 /* What a configuration says of access to the HTTP server; NULL if nothing. */
-static int load_web(const struct config *config, struct webconfig **ret,
-                    struct config_error *ret_err)
+static int load_web(const struct config *config, struct webconfig **ret, struct error *ret_err)
 {
-    struct webconfig_error err;
+    struct error err;
     int r;
 
     *ret = NULL;
     if (!config->web_config)
         return 0;
     r = webconfig_load(config->web_config, ret, &err);
-    if (r < 0)
-        snprintf(ret_err->text, sizeof(ret_err->text), "web_config: %.450s", err.text);
-    return r;
+    return r < 0 ? error_set(ret_err, r, "web_config: %s", err.text) : 0;
 }
 
 /* Certificates are renewed: they are read again whenever the configuration is. */
@@ -242,7 +239,7 @@ static void replace_web(struct daemon *d, struct webconfig *web)
 
 /* Both, or neither. */
 static int load_all(const char *path, struct config *ret, struct webconfig **ret_web,
-                    struct config_error *ret_err)
+                    struct error *ret_err)
 {
     struct config config;
     int r = config_load(path, &config, ret_err);
@@ -260,7 +257,7 @@ static int load_all(const char *path, struct config *ret, struct webconfig **ret
     return 0;
 }
 
-static int reload(void *opaque, struct config_error *ret_err)
+static int reload(void *opaque, struct error *ret_err)
 {
     struct daemon *d = opaque;
     struct webconfig *web = NULL;
@@ -293,7 +290,7 @@ static void on_signal(int fd, unsigned events, void *opaque)
     if (read(fd, &info, sizeof(info)) != sizeof(info))
         return;
     if (info.ssi_signo == SIGHUP) {
-        struct config_error err;
+        struct error err;
 
         reload(d, &err);
         return;
@@ -334,7 +331,7 @@ static int group_id(const char *name, gid_t *ret)
 
 static int start_policies(struct daemon *d)
 {
-    struct config_error warning;
+    struct error warning;
     int r = policies_new(&d->config, d->opt.state_dir, d->paused, &d->policies, &warning);
 
     if (r < 0)
@@ -346,7 +343,7 @@ static int start_policies(struct daemon *d)
 
 static int start_paused(struct daemon *d)
 {
-    struct config_error warning;
+    struct error warning;
     int r = paused_new(d->opt.state_dir, &d->paused, &warning);
 
     if (r < 0)
@@ -626,7 +623,7 @@ static void stop(struct daemon *d, int status)
 
 static int check(struct daemon *d)
 {
-    struct config_error err;
+    struct error err;
 
     if (load_all(d->opt.config, &d->config, &d->web, &err) < 0) {
         log_error("%s", err.text);
@@ -644,7 +641,7 @@ int main(int argc, char **argv)
                            .state_dir = "/var/lib/migpolicy",
                            .run_dir = "/run/migpolicy",
                        }};
-    struct config_error err;
+    struct error err;
     int r = options_parse(argc, argv, &d.opt);
 
     if (r >= 0)

@@ -19,7 +19,7 @@ struct place {
     const char *path;
     const char *text;
     size_t len;
-    struct config_error *err;
+    struct error *err;
 };
 
 /* A hostile key may be cut or replaced in the pointer: then what is around it has a line. */
@@ -43,13 +43,8 @@ __attribute__((format(printf, 3, 4))) static int fail(const struct place *place,
     va_start(args, format);
     vsnprintf(reason, sizeof(reason), format, args);
     va_end(args);
-    snprintf(place->err->text, sizeof(place->err->text), "%s:%d: %s: %s", place->path,
-             find_line(place, pointer), *pointer ? pointer : "/", reason);
-    for (char *c = place->err->text; *c; c++) {
-        if (iscntrl((unsigned char)*c))
-            *c = '?';
-    }
-    return -EINVAL;
+    return error_set(place->err, -EINVAL, "%s:%d: %s: %s", place->path, find_line(place, pointer),
+                     *pointer ? pointer : "/", reason);
 }
 
 /* The RFC 6901 pointer of a member, cut if too long. */
@@ -100,15 +95,15 @@ int config_parse_expires(const char *text, int64_t *ret_s)
 static int take_layer(const struct place *place, const char *pointer, struct json_object *value,
                       struct policy_layer *ret)
 {
-    struct policy_json_error err;
+    struct error err;
     char where[512];
 
     if (policy_layer_from_json(value, ret, &err) == 0)
         return 0;
-    if (!err.field[0])
-        return fail(place, pointer, "%s", err.reason);
-    join(where, sizeof(where), pointer, err.field);
-    return fail(place, where, "%s", err.reason);
+    if (!err.where[0])
+        return fail(place, pointer, "%s", err.text);
+    join(where, sizeof(where), pointer, err.where);
+    return fail(place, where, "%s", err.text);
 }
 
 #define SELECTOR_KEY(constant, key, ...) key ", "
@@ -336,7 +331,7 @@ static void blank_comments(char *text, size_t len)
 static int parse(struct place *place, char **ret_copy, struct json_object **ret)
 {
     char *copy = alloc_need(malloc(place->len + 1));
-    struct json_error err;
+    struct error err;
     int r;
 
     if (place->len > 0)
@@ -345,14 +340,13 @@ static int parse(struct place *place, char **ret_copy, struct json_object **ret)
     *ret_copy = copy;
     place->text = copy;
     r = json_strict_parse(copy, place->len, ret, &err);
-    if (r < 0)
-        snprintf(place->err->text, sizeof(place->err->text), "%s:%u:%u: %s: %s", place->path,
-                 err.line, err.column, *err.pointer ? err.pointer : "/", err.reason);
-    return r;
+    return r < 0 ? error_set(place->err, r, "%s:%u:%u: %s: %s", place->path, err.line, err.column,
+                             *err.where ? err.where : "/", err.text)
+                 : 0;
 }
 
 int config_parse(const char *text, size_t len, const char *path, struct config *config,
-                 struct config_error *ret_err)
+                 struct error *ret_err)
 {
     struct json_object *root AUTO_JSON = NULL;
     char *copy AUTO_FREE = NULL;
@@ -393,7 +387,7 @@ static int check_vm(const struct place *place, const char *pointer, struct json_
 }
 
 int config_parse_vms(const char *text, size_t len, const char *path, struct json_object **ret_vms,
-                     struct config_error *ret_err)
+                     struct error *ret_err)
 {
     struct json_object *root AUTO_JSON = NULL;
     char *copy AUTO_FREE = NULL;

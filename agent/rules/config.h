@@ -17,6 +17,7 @@
 
 #include "agent/rules/selector.h"
 #include "agent/virt/description.h"
+#include "common/error.h"
 #include "policy/policy.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/migpolicy"
@@ -48,11 +49,6 @@ struct config {
     char *ignored; /* NULL, or the files in conf.d whose names do not end in .json, in one line */
 };
 
-/* One line: what and where. Never contains control characters. */
-struct config_error {
-    char text[512];
-};
-
 /*
  * Loads a file, or a directory as described above (neither migpolicyd.json nor conf.d need exist
  * in it); CONFIG_DEFAULT_PATH over the vendor's. A link is followed where it and all it leads
@@ -60,21 +56,21 @@ struct config_error {
  * does not exist), -EACCES, -EPERM (ownership or mode), -EINVAL (contents). Free the result with
  * config_clear().
  */
-int config_load(const char *path, struct config *ret, struct config_error *ret_err);
+int config_load(const char *path, struct config *ret, struct error *ret_err);
 
 /*
  * The same, of a directory, over another of the same kind, which need not exist; NULL for none.
  * Of two files of a name in conf.d only the site's own is read.
  */
 int config_load_over(const char *vendor, const char *path, struct config *ret,
-                     struct config_error *ret_err);
+                     struct error *ret_err);
 
 /*
  * Adds the contents of one file to *config; `path` is for errors and for the source of rules.
  * Returns 0, or -errno with *ret_err set and *config holding a part of it: clear it then.
  */
 int config_parse(const char *text, size_t len, const char *path, struct config *config,
-                 struct config_error *ret_err);
+                 struct error *ret_err);
 
 /*
  * Checks the contents of a file for `migpolicy apply`: {"vms": {VM: {"policy": {...}}}}, the shape
@@ -83,7 +79,7 @@ int config_parse(const char *text, size_t len, const char *path, struct config *
  * "vms" in it, so it is no such file.
  */
 int config_parse_vms(const char *text, size_t len, const char *path, struct json_object **ret_vms,
-                     struct config_error *ret_err);
+                     struct error *ret_err);
 
 /* For how long a field may be given at most, and at least. */
 #define CONFIG_EXPIRES_ACCEPTS "a duration between 1s and 365d"

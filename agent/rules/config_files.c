@@ -18,13 +18,12 @@
 
 enum { CONFIG_BYTES_MAX = 1024 * 1024, IGNORED_MAX = 200 };
 
-static int fail_errno(const char *path, int r, struct config_error *err)
+static int fail_errno(const char *path, int r, struct error *err)
 {
-    snprintf(err->text, sizeof(err->text), "%.400s: %s", path, strerror(-r));
-    return r;
+    return error_set(err, r, "%.400s: %s", path, strerror(-r));
 }
 
-static int check_owner(const char *path, const struct stat *st, struct config_error *err)
+static int check_owner(const char *path, const struct stat *st, struct error *err)
 {
     const char *why = NULL;
 
@@ -34,13 +33,12 @@ static int check_owner(const char *path, const struct stat *st, struct config_er
         why = "must not be writable by group or others";
     if (!why)
         return 0;
-    snprintf(err->text, sizeof(err->text), "%.350s: %s (owner %u, mode %04o)", path, why,
-             st->st_uid, st->st_mode & 07777);
-    return -EPERM;
+    return error_set(err, -EPERM, "%.350s: %s (owner %u, mode %04o)", path, why, st->st_uid,
+                     st->st_mode & 07777);
 }
 
 /* What a link leads to, and each directory above it: nobody else may put something else there. */
-static int check_way(const char *target, struct config_error *err)
+static int check_way(const char *target, struct error *err)
 {
     char *way AUTO_FREE = alloc_need(strdup(target));
     struct stat st;
@@ -56,10 +54,10 @@ static int check_way(const char *target, struct config_error *err)
 }
 
 /* May it be read? *ret_real, which the caller frees, is the path without a link at its end. */
-static int resolve(const char *path, char **ret_real, struct config_error *err)
+static int resolve(const char *path, char **ret_real, struct error *err)
 {
     char *real AUTO_FREE = NULL;
-    struct config_error where;
+    struct error where;
     struct stat st;
     int r;
 
@@ -77,14 +75,13 @@ static int resolve(const char *path, char **ret_real, struct config_error *err)
         return fail_errno(path, -errno, err);
     r = check_way(real, &where);
     if (r < 0)
-        snprintf(err->text, sizeof(err->text), "%.200s: a link to what is not root's alone: %.260s",
-                 path, where.text);
-    else
-        *ret_real = STEAL(real);
-    return r;
+        return error_set(err, r, "%.200s: a link to what is not root's alone: %.260s", path,
+                         where.text);
+    *ret_real = STEAL(real);
+    return 0;
 }
 
-static int load_file(const char *path, struct config *config, struct config_error *err)
+static int load_file(const char *path, struct config *config, struct error *err)
 {
     char *text AUTO_FREE = NULL, *real AUTO_FREE = NULL;
     size_t len;
@@ -99,7 +96,7 @@ static int load_file(const char *path, struct config *config, struct config_erro
 }
 
 /* Returns 1, 0 or -errno; a link to nothing is there, and so is what may not be looked at. */
-static int is_there(const char *path, struct config_error *err)
+static int is_there(const char *path, struct error *err)
 {
     struct stat st;
 
@@ -138,7 +135,7 @@ static void note_ignored(const char *path, struct config *config)
 }
 
 /* The entries of DIR/conf.d in alphabetical order, how many, or -errno; none without it. */
-static int list(const char *dir, struct dirent ***ret, struct config_error *err)
+static int list(const char *dir, struct dirent ***ret, struct error *err)
 {
     char *path AUTO_FREE = NULL, *real AUTO_FREE = NULL;
     int r;
@@ -153,8 +150,7 @@ static int list(const char *dir, struct dirent ***ret, struct config_error *err)
     return r < 0 ? fail_errno(path, -errno, err) : r;
 }
 
-static int load_entry(const char *dir, const char *name, struct config *config,
-                      struct config_error *err)
+static int load_entry(const char *dir, const char *name, struct config *config, struct error *err)
 {
     char *path AUTO_FREE = NULL;
 
@@ -174,7 +170,7 @@ static void free_list(struct dirent **entries, int count)
 
 /* Both directories as one; of two files of a name, the site's own. */
 static int load_conf_d(const char *vendor, const char *own, struct config *config,
-                       struct config_error *err)
+                       struct error *err)
 {
     struct dirent **theirs = NULL, **ours = NULL;
     int n_theirs = vendor ? list(vendor, &theirs, err) : 0;
@@ -200,7 +196,7 @@ static int load_conf_d(const char *vendor, const char *own, struct config *confi
     return r;
 }
 
-static int load_main(const char *dir, struct config *config, struct config_error *err)
+static int load_main(const char *dir, struct config *config, struct error *err)
 {
     char *path AUTO_FREE = NULL, *real AUTO_FREE = NULL;
     int r = resolve(dir, &real, err);
@@ -212,8 +208,7 @@ static int load_main(const char *dir, struct config *config, struct config_error
     return r > 0 ? load_file(path, config, err) : r;
 }
 
-static int load_dirs(const char *vendor, const char *own, struct config *config,
-                     struct config_error *err)
+static int load_dirs(const char *vendor, const char *own, struct config *config, struct error *err)
 {
     int r = vendor ? is_there(vendor, err) : 0;
 
@@ -227,7 +222,7 @@ static int load_dirs(const char *vendor, const char *own, struct config *config,
 }
 
 int config_load_over(const char *vendor, const char *path, struct config *ret,
-                     struct config_error *ret_err)
+                     struct error *ret_err)
 {
     struct config config = {0};
     struct stat st;
@@ -245,7 +240,7 @@ int config_load_over(const char *vendor, const char *path, struct config *ret,
     return 0;
 }
 
-int config_load(const char *path, struct config *ret, struct config_error *ret_err)
+int config_load(const char *path, struct config *ret, struct error *ret_err)
 {
     bool is_default = strcmp(path, CONFIG_DEFAULT_PATH) == 0;
 

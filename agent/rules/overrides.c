@@ -8,15 +8,15 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/rules/store.h"
 #include "common/cleanup.h"
 #include "common/json.h"
-#include "common/json_strict.h"
 #include "common/log.h"
 #include "common/textfile.h"
 #include "policy/json/policy_json.h"
 
 #define STORE_NAME "overrides.json"
-enum { STORE_BYTES_MAX = 4 * 1024 * 1024, SCHEMA_VERSION = 1 };
+enum { STORE_BYTES_MAX = 4 * 1024 * 1024 };
 
 struct override *overrides_add(struct overrides *o, enum policies_kind kind, const char *uuid,
                                const char *name)
@@ -82,7 +82,7 @@ int overrides_save(const struct overrides *o)
     const char *text;
     size_t len;
 
-    json_object_object_add(root, "schema_version", json_object_new_int(SCHEMA_VERSION));
+    json_object_object_add(root, "schema_version", json_object_new_int(STORE_SCHEMA_VERSION));
     for (unsigned kind = POLICIES_STORED; kind <= POLICIES_EXPIRING; kind++) {
         json_object_object_add(root, sections[kind][0], vms[kind][0]);
         json_object_object_add(root, sections[kind][1], vms[kind][1]);
@@ -188,46 +188,40 @@ static bool take_ends(struct json_object *vm, struct override *o)
     return true;
 }
 
-/* Returns what is wrong with it, or NULL. */
-static const char *take_vm(struct json_object *vm, struct override *o,
-                           struct policy_json_error *err)
+static int take_vm(struct json_object *vm, struct override *o, struct error *err)
 {
     struct json_object *policy = NULL;
 
     if (!json_object_is_type(vm, json_type_object) ||
         !json_object_object_get_ex(vm, "policy", &policy))
-        return "no object with a policy";
+        return error_set(err, -EINVAL, "no object with a policy");
     if (policy_layer_from_json(policy, &o->layer, err) < 0)
-        return err->reason;
+        return -EINVAL;
     if (o->kind == POLICIES_EXPIRING && !take_ends(vm, o))
-        return "a field without the time of its end";
+        return error_set(err, -EINVAL, "a field without the time of its end");
     take_time(vm, "gone_since", &o->gone_since_s);
-    return NULL;
+    return 0;
 }
 
 static int load_vms(struct overrides *o, enum policies_kind kind, bool by_name,
-                    struct json_object *vms, struct config_error *why)
+                    struct json_object *vms, struct error *why)
 {
     json_object_object_foreach(vms, key, vm)
     {
         const char *uuid = by_name ? "" : key;
-        struct policy_json_error err = {.field = ""};
         struct override *one;
-        const char *wrong;
+        struct error err;
 
-        if (!by_name && strlen(uuid) != OVERRIDES_UUID_SIZE - 1) {
-            snprintf(why->text, sizeof(why->text), "an entry whose key is no UUID");
-            return -EINVAL;
-        }
+        if (!by_name && strlen(uuid) != OVERRIDES_UUID_SIZE - 1)
+            return error_set(why, -EINVAL, "an entry whose key is no UUID");
         one = overrides_add(o, kind, uuid, by_name ? key : text_member(vm, "name"));
         snprintf(one->who, sizeof(one->who), "%s", text_member(vm, "set_by"));
-        wrong = take_vm(vm, one, &err);
-        if (!wrong)
+        if (take_vm(vm, one, &err) == 0)
             continue;
         log_warning(STORE_NAME ": what is stored for %s (%s) cannot be read: %s%s%s; until "
                                "migpolicy set or unset it is observed only",
-                    *one->name ? one->name : "a VM", uuid, err.field, *err.field ? ": " : "",
-                    wrong);
+                    *one->name ? one->name : "a VM", uuid, err.where, *err.where ? ": " : "",
+                    err.text);
         one->layer.set = 0;
         one->unread = json_object_get(vm);
     }
@@ -235,29 +229,20 @@ static int load_vms(struct overrides *o, enum policies_kind kind, bool by_name,
 }
 
 /* What does not expire has to be there; an earlier version knew nothing else. */
-static int load_all(struct overrides *o, struct json_object *root, struct config_error *why)
+static int load_all(struct overrides *o, struct json_object *root, struct error *why)
 {
     struct json_object *value;
 
-    snprintf(why->text, sizeof(why->text), "its schema_version is not %d", SCHEMA_VERSION);
-    if (!json_object_is_type(root, json_type_object) ||
-        !json_object_object_get_ex(root, "schema_version", &value) ||
-        !json_object_is_type(value, json_type_int) ||
-        json_object_get_int64(value) != SCHEMA_VERSION)
-        return -EINVAL;
-    snprintf(why->text, sizeof(why->text), "no \"vms\" object");
     if (!json_object_object_get_ex(root, sections[POLICIES_STORED][0], &value))
-        return -EINVAL;
+        return error_set(why, -EINVAL, "no \"vms\" object");
     for (unsigned i = 0; i < 4; i++) {
         const char *section = sections[i / 2][i % 2];
         int r;
 
         if (!json_object_object_get_ex(root, section, &value))
             continue;
-        if (!json_object_is_type(value, json_type_object)) {
-            snprintf(why->text, sizeof(why->text), "\"%s\" is no object", section);
-            return -EINVAL;
-        }
+        if (!json_object_is_type(value, json_type_object))
+            return error_set(why, -EINVAL, "\"%s\" is no object", section);
         r = load_vms(o, i / 2, i % 2, value, why);
         if (r < 0)
             return r;
@@ -265,33 +250,16 @@ static int load_all(struct overrides *o, struct json_object *root, struct config
     return 0;
 }
 
-static int load(struct overrides *o, struct config_error *why)
-{
-    char *text AUTO_FREE = NULL;
-    struct json_object *root AUTO_JSON = NULL;
-    struct json_error err;
-    size_t len;
-    int r = textfile_read(o->state_dir, STORE_NAME, STORE_BYTES_MAX, &text, &len);
-
-    if (r < 0) {
-        snprintf(why->text, sizeof(why->text), "%s", strerror(-r));
-        return r;
-    }
-    r = json_strict_parse(text, len, &root, &err);
-    if (r < 0) {
-        snprintf(why->text, sizeof(why->text), "line %u: %s", err.line, err.reason);
-        return r;
-    }
-    return load_all(o, root, why);
-}
-
 int overrides_load(struct overrides *o, const char *dir, struct paused *paused,
-                   struct config_error *ret_warning)
+                   struct error *ret_warning)
 {
-    struct config_error why;
+    struct json_object *root AUTO_JSON = NULL;
+    struct error why;
     char aside[NAME_MAX + 1];
-    int r = load(o, &why);
+    int r = store_load(o->state_dir, STORE_NAME, STORE_BYTES_MAX, &root, &why);
 
+    if (r == 0)
+        r = load_all(o, root, &why);
     if (r == 0 || r == -ENOENT)
         return 0;
     while (o->count > 0)
@@ -302,8 +270,8 @@ int overrides_load(struct overrides *o, const char *dir, struct paused *paused,
         r = textfile_set_aside(o->state_dir, STORE_NAME, aside);
     if (r < 0)
         return r;
-    snprintf(ret_warning->text, sizeof(ret_warning->text),
-             "%s/" STORE_NAME ": %.200s; kept as %.40s; the host is paused, until migpolicy resume",
-             dir, why.text, aside);
-    return 0;
+    return error_set(ret_warning, 0,
+                     "%s/" STORE_NAME ": %.200s; kept as %.40s; the host is paused, until "
+                     "migpolicy resume",
+                     dir, why.text, aside);
 }

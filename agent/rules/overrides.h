@@ -54,7 +54,7 @@ struct overrides {
  * well; dir is what to call the directory. Returns 0 or -errno.
  */
 int overrides_load(struct overrides *o, const char *dir, struct paused *paused,
-                   struct config_error *ret_warning);
+                   struct error *ret_warning);
 
 /* Stores what belongs on disk. Returns 0 or -errno; -EFBIG: overrides_load() would not read it. */
 int overrides_save(const struct overrides *o);

@@ -8,13 +8,13 @@
 #include <string.h>
 #include <strings.h>
 
+#include "agent/rules/store.h"
 #include "common/cleanup.h"
 #include "common/json.h"
-#include "common/json_strict.h"
 #include "common/textfile.h"
 
 #define STORE_NAME "paused.json"
-enum { STORE_BYTES_MAX = 1024 * 1024, UUID_SIZE = 37, SCHEMA_VERSION = 1 };
+enum { STORE_BYTES_MAX = 1024 * 1024, UUID_SIZE = 37 };
 
 /* One that is paused; the host has the UUID "host". */
 struct entry {
@@ -57,7 +57,7 @@ static int save(struct paused *p)
     struct json_object *root AUTO_JSON = json_object_new_object();
     struct json_object *by = json_object_new_object();
 
-    json_object_object_add(root, "schema_version", json_object_new_int(SCHEMA_VERSION));
+    json_object_object_add(root, "schema_version", json_object_new_int(STORE_SCHEMA_VERSION));
     json_object_object_add(root, "paused_by", by);
     for (size_t i = 0; i < p->count; i++)
         json_object_object_add(by, p->entry[i].uuid, json_object_new_string(p->entry[i].who));
@@ -65,30 +65,15 @@ static int save(struct paused *p)
                             json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY));
 }
 
-static int load(struct paused *p, struct config_error *why)
+static int load(struct paused *p, struct error *why)
 {
-    char *text AUTO_FREE = NULL;
     struct json_object *root AUTO_JSON = NULL;
     struct json_object *by;
-    struct json_error err;
-    size_t len;
-    int r = textfile_read(p->state_dir, STORE_NAME, STORE_BYTES_MAX, &text, &len);
+    int r = store_load(p->state_dir, STORE_NAME, STORE_BYTES_MAX, &root, why);
 
-    if (r < 0) {
-        snprintf(why->text, sizeof(why->text), "%s", strerror(-r));
+    if (r < 0)
         return r;
-    }
-    r = json_strict_parse(text, len, &root, &err);
-    if (r < 0) {
-        snprintf(why->text, sizeof(why->text), "line %u: %s", err.line, err.reason);
-        return r;
-    }
-    snprintf(why->text, sizeof(why->text), "its schema_version is not %d", SCHEMA_VERSION);
-    if (!json_object_is_type(root, json_type_object) ||
-        !json_object_object_get_ex(root, "schema_version", &by) ||
-        !json_object_is_type(by, json_type_int) || json_object_get_int64(by) != SCHEMA_VERSION)
-        return -EINVAL;
-    snprintf(why->text, sizeof(why->text), "no object \"paused_by\" of UUIDs");
+    error_set(why, 0, "no object \"paused_by\" of UUIDs");
     if (!json_object_object_get_ex(root, "paused_by", &by) ||
         !json_object_is_type(by, json_type_object))
         return -EINVAL;
@@ -102,10 +87,10 @@ static int load(struct paused *p, struct config_error *why)
     return 0;
 }
 
-int paused_new(const char *state_dir, struct paused **ret, struct config_error *ret_warning)
+int paused_new(const char *state_dir, struct paused **ret, struct error *ret_warning)
 {
     struct paused *p = alloc_need(calloc(1, sizeof(*p)));
-    struct config_error why;
+    struct error why;
     char aside[NAME_MAX + 1] = "";
     int r;
 
@@ -121,11 +106,11 @@ int paused_new(const char *state_dir, struct paused **ret, struct config_error *
         /* Should the next start find nothing there, it would not be paused. */
         r = textfile_set_aside(p->state_dir, STORE_NAME, aside);
         r = paused_in_doubt(p, STORE_NAME);
-        snprintf(ret_warning->text, sizeof(ret_warning->text),
-                 "%s/" STORE_NAME ": %.200s; kept as %.40s; the host is paused, until migpolicy "
-                 "resume%s",
-                 state_dir, why.text, *aside ? aside : STORE_NAME,
-                 r < 0 ? " (and this cannot be stored)" : "");
+        error_set(ret_warning, 0,
+                  "%s/" STORE_NAME ": %.200s; kept as %.40s; the host is paused, until migpolicy "
+                  "resume%s",
+                  state_dir, why.text, *aside ? aside : STORE_NAME,
+                  r < 0 ? " (and this cannot be stored)" : "");
     }
     *ret = p;
     return 0;

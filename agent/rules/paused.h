@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "agent/rules/config.h"
+#include "common/error.h"
 #include "policy/policy.h"
 
 enum { PAUSED_WHO_MAX = 64 };
@@ -26,7 +26,7 @@ struct paused;
  * Reads what is stored. A file that makes no sense is renamed to paused.json.bad (.bad.1, ...),
  * reported through *ret_warning ("" if all is well), and the host is paused. Returns 0 or -errno.
  */
-int paused_new(const char *state_dir, struct paused **ret, struct config_error *ret_warning);
+int paused_new(const char *state_dir, struct paused **ret, struct error *ret_warning);
 void paused_free(struct paused *p);
 
 /*

@@ -144,7 +144,7 @@ static int end(struct policies *p, struct change *change, bool on_disk)
 }
 
 int policies_new(struct config *config, const char *state_dir, struct paused *paused,
-                 struct policies **ret, struct config_error *ret_warning)
+                 struct policies **ret, struct error *ret_warning)
 {
     struct policies *p = alloc_need(calloc(1, sizeof(*p)));
     int r;

@@ -26,7 +26,7 @@ struct policies;
  * policies_apply() has changed what is stored for it. Returns 0 or -errno.
  */
 int policies_new(struct config *config, const char *state_dir, struct paused *paused,
-                 struct policies **ret, struct config_error *ret_warning);
+                 struct policies **ret, struct error *ret_warning);
 void policies_free(struct policies *p);
 
 /* Replaces the configuration; takes over *config, which is cleared. */

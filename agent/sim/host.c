@@ -27,17 +27,16 @@
 
 struct sim_host sim_host = {.log_fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER};
 
-static _Thread_local char error_text[sizeof(struct scenario_error) + 256] = "no error";
+static _Thread_local struct error last = {"no error"};
 
 int sim_failure(int error, const char *text)
 {
-    snprintf(error_text, sizeof(error_text), "%s", text);
-    return error;
+    return error_set(&last, error, "%s", text);
 }
 
 const char *hypervisor_error(void)
 {
-    return error_text;
+    return last.text;
 }
 
 double sim_now_s(void)
@@ -212,7 +211,7 @@ static void *host_main(void *arg)
 static int load(const char *path)
 {
     char *text AUTO_FREE = NULL;
-    struct scenario_error err;
+    struct error err;
     size_t len;
     int r = textfile_read(AT_FDCWD, path, JSON_STRICT_MAX_BYTES, &text, &len);
 

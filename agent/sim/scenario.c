@@ -17,8 +17,7 @@
  */
 struct reader {
     char pointer[128];
-    char bad_pointer[160];
-    char reason[128]; /* "": nothing wrong */
+    struct error wrong; /* text "": nothing */
 };
 
 __attribute__((format(printf, 3, 4))) static void complain(struct reader *r, const char *key,
@@ -26,12 +25,12 @@ __attribute__((format(printf, 3, 4))) static void complain(struct reader *r, con
 {
     va_list args;
 
-    if (r->reason[0])
+    if (r->wrong.text[0])
         return;
     va_start(args, format);
-    vsnprintf(r->reason, sizeof(r->reason), format, args);
+    error_set_list(&r->wrong, -EINVAL, format, args);
     va_end(args);
-    snprintf(r->bad_pointer, sizeof(r->bad_pointer), "%s%s%s", r->pointer, *key ? "/" : "", key);
+    snprintf(r->wrong.where, sizeof(r->wrong.where), "%s%s%s", r->pointer, *key ? "/" : "", key);
 }
 
 /* Steps into a member; returns what step_out() needs. */
@@ -370,13 +369,13 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
 
 enum { DOMAINS_MAX = 10000 };
 
-static int read_scenario(struct reader *r, struct json_object *object, struct scenario *ret)
+static void read_scenario(struct reader *r, struct json_object *object, struct scenario *ret)
 {
     struct json_object *list;
     const char *log;
 
     if (!is_object(r, object, " time_factor disconnect_after reconnect_after log domains "))
-        return 0;
+        return;
     ret->time_factor = number(r, object, "time_factor", 0.01, 1000, 1);
     ret->disconnect_s = quantity(r, object, "disconnect_after", UNIT_DURATION, INFINITY);
     ret->reconnect_s =
@@ -385,49 +384,40 @@ static int read_scenario(struct reader *r, struct json_object *object, struct sc
     ret->log = log ? alloc_need(strdup(log)) : NULL;
     list = array(r, object, "domains", DOMAINS_MAX, &ret->n_domains);
     ret->domain = alloc_need(calloc(ret->n_domains + 1, sizeof(ret->domain[0])));
-    for (size_t i = 0; i < ret->n_domains && !r->reason[0]; i++) {
+    for (size_t i = 0; i < ret->n_domains && !r->wrong.text[0]; i++) {
         size_t at = step_in(r, "domains", (int)i);
 
         read_domain(r, json_object_array_get_idx(list, i), &ret->domain[i]);
         step_out(r, at);
     }
-    return 0;
 }
 
-int scenario_parse(const char *text, size_t len, struct scenario *ret,
-                   struct scenario_error *ret_err)
+int scenario_parse(const char *text, size_t len, struct scenario *ret, struct error *ret_err)
 {
     struct reader reader = {0};
     struct scenario scenario = {0};
     struct json_object *object;
-    struct json_error err;
+    struct error err;
     int r = json_strict_parse(text, len, &object, &err);
 
-    if (r < 0) {
-        snprintf(ret_err->text, sizeof(ret_err->text), "line %u: %s", err.line, err.reason);
-        return r;
-    }
-    r = read_scenario(&reader, object, &scenario);
+    if (r < 0)
+        return error_set(ret_err, r, "line %u: %s", err.line, err.text);
+    read_scenario(&reader, object, &scenario);
     json_object_put(object);
-    if (r == 0 && reader.reason[0]) {
-        char place[sizeof(reader.bad_pointer)];
+    if (reader.wrong.text[0]) {
+        char place[sizeof(reader.wrong.where)];
         int line;
 
-        memcpy(place, reader.bad_pointer, sizeof(place));
+        memcpy(place, reader.wrong.where, sizeof(place));
         /* What is missing has no line; what it is missing from has. */
         while ((line = json_strict_line(text, len, place)) == 0 && place[0])
             *strrchr(place, '/') = '\0';
-        snprintf(ret_err->text, sizeof(ret_err->text), "line %d: %s%s%s", line, reader.bad_pointer,
-                 reader.bad_pointer[0] ? ": " : "", reader.reason);
-        r = -EINVAL;
-    } else if (r < 0) {
-        snprintf(ret_err->text, sizeof(ret_err->text), "line 1: %s", strerror(-r));
-    }
-    if (r < 0)
         scenario_clear(&scenario);
-    else
-        *ret = scenario;
-    return r;
+        return error_set(ret_err, -EINVAL, "line %d: %s%s%s", line, reader.wrong.where,
+                         reader.wrong.where[0] ? ": " : "", reader.wrong.text);
+    }
+    *ret = scenario;
+    return 0;
 }
 
 void scenario_clear(struct scenario *s)

@@ -50,6 +50,7 @@
 #include <stddef.h>
 
 #include "agent/virt/hypervisor.h"
+#include "common/error.h"
 #include "policy/model/model.h"
 
 /* Calls that can be made to fail, by the names they have in a scenario. */
@@ -147,14 +148,8 @@ struct scenario {
     struct scenario_domain *domain;
 };
 
-/* One line: "line N: POINTER: what is wrong". Printable. */
-struct scenario_error {
-    char text[400];
-};
-
-/* Returns 0; or -EINVAL or -E2BIG with *ret untouched and *ret_err set. */
-int scenario_parse(const char *text, size_t len, struct scenario *ret,
-                   struct scenario_error *ret_err);
+/* Returns 0; or -EINVAL or -E2BIG with *ret untouched. */
+int scenario_parse(const char *text, size_t len, struct scenario *ret, struct error *ret_err);
 
 /* Frees what it holds and zeroes it. */
 void scenario_clear(struct scenario *s);

@@ -17,13 +17,12 @@
 #define REPEATS_MAX    3
 #define REPEATED_MAX_S 4
 
-static int fail(int error, const char *text, char why[PREDICT_WHY_MAX])
+static int fail_hypervisor(int error, struct error *err)
 {
-    snprintf(why, PREDICT_WHY_MAX, "%s", text);
-    return error;
+    return error_set(err, error, "%s", hypervisor_error());
 }
 
-static int check_idle(struct hv_watch *hv, char why[PREDICT_WHY_MAX])
+static int check_idle(struct hv_watch *hv, struct error *err)
 {
     struct hv_job job = {0};
     bool active = false;
@@ -31,21 +30,20 @@ static int check_idle(struct hv_watch *hv, char why[PREDICT_WHY_MAX])
     int r = hv_watch_state(hv, &active, &running);
 
     if (r == 0 && !running)
-        return fail(-EPERM, active ? "the VM is paused" : "the VM is not running", why);
+        return error_set(err, -EPERM, active ? "the VM is paused" : "the VM is not running");
     if (r == 0)
         r = hv_watch_job(hv, &job);
     if (r < 0)
-        return fail(r, hypervisor_error(), why);
+        return fail_hypervisor(r, err);
     if (job.active)
-        return fail(-EPERM,
-                    "the VM is migrating, or has another job; migpolicy explain tells of a "
-                    "migration under way",
-                    why);
+        return error_set(err, -EPERM,
+                         "the VM is migrating, or has another job; migpolicy explain tells of a "
+                         "migration under way");
     return 0;
 }
 
 static int measure_period(struct hv_watch *hv, struct wakeup *wake, int seconds,
-                          struct model_point *ret, char why[PREDICT_WHY_MAX])
+                          struct model_point *ret, struct error *err)
 {
     int64_t until_ns = monotonic_ns() + seconds * NS_PER_S;
     int64_t end_ns = until_ns + RESULT_WAIT_NS;
@@ -54,16 +52,16 @@ static int measure_period(struct hv_watch *hv, struct wakeup *wake, int seconds,
     int r = hv_watch_start_dirty_rate(hv, seconds);
 
     if (r < 0)
-        return fail(r, hypervisor_error(), why);
+        return fail_hypervisor(r, err);
     while (!measured) {
         if (wakeup_wait(wake, until_ns) < 0)
-            return fail(-ECANCELED, "migpolicyd is stopping", why);
+            return error_set(err, -ECANCELED, "migpolicyd is stopping");
         r = hv_watch_dirty_rate(hv, &measured, &bps);
         if (r < 0)
-            return fail(r, hypervisor_error(), why);
+            return fail_hypervisor(r, err);
         until_ns = monotonic_ns() + RESULT_LOOK_NS;
         if (!measured && until_ns > end_ns)
-            return fail(-ETIMEDOUT, "the dirty rate was not measured in time", why);
+            return error_set(err, -ETIMEDOUT, "the dirty rate was not measured in time");
     }
     *ret = (struct model_point){seconds, (double)bps * seconds};
     return 0;
@@ -89,7 +87,7 @@ static void take_vcpus(const struct hv_facts *a, const struct hv_facts *b, doubl
 }
 
 static int take_bandwidth(double given_bps, double otherwise_bps, struct predict_facts *ret,
-                          const char **ret_source, char why[PREDICT_WHY_MAX])
+                          const char **ret_source, struct error *err)
 {
     if (given_bps > 0) {
         ret->bandwidth_bps = given_bps;
@@ -101,29 +99,28 @@ static int take_bandwidth(double given_bps, double otherwise_bps, struct predict
         ret->bandwidth_bps = otherwise_bps;
         *ret_source = "last-migration";
     } else {
-        return fail(-EPERM,
-                    "what the link carries is not known: the VM has no migration speed "
-                    "limit, and no migration has been seen since migpolicyd was started; "
-                    "give --link",
-                    why);
+        return error_set(err, -EPERM,
+                         "what the link carries is not known: the VM has no migration speed "
+                         "limit, and no migration has been seen since migpolicyd was started; "
+                         "give --link");
     }
     return 0;
 }
 
 /* The mean of as many measurements as the size of the guest asks for. */
 static int measure_point(struct hv_watch *hv, struct wakeup *wake, int seconds, double memory_bytes,
-                         struct model_point *ret, char why[PREDICT_WHY_MAX])
+                         struct model_point *ret, struct error *err)
 {
     double wanted = fmin(ceil(PAGES_WANTED * PAGE_FOR_BYTES / memory_bytes), REPEATS_MAX);
     unsigned n = seconds <= REPEATED_MAX_S ? (unsigned)wanted : 1;
 
     *ret = (struct model_point){seconds, 0};
     for (unsigned i = 0; i < n; i++) {
-        struct model_point p;
-        int r = measure_period(hv, wake, seconds, &p, why);
+        struct model_point p = {0};
+        int r = measure_period(hv, wake, seconds, &p, err);
 
         if (r == 0)
-            r = check_idle(hv, why);
+            r = check_idle(hv, err);
         if (r < 0)
             return r;
         ret->bytes += p.bytes / n;
@@ -132,7 +129,7 @@ static int measure_point(struct hv_watch *hv, struct wakeup *wake, int seconds, 
 }
 
 static int measure(struct hv_watch *hv, struct wakeup *wake, struct predict_facts *f,
-                   char why[PREDICT_WHY_MAX])
+                   struct error *err)
 {
     struct hv_facts before;
     struct hv_facts after;
@@ -142,24 +139,24 @@ static int measure(struct hv_watch *hv, struct wakeup *wake, struct predict_fact
     if (r == 0 && before.memory_bytes == 0)
         r = -EIO;
     if (r < 0)
-        return fail(r, hypervisor_error(), why);
+        return fail_hypervisor(r, err);
     f->memory_bytes = (double)before.memory_bytes;
     do {
-        r = measure_point(hv, wake, 1 << f->points, f->memory_bytes, &f->point[f->points], why);
+        r = measure_point(hv, wake, 1 << f->points, f->memory_bytes, &f->point[f->points], err);
         if (r < 0)
             return r;
         f->points++;
     } while (predict_wants_more(f));
     r = hv_watch_facts(hv, &after);
     if (r < 0)
-        return fail(r, hypervisor_error(), why);
+        return fail_hypervisor(r, err);
     take_vcpus(&before, &after, (double)(monotonic_ns() - started_ns) / 1e9, f);
     f->used_bytes = after.resident_bytes > 0 ? fmin((double)after.resident_bytes, f->memory_bytes)
                                              : f->memory_bytes;
     return 0;
 }
 
-static int read_limits(struct hv_watch *hv, struct predict_facts *f, char why[PREDICT_WHY_MAX])
+static int read_limits(struct hv_watch *hv, struct predict_facts *f, struct error *err)
 {
     int64_t downtime_ns;
     int64_t speed_bps = 0;
@@ -167,7 +164,7 @@ static int read_limits(struct hv_watch *hv, struct predict_facts *f, char why[PR
     int r = hv_watch_get_downtime(hv, &downtime_ns);
 
     if (r < 0)
-        return fail(r, hypervisor_error(), why);
+        return fail_hypervisor(r, err);
     /* Unknown is fine: not every hypervisor has the one, nor every domain disks. */
     (void)hv_watch_get_speed(hv, &speed_bps);
     (void)hv_watch_flush(hv, &flush_ns);
@@ -179,7 +176,7 @@ static int read_limits(struct hv_watch *hv, struct predict_facts *f, char why[PR
 
 int predict_measure(const char *uri, const char *uuid, struct wakeup *wake, double bandwidth_bps,
                     double otherwise_bps, struct predict_facts *ret, const char **ret_source,
-                    char why[PREDICT_WHY_MAX])
+                    struct error *ret_err)
 {
     struct predict_facts f = {0};
     const char *source = NULL;
@@ -187,14 +184,14 @@ int predict_measure(const char *uri, const char *uuid, struct wakeup *wake, doub
     int r = hv_watch_open(uri, uuid, &hv);
 
     if (r < 0)
-        return fail(r, hypervisor_error(), why);
-    r = check_idle(hv, why);
+        return fail_hypervisor(r, ret_err);
+    r = check_idle(hv, ret_err);
     if (r == 0)
-        r = read_limits(hv, &f, why);
+        r = read_limits(hv, &f, ret_err);
     if (r == 0)
-        r = take_bandwidth(bandwidth_bps, otherwise_bps, &f, &source, why);
+        r = take_bandwidth(bandwidth_bps, otherwise_bps, &f, &source, ret_err);
     if (r == 0)
-        r = measure(hv, wake, &f, why);
+        r = measure(hv, wake, &f, ret_err);
     hv_watch_close(hv);
     if (r < 0)
         return r;

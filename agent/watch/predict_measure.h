@@ -3,20 +3,18 @@
 #ifndef MIGPOLICY_PREDICT_MEASURE_H
 #define MIGPOLICY_PREDICT_MEASURE_H
 
+#include "common/error.h"
 #include "common/wakeup.h"
 #include "policy/model/predict.h"
-
-enum { PREDICT_WHY_MAX = 256 };
 
 /*
  * Measures a running domain that does not migrate, which takes 7 to 77 seconds; wakeup_end() on
  * `wake` cuts it short. `bandwidth_bps` is what the link carries, 0: the migration speed limit, if
  * there is one, else `otherwise_bps`, which may be 0 too. *ret_source names which it was.
- * Returns 0; -EPERM (not now, or not without a bandwidth), -ECANCELED, or as of hypervisor.h, with
- * the reason in `why`.
+ * Returns 0; -EPERM (not now, or not without a bandwidth), -ECANCELED, or as of hypervisor.h.
  */
 int predict_measure(const char *uri, const char *uuid, struct wakeup *wake, double bandwidth_bps,
                     double otherwise_bps, struct predict_facts *ret, const char **ret_source,
-                    char why[PREDICT_WHY_MAX]);
+                    struct error *ret_err);
 
 #endif

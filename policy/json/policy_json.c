@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,27 +33,33 @@ static const char *value_text(enum policy_field field, struct json_object *value
     return NULL;
 }
 
+__attribute__((format(printf, 3, 4))) static int fail(struct error *err, const char *key,
+                                                      const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    error_set_list(err, -EINVAL, format, args);
+    va_end(args);
+    printable(key, err->where, sizeof(err->where));
+    return -EINVAL;
+}
+
 int policy_layer_from_json(struct json_object *object, struct policy_layer *ret_layer,
-                           struct policy_json_error *ret_err)
+                           struct error *ret_err)
 {
     struct policy_layer layer = {0};
 
-    ret_err->field[0] = '\0';
-    if (!json_object_is_type(object, json_type_object)) {
-        snprintf(ret_err->reason, sizeof(ret_err->reason), "a policy must be an object");
-        return -EINVAL;
-    }
+    if (!json_object_is_type(object, json_type_object))
+        return fail(ret_err, "", "a policy must be an object");
     json_object_object_foreach(object, key, value)
     {
         enum policy_field field;
         const char *expected = "a text such as \"2s\"";
         const char *text;
 
-        printable(key, ret_err->field, sizeof(ret_err->field));
-        if (policy_field_find(key, &field) < 0 || strchr(key, '-')) {
-            snprintf(ret_err->reason, sizeof(ret_err->reason), "unknown policy field");
-            return -EINVAL;
-        }
+        if (policy_field_find(key, &field) < 0 || strchr(key, '-'))
+            return fail(ret_err, key, "unknown policy field");
         text = value_text(field, value);
         if (!text ||
             (json_object_is_type(value, json_type_string) &&
@@ -60,8 +67,7 @@ int policy_layer_from_json(struct json_object *object, struct policy_layer *ret_
             policy_layer_set(&layer, field, text, &expected) < 0) {
             if (!text)
                 policy_layer_set(&layer, field, "", &expected);
-            snprintf(ret_err->reason, sizeof(ret_err->reason), "must be %s", expected);
-            return -EINVAL;
+            return fail(ret_err, key, "must be %s", expected);
         }
     }
     *ret_layer = layer;

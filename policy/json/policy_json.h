@@ -8,21 +8,18 @@
 #ifndef MIGPOLICY_POLICY_JSON_H
 #define MIGPOLICY_POLICY_JSON_H
 
+#include "common/error.h"
 #include "policy/policy.h"
 
 struct json_object;
 
-struct policy_json_error {
-    char field[64];   /* the offending key, printable; "" if the whole is no object */
-    char reason[160]; /* one line */
-};
-
 /*
- * Reads a layer from an object. Returns 0, or -EINVAL with *ret_layer untouched and *ret_err set:
- * unknown key, wrong type, malformed value.
+ * Reads a layer from an object. Returns 0, or -EINVAL with *ret_layer untouched: unknown key, wrong
+ * type, malformed value. ret_err->where is the offending key, printable; "" if the whole is no
+ * object.
  */
 int policy_layer_from_json(struct json_object *object, struct policy_layer *ret_layer,
-                           struct policy_json_error *ret_err);
+                           struct error *ret_err);
 
 /* The layer as a new object, which the caller owns; NULL when out of memory. */
 struct json_object *policy_layer_to_json(const struct policy_layer *layer);

@@ -329,8 +329,7 @@ int trace_format(const struct trace_line *line, char buf[TRACE_LINE_MAX])
 /* ---- reading ---- */
 
 struct in {
-    char *reason;
-    size_t size;
+    struct error *err;
     bool bad;
 };
 
@@ -342,7 +341,7 @@ __attribute__((format(printf, 2, 3))) static void complain(struct in *in, const 
         return;
     in->bad = true;
     va_start(args, format);
-    vsnprintf(in->reason, in->size, format, args);
+    error_set_list(in->err, -EINVAL, format, args);
     va_end(args);
 }
 
@@ -548,11 +547,11 @@ static void read_policy(struct in *in, struct json_object *object, struct policy
 {
     struct json_object *sources = json_object_object_get(object, "sources");
     struct policy_layer layer;
-    struct policy_json_error err;
+    struct error err;
 
     policy_init(policy);
     if (policy_layer_from_json(json_object_object_get(object, "policy"), &layer, &err) < 0) {
-        complain(in, "policy: %s%s%s", err.field, *err.field ? ": " : "", err.reason);
+        complain(in, "policy: %s%s%s", err.where, *err.where ? ": " : "", err.text);
         return;
     }
     if (!json_object_is_type(sources, json_type_object)) {
@@ -633,23 +632,17 @@ static void read_line(struct in *in, struct json_object *object, struct trace_li
     }
 }
 
-int trace_parse(const char *text, size_t len, struct trace_line *ret, char *ret_reason, size_t size)
+int trace_parse(const char *text, size_t len, struct trace_line *ret, struct error *ret_err)
 {
-    struct in in = {.reason = ret_reason, .size = size};
+    struct in in = {.err = ret_err};
     struct trace_line line = {0};
     struct json_object *object;
-    struct json_error err;
-    int r;
+    struct error err;
 
-    if (len >= TRACE_LINE_MAX) {
-        snprintf(ret_reason, size, "longer than %d bytes", TRACE_LINE_MAX - 1);
-        return -EINVAL;
-    }
-    r = json_strict_parse(text, len, &object, &err);
-    if (r < 0) {
-        snprintf(ret_reason, size, "%s", err.reason);
-        return -EINVAL;
-    }
+    if (len >= TRACE_LINE_MAX)
+        return error_set(ret_err, -EINVAL, "longer than %d bytes", TRACE_LINE_MAX - 1);
+    if (json_strict_parse(text, len, &object, &err) < 0)
+        return error_set(ret_err, -EINVAL, "%s", err.text);
     read_line(&in, object, &line);
     json_object_put(object);
     if (in.bad)

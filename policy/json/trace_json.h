@@ -22,6 +22,7 @@
 
 #include <stddef.h>
 
+#include "common/error.h"
 #include "policy/controller.h"
 
 enum { TRACE_VERSION = 1, TRACE_LINE_MAX = 32768, TRACE_ACTIONS_MAX = 4 };
@@ -79,11 +80,10 @@ struct trace_line {
 int trace_format(const struct trace_line *line, char buf[TRACE_LINE_MAX]);
 
 /*
- * Reads one line, without its newline. Returns 0; or -EINVAL with *ret untouched and *ret_reason,
- * of `size` bytes, a printable text.
+ * Reads one line, without its newline. Returns 0; or -EINVAL with *ret untouched and ret_err->text,
+ * but no place, set.
  */
-int trace_parse(const char *text, size_t len, struct trace_line *ret, char *ret_reason,
-                size_t size);
+int trace_parse(const char *text, size_t len, struct trace_line *ret, struct error *ret_err);
 
 const char *trace_result_name(enum trace_result result);
 

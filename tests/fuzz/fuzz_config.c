@@ -19,7 +19,7 @@ static void check(bool ok)
 
 static bool parse(const char *text, size_t len, struct config *config)
 {
-    struct config_error err;
+    struct error err;
     int r = config_parse(text, len, "FILE", config, &err);
 
     if (r < 0) {
@@ -35,7 +35,7 @@ static bool parse(const char *text, size_t len, struct config *config)
 static void parse_vms(const char *text, size_t len)
 {
     struct json_object *vms = NULL;
-    struct config_error err;
+    struct error err;
     int r = config_parse_vms(text, len, "FILE", &vms, &err);
 
     check((r == 0) == (vms != NULL));

@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *text = nul ? (const char *)nul + 1 : (const char *)data;
     size_t len = size - (size_t)(text - (const char *)data);
     struct json_object *obj, *again;
-    struct json_error err;
+    struct error err;
     int line = json_strict_line(text, len, pointer);
     int r = json_strict_parse(text, len, &obj, &err);
 
@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     check(r == -EINVAL || r == -E2BIG);
     check(err.line >= 1 && err.column >= 1);
-    check_printable(err.pointer, sizeof(err.pointer));
-    check_printable(err.reason, sizeof(err.reason));
+    check_printable(err.where, sizeof(err.where));
+    check_printable(err.text, sizeof(err.text));
     return 0;
 }

@@ -31,7 +31,7 @@ static void check_printable(const char *text, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct policy_layer layer = {.set = 77}, again;
-    struct policy_json_error err;
+    struct error err;
     struct json_object *object;
 
     if (json_strict_parse((const char *)data, size, &object, NULL) < 0)
@@ -48,8 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         json_object_put(written);
     } else {
         check(layer.set == 77);
-        check_printable(err.field, sizeof(err.field));
-        check_printable(err.reason, sizeof(err.reason));
+        check_printable(err.where, sizeof(err.where));
+        check_printable(err.text, sizeof(err.text));
     }
     json_object_put(object);
     return 0;

@@ -24,14 +24,14 @@ static void check_written_again(const struct trace_line *line)
 {
     static char first[TRACE_LINE_MAX], second[TRACE_LINE_MAX];
     static struct trace_line again;
-    char why[400];
+    struct error err;
     int len = trace_format(line, first);
 
     /* A line may grow when written: an escape, a source spelled out. */
     if (len == -ENOBUFS)
         return;
     check(len > 0 && first[len - 1] == '\n' && !memchr(first, '\n', (size_t)len - 1));
-    check(trace_parse(first, (size_t)len - 1, &again, why, sizeof(why)) == 0);
+    check(trace_parse(first, (size_t)len - 1, &again, &err) == 0);
     check(again.kind == line->kind);
     check(trace_format(&again, second) == len && memcmp(first, second, (size_t)len) == 0);
 }
@@ -65,12 +65,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (size > 0) {
         const char *newline = memchr(text, '\n', size);
         size_t n = newline ? (size_t)(newline - text) : size;
-        char why[400] = "";
+        struct error err = {""};
         struct decision d;
 
-        if (trace_parse(text, n, &line, why, sizeof(why)) < 0) {
-            check(why[0] != '\0');
-            for (const char *c = why; *c; c++)
+        if (trace_parse(text, n, &line, &err) < 0) {
+            check(err.text[0] != '\0');
+            for (const char *c = err.text; *c; c++)
                 check((unsigned char)*c >= 0x20 && *c != 0x7f);
         } else {
             check_written_again(&line);

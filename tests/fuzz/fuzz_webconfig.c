@@ -19,7 +19,7 @@ static void check(bool ok)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct webconfig *w = NULL;
-    struct webconfig_error err;
+    struct error err;
     int r = webconfig_parse((const char *)data, size, "FILE", &w, &err);
 
     check((r == 0) == (w != NULL));

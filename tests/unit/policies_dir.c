@@ -22,7 +22,7 @@ const char *in_dir(const char *name)
 struct config config_of(const char *text)
 {
     struct config config = {0};
-    struct config_error err;
+    struct error err;
 
     if (config_parse(text, strlen(text), "FILE", &config, &err) < 0)
         fail_msg("%s", err.text);
@@ -32,7 +32,7 @@ struct config config_of(const char *text)
 void start(const char *config_text, const char *warning)
 {
     struct config config = config_of(config_text);
-    struct config_error told;
+    struct error told;
 
     policies_free(p);
     paused_free(paused);

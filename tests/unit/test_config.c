@@ -46,7 +46,7 @@ static void put(const char *name, const char *text)
 
 static void load(const char *name, struct config *ret)
 {
-    struct config_error err = {"untouched"};
+    struct error err = {"untouched"};
 
     if (config_load(in_dir(name), ret, &err) != 0)
         fail_msg("%s", err.text);
@@ -57,7 +57,7 @@ static void load(const char *name, struct config *ret)
 static void expect_failure(const char *name, int error, const char *say)
 {
     struct config config = {.poll_ns = 77};
-    struct config_error err = {""};
+    struct error err = {""};
     const char *told;
 
     assert_int_equal(config_load(in_dir(name), &config, &err), error);
@@ -171,7 +171,7 @@ static void what_is_there_and_cannot_be_read_is_an_error_and_not_absent(void **s
 {
     static const char *const names[] = {"conf.d", "migpolicyd.json"};
     struct config config;
-    struct config_error err;
+    struct error err;
 
     (void)state;
     for (int i = 0; i < 2; i++) {
@@ -321,7 +321,7 @@ static void grammar_is_strict_and_placed(void **state)
 static void error_lines_stay_one_printable_line(void **state)
 {
     struct config config = {0};
-    struct config_error err;
+    struct error err;
 
     (void)state;
     put("c.json", "{\"\\u001b[31m\\n\\u007f\": 1}");
@@ -334,7 +334,7 @@ static void very_long_keys_and_paths_only_cut_the_error(void **state)
 {
     char *text AUTO_FREE = malloc(5000);
     struct config config = {0};
-    struct config_error err;
+    struct error err;
 
     (void)state;
     memset(text, 'k', 5000);
@@ -495,7 +495,7 @@ static void the_site_lies_over_the_vendor_and_takes_the_place_of_its_files(void 
 {
     char vendor[256];
     struct config config;
-    struct config_error err;
+    struct error err;
 
     (void)state;
     assert_int_equal(mkdir(in_dir("own"), 0755), 0);
@@ -572,7 +572,7 @@ static void files_for_apply_are_checked_and_placed(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct config_error err = {""};
+        struct error err = {""};
         struct json_object *vms = NULL;
 
         assert_int_equal(config_parse_vms(cases[i].text, strlen(cases[i].text), "F", &vms, &err),

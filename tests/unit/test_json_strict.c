@@ -25,14 +25,14 @@ static void expect_refusals(const struct refusal *cases, size_t n)
     for (size_t i = 0; i < n; i++) {
         const struct refusal *c = &cases[i];
         struct json_object *obj = (struct json_object *)(uintptr_t)1;
-        struct json_error err = {0};
+        struct error err = {0};
         int r = json_strict_parse(c->text, strlen(c->text), &obj, &err);
 
         if (r != -EINVAL)
             fail_msg("%s: got %d", c->text, r);
         assert_ptr_equal(obj, (void *)(uintptr_t)1);
-        assert_string_equal(err.reason, c->reason);
-        assert_string_equal(err.pointer, c->pointer);
+        assert_string_equal(err.text, c->reason);
+        assert_string_equal(err.where, c->pointer);
         assert_int_equal(err.line, c->line);
         assert_int_equal(err.column, c->column);
     }
@@ -42,10 +42,10 @@ static void expect_refusals(const struct refusal *cases, size_t n)
 static struct json_object *parse(const char *text)
 {
     struct json_object *obj = NULL;
-    struct json_error err = {.line = 77};
+    struct error err = {.line = 77};
 
     if (json_strict_parse(text, strlen(text), &obj, &err) != 0)
-        fail_msg("%s: %u:%u: %s", text, err.line, err.column, err.reason);
+        fail_msg("%s: %u:%u: %s", text, err.line, err.column, err.text);
     assert_int_equal(err.line, 77);
     return obj;
 }
@@ -203,7 +203,7 @@ static void pointer_is_escaped_and_printable(void **state)
 static void long_pointer_is_cut_between_characters(void **state)
 {
     struct json_object *obj = NULL;
-    struct json_error err;
+    struct error err;
     char text[1024] = "{\"";
 
     (void)state;
@@ -211,14 +211,14 @@ static void long_pointer_is_cut_between_characters(void **state)
         strcat(text, "\xc3\xa4");
     strcat(text, "\":x}");
     assert_int_equal(json_strict_parse(text, strlen(text), &obj, &err), -EINVAL);
-    assert_int_equal(strlen(err.pointer), 1 + 2 * 125 + 3);
-    assert_string_equal(&err.pointer[1 + 2 * 124], "\xc3\xa4...");
+    assert_int_equal(strlen(err.where), 1 + 2 * 125 + 3);
+    assert_string_equal(&err.where[1 + 2 * 124], "\xc3\xa4...");
 }
 
 static void depth_is_bounded_exactly(void **state)
 {
     struct json_object *obj = NULL;
-    struct json_error err;
+    struct error err;
     char text[2 * (JSON_STRICT_MAX_DEPTH + 1) + 1] = "";
 
     (void)state;
@@ -227,14 +227,14 @@ static void depth_is_bounded_exactly(void **state)
     json_object_put(parse(text));
     memset(text, '[', JSON_STRICT_MAX_DEPTH + 1);
     assert_int_equal(json_strict_parse(text, strlen(text), &obj, &err), -E2BIG);
-    assert_string_equal(err.reason, "nested too deeply");
+    assert_string_equal(err.text, "nested too deeply");
     assert_int_equal(err.column, JSON_STRICT_MAX_DEPTH + 1);
 }
 
 static void size_is_bounded_exactly(void **state)
 {
     struct json_object *obj = NULL;
-    struct json_error err;
+    struct error err;
     char *text = malloc(JSON_STRICT_MAX_BYTES + 1);
 
     (void)state;
@@ -244,7 +244,7 @@ static void size_is_bounded_exactly(void **state)
     assert_int_equal(json_strict_parse(text, JSON_STRICT_MAX_BYTES, &obj, &err), 0);
     json_object_put(obj);
     assert_int_equal(json_strict_parse(text, JSON_STRICT_MAX_BYTES + 1, &obj, &err), -E2BIG);
-    assert_string_equal(err.reason, "text too long");
+    assert_string_equal(err.text, "text too long");
     free(text);
 }
 

@@ -205,7 +205,7 @@ static void gzip_is_for_who_takes_it(void **state)
 static struct webconfig *who(const char *text)
 {
     struct webconfig *web = NULL;
-    struct webconfig_error err;
+    struct error err;
 
     assert_int_equal(webconfig_parse(text, strlen(text), "FILE", &web, &err), 0);
     return web;

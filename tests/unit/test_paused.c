@@ -19,7 +19,7 @@
 #define OTHER "22222222-2222-2222-2222-222222222222"
 
 static char dir[64];
-static struct config_error warning;
+static struct error warning;
 
 static struct paused *start(void)
 {

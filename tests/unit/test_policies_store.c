@@ -32,7 +32,7 @@ static void what_cannot_be_stored_does_not_take_effect(void **state)
 static void missing_state_directory_is_an_error(void **state)
 {
     struct config config = config_of("{\"uri\": \"u\"}");
-    struct config_error told;
+    struct error told;
 
     (void)state;
     assert_int_equal(policies_new(&config, in_dir("nothing"), NULL, &p, &told), -ENOENT);
@@ -96,7 +96,7 @@ static void store_that_cannot_be_read_as_a_whole_is_kept_aside_and_pauses_the_ho
 static void store_stays_where_it_is_while_the_host_cannot_be_paused(void **state)
 {
     struct config config = config_of("{}");
-    struct config_error told;
+    struct error told;
 
     (void)state;
     put_store("{");

@@ -26,14 +26,14 @@ static struct json_object *json(const char *text)
 static void expect_refusal(struct json_object *object, const char *field, const char *reason)
 {
     struct policy_layer layer = {.set = 77}, before = layer;
-    struct policy_json_error err;
+    struct error err;
 
     memset(&err, 'x', sizeof(err));
     assert_int_equal(policy_layer_from_json(object, &layer, &err), -EINVAL);
     assert_memory_equal(&layer, &before, sizeof(layer));
-    assert_string_equal(err.field, field);
-    if (!strstr(err.reason, reason))
-        fail_msg("%s: \"%s\" does not tell \"%s\"", field, err.reason, reason);
+    assert_string_equal(err.where, field);
+    if (!strstr(err.text, reason))
+        fail_msg("%s: \"%s\" does not tell \"%s\"", field, err.text, reason);
     json_object_put(object);
 }
 
@@ -43,7 +43,7 @@ static void fields_are_read(void **state)
         json("{\"max_downtime\": \"2s\", \"allow_throttle\": true, \"allow_cancel\": \"no\","
              " \"min_cpu\": \"10%\", \"mode\": \"enforce\"}");
     struct policy_layer layer;
-    struct policy_json_error err;
+    struct error err;
 
     (void)state;
     assert_int_equal(policy_layer_from_json(object, &layer, &err), 0);
@@ -62,7 +62,7 @@ static void empty_object_states_nothing(void **state)
 {
     struct json_object *object = json("{}");
     struct policy_layer layer = {.set = 77};
-    struct policy_json_error err;
+    struct error err;
 
     (void)state;
     assert_int_equal(policy_layer_from_json(object, &layer, &err), 0);
@@ -130,7 +130,7 @@ static void hostile_keys_are_shown_printable_and_cut(void **state)
 {
     struct json_object *object = json_object_new_object();
     struct policy_layer layer;
-    struct policy_json_error err;
+    struct error err;
     char key[300];
 
     (void)state;
@@ -139,8 +139,8 @@ static void hostile_keys_are_shown_printable_and_cut(void **state)
     key[sizeof(key) - 1] = '\0';
     json_object_object_add(object, key, NULL);
     assert_int_equal(policy_layer_from_json(object, &layer, &err), -EINVAL);
-    assert_int_equal(strlen(err.field), sizeof(err.field) - 1);
-    for (const char *c = err.field; *c; c++)
+    assert_int_equal(strlen(err.where), sizeof(err.where) - 1);
+    for (const char *c = err.where; *c; c++)
         assert_true(isprint((unsigned char)*c));
     json_object_put(object);
 }
@@ -175,7 +175,7 @@ static void layers_survive_json(void **state)
         [POLICY_ORDER] = "suspend,bandwidth,downtime,throttle,post-copy,cancel",
     };
     struct policy_layer layer = {0}, back = {0};
-    struct policy_json_error err;
+    struct error err;
     struct json_object *object;
 
     (void)state;
@@ -184,7 +184,7 @@ static void layers_survive_json(void **state)
         object = policy_layer_to_json(&layer);
         assert_int_equal(json_object_object_length(object), i + 1);
         if (policy_layer_from_json(object, &back, &err) < 0)
-            fail_msg("%s: %s", err.field, err.reason);
+            fail_msg("%s: %s", err.where, err.text);
         assert_memory_equal(&back, &layer, sizeof(back));
         json_object_put(object);
     }

@@ -350,12 +350,12 @@ static void what_makes_no_sense_is_refused_in_one_line(void **state)
 static void assert_bad_curve(const char *text, unsigned line, const char *reason)
 {
     struct simulate_curve untouched = {.n = 77};
-    struct simulate_curve_error err;
+    struct error err;
 
     assert_true(simulate_curve_parse(text, strlen(text), &untouched, &err) < 0);
     assert_int_equal(untouched.n, 77);
     assert_int_equal(err.line, line);
-    assert_string_equal(err.reason, reason);
+    assert_string_equal(err.text, reason);
 }
 
 static void a_curve_is_read(void **state)
@@ -364,7 +364,7 @@ static void a_curve_is_read(void **state)
                                "{\"seconds\": 0.5, \"dirty_bytes\": 1000},"
                                "{\"seconds\": 2, \"dirty_bytes\": 1000.5}]}";
     struct simulate_curve curve;
-    struct simulate_curve_error err;
+    struct error err;
 
     (void)state;
     assert_int_equal(simulate_curve_parse(text, strlen(text), &curve, &err), 0);

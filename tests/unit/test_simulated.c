@@ -25,7 +25,7 @@ static void everything_that_can_be_said_is_read(void **state)
         "\"busy\":\"50%\",\"regions\":[{\"size\":\"1MiB\",\"rate\":\"2MB/s\","
         "\"sequential\":true,\"cpu_bound\":\"25%\",\"vcpu\":1}],"
         "\"phases\":[{\"lasts\":\"3s\",\"rate\":2,\"busy\":0.5}]}}]}";
-    struct scenario_error err;
+    struct error err;
     struct scenario s;
     const struct scenario_domain *d;
 
@@ -60,7 +60,7 @@ static void what_others_do_and_which_calls_fail_is_read(void **state)
         "{\"at\":\"13s\",\"do\":\"quota\",\"value\":\"50%\"}],"
         "\"guest\":{\"ram\":\"1GiB\",\"disk\":\"2GiB\",\"device\":\"1MiB\",\"vcpus\":1024,"
         "\"shared_cpus\":1.5},\"link\":{\"rate\":\"1GB/s\"}}]}";
-    struct scenario_error err;
+    struct error err;
     struct scenario s;
     const struct scenario_domain *d;
 
@@ -83,7 +83,7 @@ static void what_others_do_and_which_calls_fail_is_read(void **state)
 static void what_is_left_out_is_healthy(void **state)
 {
     static const char text[] = "{\"domains\":[{\"name\":\"a\"," GUEST "}]}";
-    struct scenario_error err;
+    struct error err;
     struct scenario s;
 
     (void)state;
@@ -126,7 +126,7 @@ static void what_is_wrong_is_refused_with_line_and_place(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        struct scenario_error err = {""};
+        struct error err = {""};
         struct scenario s = {.n_domains = 77};
 
         assert_true(scenario_parse(bad[i].text, strlen(bad[i].text), &s, &err) < 0);

@@ -130,10 +130,10 @@ static struct trace_step full_step(void)
 
 static void parse(const char *text, size_t len, struct trace_line *line)
 {
-    char why[400] = "";
+    struct error err;
 
-    if (trace_parse(text, len, line, why, sizeof(why)) < 0)
-        fail_msg("%s: %.*s", why, (int)len, text);
+    if (trace_parse(text, len, line, &err) < 0)
+        fail_msg("%s: %.*s", err.text, (int)len, text);
 }
 
 static void every_kind_of_line_is_read_as_it_was_written(void **state)
@@ -253,11 +253,11 @@ static void hostile_lines_are_refused_with_a_reason(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        char why[400] = "";
+        struct error err = {""};
 
-        if (trace_parse(bad[i], strlen(bad[i]), &line, why, sizeof(why)) == 0)
+        if (trace_parse(bad[i], strlen(bad[i]), &line, &err) == 0)
             fail_msg("accepted: %s", bad[i]);
-        assert_true(why[0] && !strchr(why, '\n'));
+        assert_true(err.text[0] && !strchr(err.text, '\n'));
         assert_int_equal(line.kind, TRACE_LATCH);
     }
 }

@@ -20,7 +20,7 @@
 #define OTHER  "$2y$04$abcdefghijklmnopqrstuu0HtfOlPbTiymk5tcV.3TsFPDd3SYZqu"
 #define COSTLY "$2b$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234"
 
-static struct webconfig_error err;
+static struct error err;
 
 static struct webconfig *good(const char *text)
 {
