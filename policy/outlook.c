@@ -334,12 +334,17 @@ static double step_towards(const struct outlook *o, double needed)
     return sqrt(fmax(hoped, DOWNTIME_STEP_MIN * limit_s) * needed);
 }
 
-/* In hundredths of a second; none at all would never end a migration. A limit is not lowered. */
+/* In hundredths of a second, in thousandths where a raise would be lost otherwise; none at all
+   would never end a migration. A limit is not lowered. */
 static int64_t limit_ns(const struct outlook *o, double limit_s)
 {
-    int64_t ns = (int64_t)fmax(fmin(limit_s, DOWNTIME_LIMIT_MAX_S) * 100, 1) * (NS_PER_S / 100);
+    int64_t now_ns = o->s->downtime_limit_ns;
+    double most_s = fmin(limit_s, DOWNTIME_LIMIT_MAX_S);
+    int64_t ns = (int64_t)fmax(most_s * 100, 1) * (NS_PER_S / 100);
 
-    return ns > o->s->downtime_limit_ns ? ns : o->s->downtime_limit_ns;
+    if (ns <= now_ns)
+        ns = (int64_t)ceil(most_s * 1000) * (NS_PER_S / 1000);
+    return ns > now_ns ? ns : now_ns;
 }
 
 /*

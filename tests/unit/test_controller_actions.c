@@ -53,6 +53,21 @@ static void bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice(void **s
     assert_true(sim.count[ACTION_DOWNTIME] + sim.count[ACTION_THROTTLE] > 0);
 }
 
+/* Less than is otherwise told apart: a limit of 20 ms that has to be 28. */
+static void a_short_limit_is_raised_by_little_if_that_is_needed(void **state)
+{
+    struct model_guest guest = sim_guest(2000, 50);
+
+    (void)state;
+    guest.ram_bytes = 4e9;
+    guest.region[0].sequential = false;
+    sim_start(&sim, &guest, LINK, "max_downtime", "2s", NULL);
+    sim.model.downtime_limit_s = 0.02;
+    sim_run(&sim, 600);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_true(sim.count[ACTION_DOWNTIME] > 0);
+}
+
 /* Others need a part of the host's bandwidth from some time on. */
 static void share_bandwidth(struct sim *s, struct sample *sample)
 {
@@ -456,6 +471,7 @@ int main(void)
         cmocka_unit_test(bandwidth_comes_before_all_that_harms_the_guest),
         cmocka_unit_test(bandwidth_is_raised_to_what_is_needed_and_not_to_the_ceiling),
         cmocka_unit_test(bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice),
+        cmocka_unit_test(a_short_limit_is_raised_by_little_if_that_is_needed),
         cmocka_unit_test(a_speed_limit_of_ours_is_lowered_with_what_is_allowed),
         cmocka_unit_test(a_speed_limit_of_ours_is_not_lowered_by_little),
         cmocka_unit_test(a_speed_limit_of_others_is_not_lowered),
