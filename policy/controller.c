@@ -685,6 +685,8 @@ void controller_step(struct controller *c, const struct policy_values *policy,
     judge_end(c, &o, &d);
     for (unsigned i = 0; d.apply && i < d.n_actions; i++)
         remember(c, &d.action[i], s);
-    c->last = *ret = d;
+    c->last = d;
     c->last_policy = *policy;
+    verdict_settle(&c->said, s->now_ns, &d);
+    *ret = d;
 }

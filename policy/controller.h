@@ -37,6 +37,7 @@
 #include "policy/own_limit.h"
 #include "policy/policy.h"
 #include "policy/tuning.h"
+#include "policy/verdict.h"
 
 struct controller {
     struct estimator estimator;
@@ -59,6 +60,7 @@ struct controller {
     bool was_sure;       /* that it would not end, while nothing of ours was in force */
     unsigned sure_syncs; /* in a row, at which no curve ended at full speed */
     struct dates dates;
+    struct verdict_memory said;
     int64_t post_copy_ns; /* post-copy asked for, when; 0: not */
     int64_t suspended_ns; /* the guest was paused by us; 0: not */
     int64_t cancel_ns;    /* cancel asked for; 0: not */
@@ -78,8 +80,8 @@ void controller_set_prior(struct controller *c, const struct prior *prior);
 void controller_learned(const struct controller *c, struct prior *ret);
 
 /*
- * Takes one sample and decides. The decision is also kept in c->last. `policy` must be finished
- * (policy_finish()). A new job (counters restarted) starts a new controller state.
+ * Takes one sample and decides; what is returned says only what has settled. `policy` must be
+ * finished (policy_finish()). A new job (counters restarted) starts a new controller state.
  */
 void controller_step(struct controller *c, const struct policy_values *policy,
                      const struct sample *s, struct decision *ret);

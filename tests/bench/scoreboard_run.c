@@ -128,12 +128,11 @@ static void trace_step(const struct sample *s, const struct estimate *e, const s
 }
 
 /* What came of the course a look was at: the model run on from there, with nothing changed. */
-static void probe(const struct model *m, const struct controller *c, double deadline_s,
-                  struct probe *ret)
+static void probe(const struct model *m, const struct controller *c, const struct decision *d,
+                  double deadline_s, struct probe *ret)
 {
     static struct model on;
     static struct pages pages;
-    const struct decision *d = &c->last;
 
     model_copy(&on, &pages, m);
     while (on.state == MODEL_RUNNING && on.time_s < deadline_s)
@@ -191,7 +190,7 @@ static void after_step(void *context, const struct sample *s, const struct decis
         struct probe *p = &run->outcome->probe[0][f];
 
         if (!p->known && m->time_s >= run->time_s * (f + 1) / (FRACTIONS + 1))
-            probe(m, &run->controller, run->deadline_s, p);
+            probe(m, &run->controller, d, run->deadline_s, p);
     }
     if (run->trace &&
         (s->at_sync || d->n_actions > 0 || d->verdict != run->verdict || d->reason != run->reason))

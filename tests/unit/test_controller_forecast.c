@@ -58,6 +58,37 @@ static void an_end_is_named_in_the_first_pass_and_nothing_is_done_about_it(void 
     assert_int_equal(actions(&sim), 0);
 }
 
+static unsigned verdicts;
+static enum verdict verdict;
+
+static void count_verdicts(struct sim *s, struct sample *sample)
+{
+    (void)sample;
+    verdicts += s->last.verdict != verdict;
+    verdict = s->last.verdict;
+}
+
+/* A guest that writes about what a link of uneven speed carries: it ends by chance, in minutes. */
+static void what_is_said_while_the_evidence_goes_to_and_fro_is_the_doubt(void **state)
+{
+    struct model_guest guest = sim_guest(900, 1.05 * LINK);
+    struct model_link link = {.bps = LINK * 1e6, .noise = 0.05};
+
+    (void)state;
+    guest.ram_bytes = 4e9;
+    guest.region[0].sequential = false;
+    for (uint64_t seed = 1; seed <= 5; seed++) {
+        sim_start(&sim, &guest, LINK, "allow_cancel", "yes", "deadline", "1h", NULL);
+        model_start(&sim.model, &guest, &link, seed);
+        sim.meddle = count_verdicts;
+        verdicts = 0;
+        sim_run(&sim, 1000);
+        assert_true(sim.model.iteration > 100);
+        assert_int_equal(actions(&sim), 0);
+        assert_in_range(verdicts, 3, 30);
+    }
+}
+
 static void passes_that_shrink_slowly_are_dated(void **state)
 {
     struct model_guest guest = sim_guest(2000, 0.9 * LINK);
@@ -225,6 +256,7 @@ int main(void)
         cmocka_unit_test(an_end_that_moves_away_is_not_said),
         cmocka_unit_test(what_is_shown_after_an_action_is_the_course_with_it),
         cmocka_unit_test(what_is_said_about_the_end_is_likely_enough),
+        cmocka_unit_test(what_is_said_while_the_evidence_goes_to_and_fro_is_the_doubt),
         cmocka_unit_test(
             a_migration_that_comes_nearer_is_likely_to_end_and_one_on_a_plateau_is_not),
     };

@@ -288,7 +288,9 @@ static void a_long_story_is_cut_and_says_so(void **state)
     unsigned lines = 0;
 
     (void)state;
-    simulate_command("--memory 16GiB --hot 900MiB --dirty-rate 121MiB/s --link 960Mbit/s --for 3h");
+    simulate_command(
+        "--memory 4GiB --hot 2GiB --dirty-rate 118MiB/s --phases 3s:100%,3s:50% --limit 20ms"
+        " --link 960Mbit/s --allow-throttle --min-cpu 60% --deadline 3h --for 2h");
     assert_shown("more changes, which -a shows");
     for (const char *p = output; (p = strchr(p, '\n')); p++)
         lines++;
