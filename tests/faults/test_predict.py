@@ -25,8 +25,8 @@ def course(reply, kind):
 @pytest.fixture(scope="module")
 def told():
     """Three predictions at once, and what came of it."""
-    vms = [calm("calm", start="45s"), domain("raised", start="45s"),
-           domain("slowed", start="45s", ram="1GiB", hot="600MiB", rate="250MB/s")]
+    vms = [calm("calm", start="2m"), domain("raised", start="2m"),
+           domain("slowed", start="2m", ram="1GiB", hot="600MiB", rate="250MB/s")]
     with Host(vms, RULES) as host:
         replies = {}
         threads = [threading.Thread(target=lambda n=n: replies.update({n: predict(host, n, LINK)}))
@@ -93,7 +93,7 @@ def test_the_speed_limit_and_then_the_last_migration_stand_in_for_a_bandwidth():
 
 
 def test_refused_with_the_reason():
-    vms = [domain("migrating", start="0s"), calm("idle", start="1h"), calm("soon", start="15s")]
+    vms = [domain("migrating", start="0s"), calm("idle", start="1h"), domain("soon", start="15s")]
     with Host(vms, [], time_factor=5) as host:
         host.wait(lambda: host.status())
         unknown = predict(host, "no-such-vm", LINK)
