@@ -65,64 +65,28 @@ const char *trace_result_name(enum trace_result result)
     return result_names[result];
 }
 
-/* ---- writing: samples come by the thousand, so they are written without an object in between */
+/* ---- writing ---- */
 
-struct out {
-    char *buf;
-    size_t len;
-};
-
-static void put(struct out *o, const char *text)
+static void add_int(struct json_object *object, const char *key, int64_t value)
 {
-    size_t n = strlen(text);
-
-    if (n < TRACE_LINE_MAX - o->len)
-        memcpy(o->buf + o->len, text, n + 1);
-    o->len = n < TRACE_LINE_MAX - o->len ? o->len + n : TRACE_LINE_MAX;
+    json_object_object_add(object, key, json_object_new_int64(value));
 }
 
-static void put_int(struct out *o, int64_t value)
+static void add_double(struct json_object *object, const char *key, double value)
 {
-    char text[24];
-    char *p = text + sizeof(text) - 1;
-    uint64_t left = value < 0 ? -(uint64_t)value : (uint64_t)value;
-
-    *p = '\0';
-    do {
-        *--p = (char)('0' + left % 10);
-        left /= 10;
-    } while (left > 0);
-    if (value < 0)
-        *--p = '-';
-    put(o, p);
-}
-
-static void put_double(struct out *o, double value)
-{
-    char text[32] = "null";
+    char text[32];
 
     /* 15 digits are enough for what a person wrote, 17 for all there is. */
-    if (isfinite(value) && snprintf(text, sizeof(text), "%.15g", value) > 0 &&
-        strtod(text, NULL) != value)
+    snprintf(text, sizeof(text), "%.15g", value);
+    if (strtod(text, NULL) != value)
         snprintf(text, sizeof(text), "%.17g", value);
-    put(o, text);
+    json_object_object_add(
+        object, key, isfinite(value) ? JSON_NEED(json_object_new_double_s(value, text)) : NULL);
 }
 
-static void put_key(struct out *o, const char *key)
+static void add_name(struct json_object *object, const char *key, const char *name)
 {
-    char last = o->buf[o->len < TRACE_LINE_MAX ? o->len - 1 : 0];
-
-    put(o, last == '{' || last == '[' ? "\"" : ",\"");
-    put(o, key);
-    put(o, "\":");
-}
-
-static void put_name(struct out *o, const char *key, const char *name)
-{
-    put_key(o, key);
-    put(o, "\"");
-    put(o, name);
-    put(o, "\"");
+    json_object_object_add(object, key, json_object_new_string(name));
 }
 
 static int64_t bounded(uint64_t value)
@@ -149,96 +113,82 @@ static int64_t get_member(const struct sample *s, unsigned i)
     }
 }
 
-static void put_sample(struct out *o, const struct sample *s)
+static struct json_object *sample_to_json(const struct sample *s)
 {
-    put(o, "{");
+    struct json_object *object = json_object_new_object();
+    struct json_object *list;
+
     for (unsigned i = 0; i < N_MEMBERS; i++) {
         int64_t value = get_member(s, i);
 
-        if (value == 0)
-            continue;
-        put_key(o, members[i].name);
-        if (members[i].kind == MEMBER_BOOL)
-            put(o, "true");
-        else
-            put_int(o, value);
+        if (value != 0 && members[i].kind == MEMBER_BOOL)
+            json_object_object_add(object, members[i].name, json_object_new_boolean(true));
+        else if (value != 0)
+            add_int(object, members[i].name, value);
     }
-    if (s->cpu_share != 1) {
-        put_key(o, "cpu_share");
-        put_double(o, s->cpu_share);
-    }
-    if (s->cpu_allowance != 1) {
-        put_key(o, "cpu_allowance");
-        put_double(o, s->cpu_allowance);
-    }
+    if (s->cpu_share != 1)
+        add_double(object, "cpu_share", s->cpu_share);
+    if (s->cpu_allowance != 1)
+        add_double(object, "cpu_allowance", s->cpu_allowance);
     if (s->vcpus > 0) {
-        put_key(o, "vcpu_time_ns");
-        for (unsigned i = 0; i < s->vcpus; i++) {
-            put(o, i > 0 ? "," : "[");
-            put_int(o, s->vcpu_time_ns[i]);
-        }
-        put(o, "]");
+        list = json_object_new_array();
+        for (unsigned i = 0; i < s->vcpus; i++)
+            json_object_array_add(list, json_object_new_int64(s->vcpu_time_ns[i]));
+        json_object_object_add(object, "vcpu_time_ns", list);
     }
-    put(o, "}");
+    return object;
 }
 
-static void put_action(struct out *o, const struct action *a, enum trace_result result)
+static struct json_object *action_to_json(const struct action *a, enum trace_result result)
 {
-    put(o, "{");
-    put_name(o, "kind", action_name(a->kind));
-    put_name(o, "reason", reason_name(a->reason));
+    struct json_object *object = json_object_new_object();
+
+    add_name(object, "kind", action_name(a->kind));
+    add_name(object, "reason", reason_name(a->reason));
     if (a->kind == ACTION_DOWNTIME) {
-        put_key(o, "downtime_ns");
-        put_int(o, a->downtime_ns);
+        add_int(object, "downtime_ns", a->downtime_ns);
     } else if (a->kind == ACTION_THROTTLE) {
-        put_key(o, "share");
-        put_double(o, a->share);
-        put_key(o, "period_us");
-        put_int(o, a->period_us);
+        add_double(object, "share", a->share);
+        add_int(object, "period_us", a->period_us);
     } else if (a->kind == ACTION_BANDWIDTH) {
-        put_key(o, "speed_limit_bps");
-        put_int(o, a->speed_limit_bps);
+        add_int(object, "speed_limit_bps", a->speed_limit_bps);
     } else if (a->kind == ACTION_COMPRESSION_CACHE) {
-        put_key(o, "cache_bytes");
-        put_int(o, a->cache_bytes);
+        add_int(object, "cache_bytes", a->cache_bytes);
     }
-    put_name(o, "result", result_names[result]);
-    put(o, "}");
+    add_name(object, "result", result_names[result]);
+    return object;
 }
 
-static void put_step(struct out *o, const struct trace_step *step)
+static void add_step(struct json_object *object, const struct trace_step *step)
 {
-    put(o, "{\"sample\":");
-    put_sample(o, &step->sample);
-    put(o, ",\"decision\":{");
-    put_name(o, "verdict", verdict_name(step->verdict));
-    put_name(o, "reason", reason_name(step->reason));
+    struct json_object *decision = json_object_new_object();
+    struct json_object *list;
+
+    json_object_object_add(object, "sample", sample_to_json(&step->sample));
+    json_object_object_add(object, "decision", decision);
+    add_name(decision, "verdict", verdict_name(step->verdict));
+    add_name(decision, "reason", reason_name(step->reason));
     if (step->apply)
-        put(o, ",\"apply\":true");
+        json_object_object_add(decision, "apply", json_object_new_boolean(true));
     if (step->n_actions > 0) {
-        put_key(o, "actions");
-        for (unsigned i = 0; i < step->n_actions; i++) {
-            put(o, i > 0 ? "," : "[");
-            put_action(o, &step->action[i], step->result[i]);
-        }
-        put(o, "]");
+        list = json_object_new_array();
+        for (unsigned i = 0; i < step->n_actions; i++)
+            json_object_array_add(list, action_to_json(&step->action[i], step->result[i]));
+        json_object_object_add(decision, "actions", list);
     }
-    put(o, "}}");
 }
 
-static void put_end(struct out *o, const struct trace_end *end)
+static struct json_object *end_to_json(const struct trace_end *end)
 {
-    put(o, "{\"end\":{");
-    put_name(o, "outcome", end->outcome);
-    put_key(o, "duration_seconds");
-    put_double(o, end->duration_s);
-    put_key(o, "downtime_seconds");
-    put_double(o, end->downtime_s);
-    put_key(o, "work_lost_seconds");
-    put_double(o, end->work_lost_s);
+    struct json_object *object = json_object_new_object();
+
+    add_name(object, "outcome", end->outcome);
+    add_double(object, "duration_seconds", end->duration_s);
+    add_double(object, "downtime_seconds", end->downtime_s);
+    add_double(object, "work_lost_seconds", end->work_lost_s);
     if (end->truncated)
-        put(o, ",\"truncated\":true");
-    put(o, "}}");
+        json_object_object_add(object, "truncated", json_object_new_boolean(true));
+    return object;
 }
 
 static void add_policy(struct json_object *object, const struct policy *policy)
@@ -289,41 +239,39 @@ static void add_header(struct json_object *object, const struct trace_header *he
     add_policy(object, &header->policy);
 }
 
-static void format_object(const struct trace_line *line, struct out *o)
-{
-    AUTO_JSON struct json_object *object = json_object_new_object();
-
-    if (line->kind == TRACE_HEADER)
-        add_header(object, &line->header);
-    else if (line->kind == TRACE_PRIOR)
-        json_object_object_add(object, "prior", prior_to_json(&line->prior));
-    else
-        add_policy(object, &line->policy);
-    put(o, json_object_to_json_string_ext(object, JSON_C_TO_STRING_NOSLASHESCAPE));
-}
-
 int trace_format(const struct trace_line *line, char buf[TRACE_LINE_MAX])
 {
-    struct out o = {.buf = buf};
+    AUTO_JSON struct json_object *object = json_object_new_object();
+    const char *text;
+    size_t len;
 
     switch (line->kind) {
+    case TRACE_HEADER:
+        add_header(object, &line->header);
+        break;
+    case TRACE_PRIOR:
+        json_object_object_add(object, "prior", prior_to_json(&line->prior));
+        break;
     case TRACE_STEP:
-        put_step(&o, &line->step);
+        add_step(object, &line->step);
+        break;
+    case TRACE_POLICY:
+        add_policy(object, &line->policy);
         break;
     case TRACE_LATCH:
-        put(&o, "{");
-        put_name(&o, "latch", reason_name(line->latch.reason));
-        put_name(&o, "action", action_name(line->latch.action));
-        put(&o, "}");
+        add_name(object, "latch", reason_name(line->latch.reason));
+        add_name(object, "action", action_name(line->latch.action));
         break;
     case TRACE_END:
-        put_end(&o, &line->end);
+        json_object_object_add(object, "end", end_to_json(&line->end));
         break;
-    default:
-        format_object(line, &o);
     }
-    put(&o, "\n");
-    return o.len < TRACE_LINE_MAX ? (int)o.len : -ENOBUFS;
+    text = json_object_to_json_string_length(object, JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+    if (len + 2 > TRACE_LINE_MAX)
+        return -ENOBUFS;
+    memcpy(buf, text, len);
+    memcpy(buf + len, "\n", 2);
+    return (int)len + 1;
 }
 
 /* ---- reading ---- */
