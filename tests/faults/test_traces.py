@@ -21,7 +21,7 @@ def replay(*args):
 def traces():
     with tempfile.TemporaryDirectory() as name:
         state = pathlib.Path(name)
-        with Host([domain("vm"), calm("calm")], RULES, state_dir=state) as host:
+        with Host([domain("vm"), calm("calm")], RULES, state_dir=state, time_factor=4) as host:
             host.wait(lambda: host.log().count("migration completed") == 2)
             assert host.stop() == 0
         found = sorted((state / "traces").iterdir())
@@ -49,7 +49,7 @@ def test_a_replay_tells_what_is_said_about_the_end(traces):
         if step["decision"]["verdict"] in ("starting", "plateau"):
             assert step["forecast_ends"] is None
         elif step["decision"]["actions"]:
-            assert step["forecast_ends"] is False
+            assert step["forecast_ends"] is not True
     assert {s["forecast_ends"] for s in steps} == {None, False, True}
 
 
@@ -58,7 +58,7 @@ def test_another_policy_is_followed_until_its_first_difference(traces, tmp_path)
     policy.write_text('{"max_downtime": "3s"}')
     code, out, _ = replay(traces["vm"], "--policy", policy)
     assert code == 0
-    assert "downtime-worth-a-try" in out
+    assert "would have been done (under the other policy)" in out
     assert "no evidence" in out
     steps = json.loads(replay(traces["vm"], "--policy", policy, "--json")[1])["steps"]
     assert [s["differs"] for s in steps].index(True) == len(steps) - 1
