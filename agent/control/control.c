@@ -11,6 +11,7 @@
 #include "agent/control/io.migpolicy.varlink.h"
 #include "agent/record/migration_json.h"
 #include "agent/virt/loop.h"
+#include "agent/watch/leftovers_json.h"
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -307,7 +308,7 @@ int control_status(struct varlink_call *call, struct json_object *parameters, vo
             json_object_array_add(migrations, migration_to_json(&list[i], now));
     }
     control_add_host(o, &host);
-    json_add(o, "leftovers", control_leftovers(c, vm ? domain.uuid : NULL));
+    json_add(o, "leftovers", leftovers_to_json(c->env.leftovers, vm ? domain.uuid : NULL));
     json_add(o, "migrations", migrations);
     return control_answer(c, call, METHOD_STATUS, o);
 }

@@ -143,9 +143,6 @@ int control_check_admin(struct control *c, struct varlink_call *call, enum metho
 /* A leftover by the name or UUID of its VM, if there is one; it need not be known to libvirt. */
 bool control_find_leftover(struct control *c, const char *vm, struct hv_domain *ret);
 
-/* All of them, or that of one VM, as an array of the type Leftover. */
-struct json_object *control_leftovers(struct control *c, const char *uuid);
-
 /* Records what the caller has changed; domain may be NULL. */
 void control_record(struct control *c, struct varlink_call *call, enum method method,
                     const struct hv_domain *domain, const char *detail);

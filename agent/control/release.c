@@ -15,7 +15,6 @@
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/json.h"
-#include "common/units.h"
 
 enum { RELEASES_MAX = 8 };
 
@@ -28,11 +27,6 @@ struct release {
     int result;
     struct throttle_result done;
 };
-
-static double seconds(int64_t ns)
-{
-    return ns > 0 ? (double)ns / (double)NS_PER_S : 0;
-}
 
 static bool is_called(const struct leftover *l, const char *vm)
 {
@@ -56,32 +50,6 @@ bool control_find_leftover(struct control *c, const char *vm, struct hv_domain *
         return true;
     }
     return false;
-}
-
-struct json_object *control_leftovers(struct control *c, const char *uuid)
-{
-    struct json_object *array = json_object_new_array();
-    struct leftover *list AUTO_FREE = NULL;
-    int64_t now = monotonic_ns();
-    size_t count;
-
-    leftovers_list(c->env.leftovers, &list, &count);
-    for (size_t i = 0; i < count; i++) {
-        const struct leftover *l = &list[i];
-        struct json_object *o;
-
-        if (uuid && strcmp(l->uuid, uuid) != 0)
-            continue;
-        o = json_object_new_object();
-        json_add_text(o, "vm", l->name[0] ? l->name : NULL);
-        json_add_text(o, "uuid", l->uuid);
-        json_add_number(o, "age_seconds", seconds(now - l->found_ns));
-        json_add_count(o, "failures", l->backoff.failures);
-        json_add_number(o, "next_try_seconds", seconds(l->backoff.due_ns - now));
-        json_add_text(o, "why", throttle_error(l->backoff.error));
-        json_object_array_add(array, o);
-    }
-    return array;
 }
 
 static int answer(struct control *c, struct varlink_call *call, const struct hv_domain *domain,

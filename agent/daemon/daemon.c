@@ -399,6 +399,7 @@ static int start_http(struct daemon *d)
     d->page = page_new(&(struct page_env){
         .uri = d->uri,
         .watchers = d->watchers,
+        .leftovers = d->leftovers,
         .monitor = d->monitor,
         .recent = d->recent,
     });

@@ -10,6 +10,7 @@
 
 #include "agent/page/page.html.h"
 #include "agent/record/migration_json.h"
+#include "agent/watch/leftovers_json.h"
 #include "common/cleanup.h"
 #include "common/json.h"
 #include "common/printable.h"
@@ -150,6 +151,7 @@ static unsigned get_status(struct page *p, struct metrics_reply *ret)
             json_object_array_add(migrations, migration_document(&list[i], now));
         }
         json_add(o, "host", host_document(p, now, questions));
+        json_add(o, "leftovers", leftovers_to_json(p->env.leftovers, NULL));
         json_add(o, "migrations", migrations);
         free(p->status);
         p->status = text_of(o, &p->status_len);

@@ -15,6 +15,7 @@
 
 #include "agent/record/recent.h"
 #include "agent/rules/paused.h"
+#include "agent/watch/leftovers.h"
 #include "agent/watch/monitor.h"
 #include "agent/watch/watchers.h"
 #include "metrics/metrics.h"
@@ -23,6 +24,7 @@
 struct page_env {
     const char *uri; /* of the hypervisor */
     struct watchers *watchers;
+    struct leftovers *leftovers;
     struct monitor *monitor;
     struct recent *recent;
 };

@@ -42,7 +42,8 @@ function quantity(name, value) {
   return String(Number(value.toPrecision(4)));
 }
 
-const ago = (s) => (s < 1 ? "just now" : seconds(Math.round(s)).replace(/\.0 s$/, " s") + " ago");
+const whole = (s) => seconds(Math.round(s)).replace(/\.0 s$/, " s");
+const ago = (s) => (s < 1 ? "just now" : whole(s) + " ago");
 
 // ---- elements
 
@@ -330,7 +331,7 @@ function drawSawtooth(card) {
   const max = Math.max(...c.remaining_bytes.slice(first), ...known(c.switchover_bytes), 1) * (first ? 1.2 : 1.06);
   const f = frame(card.sawtooth, from, horizon(m, from, now), max);
   axes(f, bytes);
-  set(card.cut, first ? ` from ${seconds(Math.round(from)).replace(/\.0 s$/, " s")} on` : "");
+  set(card.cut, first ? ` from ${whole(from)} on` : "");
   const clip = svg("clipPath", { id: "clip-" + card.uuid }, f.node);
   svg("rect", { x: PLOT.left, y: PLOT.top - 8, width: f.width - PLOT.left - PLOT.right + 1, height: f.bottom - PLOT.top + 9 }, clip);
   const line = path(f, t, c.remaining_bytes);
@@ -472,7 +473,7 @@ function showMigration(card, m) {
   find(".question").hidden = !m.proposal;
   if (m.proposal) {
     set(find(".asks"), `May it ${m.proposal.action}? ${capital(m.proposal.detail)} (${m.proposal.reason_text}).`);
-    set(find(".expires"), seconds(Math.round(m.proposal.expires_seconds)).replace(/\.0 s$/, " s"));
+    set(find(".expires"), whole(m.proposal.expires_seconds));
     set(find(".approve"), `migpolicy approve ${m.proposal.id}`);
     set(find(".deny"), `migpolicy deny ${m.proposal.id}`);
   }
@@ -627,17 +628,41 @@ function showMigrations(all) {
 
 // ---- the host
 
-function hostTiles(host, active) {
+function hostTiles(host, leftovers, active) {
   const tiles = [];
   if (!host.libvirt_connected) tiles.push(["bad", `libvirt (${host.uri}) is not reached: migrations are neither seen nor helped`]);
   if (host.paused_by) tiles.push(["warn", `Host paused by ${host.paused_by}: nothing is done until migpolicy resume`]);
   if (host.pending_questions) tiles.push(["warn", `${host.pending_questions} ${host.pending_questions === 1 ? "question waits" : "questions wait"} for an answer`]);
   if (host.paused_vms) tiles.push(["warn", `${host.paused_vms} ${host.paused_vms === 1 ? "VM is" : "VMs are"} paused`]);
-  if (host.outstanding_journals) tiles.push(["bad", `${host.outstanding_journals} CPU limits have yet to be restored: migpolicy status tells which`]);
+  if (leftovers.length) tiles.push(["bad", `${leftovers.length} ${leftovers.length === 1 ? "guest" : "guests"} may still be slowed`]);
+  else if (host.outstanding_journals) tiles.push(["bad", `${host.outstanding_journals} CPU limits have yet to be restored: migpolicy status tells which`]);
   if (host.unreadable_states) tiles.push(["bad", `Stored policies cannot be read (${host.unreadable_states}): observed only`]);
   if (host.libvirt_connected) tiles.push(["good", "libvirt connected"]);
-  if (!host.paused_by && !host.pending_questions) tiles.push(["", active ? "nothing waits for you" : "nothing to do"]);
+  if (!host.paused_by && !host.pending_questions && !leftovers.length) tiles.push(["", active ? "nothing waits for you" : "nothing to do"]);
   return tiles;
+}
+
+// A name as a word of the shell, or the UUID where it is none.
+const word = (vm, uuid) => (vm && /^[\w.][\w.-]*$/.test(vm) ? vm : "uuid:" + uuid);
+
+// Guests that are slow although nothing migrates them any more, and what to do.
+function showLeftovers(list) {
+  $("leftovers").hidden = !list.length;
+  fit($("leftovers"), list, () => {
+    const li = el("li");
+    const what = el("p", "what");
+    const how = el("p");
+    what.append(el("bdi"), el("span"));
+    how.append(el("span"), el("code"));
+    li.append(what, how);
+    return li;
+  }, (li, l) => {
+    const [what, how] = li.children;
+    set(what.firstChild, l.vm ?? l.uuid);
+    set(what.lastChild, ` may still be slowed, for ${whole(l.age_seconds)} now: ${l.why}.`);
+    set(how.firstChild, `Tried ${l.failures === 1 ? "once" : l.failures + " times"} to give it its CPU back, again in ${whole(l.next_try_seconds)}; at once by `);
+    set(how.lastChild, "migpolicy release " + word(l.vm, l.uuid));
+  });
 }
 
 // ---- history
@@ -719,9 +744,11 @@ async function poll() {
       set($("version"), `migpolicyd ${status.host.version}, ${status.host.uri}`);
       steadily(() => {
         const active = showMigrations(status.migrations);
-        fitWords($("host"), hostTiles(status.host, active));
+        fitWords($("host"), hostTiles(status.host, status.leftovers, active));
+        showLeftovers(status.leftovers);
       });
-      const title = (status.host.pending_questions ? `(${status.host.pending_questions}) ` : "") + `migpolicy ${status.host.name}`;
+      const waiting = status.host.pending_questions + status.leftovers.length;
+      const title = (waiting ? `(${waiting}) ` : "") + `migpolicy ${status.host.name}`;
       if (document.title !== title) document.title = title;
     }
     await Promise.all([...cards.values()].filter((card) => (card.visible || !card.course) && !(card.settled && !card.migration.active)).map(refreshCard));

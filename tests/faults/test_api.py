@@ -7,6 +7,7 @@ import urllib.request
 
 import pytest
 from simhost import PATIENCE_S, Host, calm, domain
+from test_leftovers import RULES, cancel_when_throttled, failing
 
 ALLOWED = [{"name": "busy", "policy": {"allow_throttle": "yes", "min_cpu": "10%"}}]
 
@@ -92,6 +93,19 @@ def test_what_the_host_is_like_is_told():
         host.wait(lambda: get(host, "status")["host"]["paused_vms"] == 1)
         host.wait(lambda: (one(host, "vm")["paused"] or "").startswith("paused by uid"))
         assert 'migpolicy_migration_paused{vm="vm",' in host.scrape()
+
+
+def test_a_guest_that_may_still_be_slowed_is_told_as_status_tells_it():
+    with Host([failing()], RULES) as host:
+        host.wait(lambda: one(host, "vm"))
+        assert get(host, "status")["leftovers"] == []
+        cancel_when_throttled(host)
+        host.wait(lambda: get(host, "status")["leftovers"])
+        shown, told = get(host, "status")["leftovers"][0], json.loads(host.command("status", "--json"))["leftovers"][0]
+        assert set(shown) == set(told)
+        for key in ("vm", "uuid", "why"):
+            assert shown[key] == told[key], key
+        assert shown["failures"] >= 1 and shown["age_seconds"] >= 0
 
 
 def test_what_ended_before_a_restart_is_listed(tmp_path):

@@ -9,10 +9,10 @@ from simhost import Host, domain, throttled_span
 RULES = [{"name": "*", "policy": {"allow_throttle": True, "min_cpu": "10%"}}]
 
 
-def failing(times=None, **more):
+def failing(times=None, name="vm", **more):
     """A guest that needs a throttle, and whose quotas cannot be restored so many times, or ever."""
     failure = {"call": "restore", "error": "failed", **({"times": times} if times else {})}
-    return domain("vm", link="200Mbit/s", ram="1GiB", failures=[failure], **more)
+    return domain(name, link="200Mbit/s", ram="1GiB", failures=[failure], **more)
 
 
 def cancel_when_throttled(host):

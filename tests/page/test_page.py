@@ -7,6 +7,7 @@ import urllib.request
 import pytest
 from browser import Browser
 from simhost import Host, calm, domain
+from test_leftovers import RULES, failing
 
 ASK = [{"name": "*", "policy": {"allow_throttle": "ask", "min_cpu": "10%"}}]
 CARD = "[...document.querySelectorAll('.card')].find((c) => c.querySelector('.name').textContent === arguments[0])"
@@ -240,6 +241,34 @@ def test_the_state_of_the_host_is_on_top(browser):
         host.stop()
         browser.wait("return document.querySelector('#freshness').innerText.includes('does not answer')")
         assert all("ERR_CONNECTION_REFUSED" in line for line in browser.console())
+
+
+def test_a_guest_that_may_still_be_slowed_is_on_top_with_what_to_do(browser):
+    shown = "return document.querySelector('#leftovers').innerText"
+    hostile = "<b>x</b>; reboot"
+    with Host([failing(30), failing(30, name=hostile)], RULES) as host:
+        browser.open(host)
+        wait_for_card(browser, "vm")
+        assert not browser.js(shown)
+        for name in ("vm", hostile):
+            host.wait(lambda: [e for e in host.events("cpu_share", name) if e["value"] < 1])
+            host.command("set", name, "--runtime", "--allow-cancel", "--deadline=1s", "--on-deadline=cancel")
+        browser.wait("return document.querySelectorAll('#leftovers li').length === 2")
+        assert "2 guests may still be slowed" in browser.text("#host") and "nothing" not in browser.text("#host")
+        assert browser.js("return document.title").startswith("(2) ")
+        assert not browser.js("return document.querySelector('#leftovers b')")
+        uuids = {name: uuid for uuid, name in host.names.items()}
+        commands = browser.js("return [...document.querySelectorAll('#leftovers code')].map((c) => c.textContent)")
+        assert sorted(commands) == ["migpolicy release uuid:" + uuids[hostile], "migpolicy release vm"]
+        why = {l["vm"]: l["why"] for l in get(host, "/api/v1/status")["leftovers"]}
+        assert "vm may still be slowed, for " in browser.js(shown) and why["vm"] in browser.js(shown)
+        for width in (1200, 390):
+            browser.resize(width, 844)
+            assert not overflow(browser) and not browser.js(FAULTS), width
+        for command in commands:
+            host.wait(lambda: host.tried(*command.split()[1:]).returncode != 1)
+        browser.wait("return document.querySelector('#leftovers').hidden")
+        assert "may still be slowed" not in browser.text("#host")
 
 
 def test_it_can_be_used_with_the_keyboard_alone(browser):
