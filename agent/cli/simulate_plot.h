@@ -11,15 +11,27 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "policy/decision.h"
+
 struct plot_point {
     double time_s;
     double bytes;
+    /* For pictures (simulate_svg.h): */
+    double threshold_bytes; /* it switches over below that; NAN: not known yet */
+    double cpu_share;       /* 1: no limit */
+    enum verdict verdict;
+    enum end end;      /* what is said, */
+    double course_s;   /* in so many seconds from now, */
+    double earliest_s; /* and between these; not finite: not said */
+    double latest_s;
 };
 
-/* A letter under the time axis. */
+/* A letter under the time axis, or a number over the picture. */
 struct plot_mark {
     double time_s;
     char letter;
+    bool done; /* not only decided */
+    struct action action;
 };
 
 /* Points (at least one) and marks by time. `utf8`: blocks may be used, else plain ASCII. */

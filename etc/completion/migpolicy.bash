@@ -92,7 +92,7 @@ _migpolicy() {
             [[ $verb == show ]] && words+=' --changed'
             [[ $verb == overrides ]] && words+=' --prune'
             [[ $verb == unset ]] && words+=' --scope'
-            [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot --auto-converge"
+            [[ $verb == simulate ]] && words+=" ${described[*]/#/--} --plot --svg --auto-converge"
         elif [[ -z $verb || $verb == help ]]; then
             words=$verbs
         elif [[ $verb == unset && -n $vm ]]; then

@@ -592,6 +592,40 @@ static void a_plot_of_one_point_or_of_nothing_left_is_no_harm(void **state)
     free(plot(true, nothing, 2, NULL, 0));
 }
 
+/* ---- the picture ---- */
+
+static void a_picture_shows_what_was_decided_and_is_the_same_for_the_same_run(void **state)
+{
+    AUTO_FREE char *first = NULL;
+
+    (void)state;
+    assert_int_equal(simulate_command(BUSY_GUEST "--allow-throttle --svg"), 0);
+    assert_int_equal(strncmp(output, "<!-- SPDX-License-Identifier", 28), 0);
+    assert_string_equal(output + strlen(output) - strlen("</svg>\n"), "</svg>\n");
+    assert_shown(">With the policy: completed after ");
+    assert_shown(">Without the policy: still running after ");
+    assert_shown(">throttle 20%: throttling the vCPUs alone ends it<");
+    assert_shown("<circle class=\"done\"");
+    assert_shown("<title>needs-help</title>");
+    assert_shown("<title>20%</title>");
+    assert_shown("<title>does not end</title>");
+    assert_null(strstr(output, "nan"));
+    assert_null(strstr(output, "inf"));
+    first = strdup(output);
+    assert_int_equal(simulate_command(BUSY_GUEST "--allow-throttle --svg"), 0);
+    assert_string_equal(output, first);
+    assert_int_equal(simulate_command(BUSY_GUEST "--allow-throttle --svg --seed 8"), 0);
+    assert_string_not_equal(output, first);
+    assert_int_equal(simulate_command(BUSY_GUEST "--allow-throttle --mode observe --for 60s --svg"),
+                     0);
+    assert_shown("(throttle 20%)");
+    assert_null(strstr(output, "<circle class=\"done\""));
+    assert_refused("--svg --json", 2,
+                   "--svg prints a picture alone; leave out --json, --plot and -a");
+    assert_refused("--svg --seeds 3", 2,
+                   "--seeds: --plot, --svg and -a tell of one run; leave out one of them");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -618,6 +652,7 @@ int main(void)
         cmocka_unit_test(no_line_of_a_plot_is_longer_than_80_columns),
         cmocka_unit_test(a_plot_fills_what_is_left_and_marks_actions),
         cmocka_unit_test(a_plot_of_one_point_or_of_nothing_left_is_no_harm),
+        cmocka_unit_test(a_picture_shows_what_was_decided_and_is_the_same_for_the_same_run),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
