@@ -135,8 +135,9 @@ void metrics_render(struct metrics *m, enum metrics_format format, struct metric
 /* METRICS_OPENMETRICS if the Accept header (NULL: none) prefers it, or likes both the same. */
 enum metrics_format metrics_negotiate(const char *accept);
 
-/* Append docs/metrics.md. */
+/* Append docs/metrics.md, and the manual migpolicy-metrics(7). */
 void metrics_render_doc(struct metrics_buf *b);
+void metrics_render_manual(struct metrics_buf *b);
 
 /* An answer to a request for something that is not of the metrics. */
 struct metrics_reply {

@@ -145,6 +145,8 @@
       "Time from now before which it does not end, whatever the guest does.") \
     X(forecast_latest_seconds, "seconds", \
       "Time from now to the end on the worst curve; left out where it may not end.") \
+    X(forecast_probability_ratio, "ratio", \
+      "Probability that it ends in time as things are; left out where it is too early to say.") \
     X(forecast_plateau_bytes, "bytes", \
       "Where passes stop shrinking, of a migration that does not end as things are.") \
     X(cpu_limit_ratio, "ratio", "Share of its CPU time the guest may use; 1 = no limit.") \

@@ -65,6 +65,7 @@ void phase_export(struct metrics *metrics, const struct migration *m)
             decision_end(&m->decision) == END_COMES ? course->seconds : NAN,
         .forecast_earliest_seconds = finite_or_nan(m->decision.earliest_s),
         .forecast_latest_seconds = finite_or_nan(m->decision.latest_s),
+        .forecast_probability_ratio = decision_chance(&m->decision),
         .forecast_plateau_bytes =
             decision_end(&m->decision) == END_NEVER ? known(course->plateau_bytes) : NAN,
         .paused = m->paused[0] != '\0',

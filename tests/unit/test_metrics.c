@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What the registry renders: exact lines, escaping, limits, and updates from several threads. */
+#include "metrics/internal.h"
 #include "metrics/metrics.h"
 
 #include <errno.h>
@@ -498,20 +499,43 @@ static void a_registry_needs_every_set(void **state)
     metrics_free(NULL);
 }
 
-static void the_documentation_is_current(void **state)
+static void assert_file_is(const char *path, void (*render)(struct metrics_buf *))
 {
     struct metrics_buf b = {0};
     char *written = NULL;
     size_t size = 0;
-    FILE *f = fopen(SOURCE_ROOT "/docs/metrics.md", "re");
+    FILE *f = fopen(path, "re");
 
-    (void)state;
     assert_non_null(f);
     assert_true(getdelim(&written, &size, '\0', f) > 0);
     fclose(f);
-    metrics_render_doc(&b);
+    render(&b);
     assert_string_equal(written, b.data);
     free(written);
+    metrics_buf_free(&b);
+}
+
+static void the_documentation_is_current(void **state)
+{
+    (void)state;
+    assert_file_is(SOURCE_ROOT "/docs/metrics.md", metrics_render_doc);
+    assert_file_is(SOURCE_ROOT "/docs/migpolicy-metrics.7", metrics_render_manual);
+}
+
+static void the_manual_has_each_family(void **state)
+{
+    struct metrics_buf b = {0};
+    char entry[100];
+
+    (void)state;
+    metrics_render_manual(&b);
+    for (size_t i = 0; i < metrics_family_count; i++) {
+        snprintf(entry, sizeof(entry), "\n.It Li %s Pq ", metrics_families[i].name);
+        assert_int_equal(count_of(b.data, entry), 1);
+        snprintf(entry, sizeof(entry), "%.30s", metrics_families[i].help);
+        assert_non_null(strstr(b.data, entry));
+    }
+    assert_null(strchr(b.data, '`'));
     metrics_buf_free(&b);
 }
 
@@ -558,6 +582,7 @@ int main(void)
         TEST(concurrent_updates_lose_nothing_and_never_run_backwards),
         TEST(a_registry_needs_every_set),
         TEST(the_documentation_is_current),
+        TEST(the_manual_has_each_family),
         TEST(no_two_families_share_a_name),
     };
 
