@@ -2,15 +2,17 @@
 /*
  * migpolicy replay: the engine once more, on what was recorded.
  *
- * The controller gets the samples of a trace and decides anew. As long as what it would do is what
- * was done, the next sample is what it would have seen. At the first difference that ends: how the
- * migration would have gone on from there, the trace cannot tell.
+ * The controller gets the samples of a trace, by its name or as the last of a VM, and decides anew.
+ * As long as what it would do is what was done, the next sample is what it would have seen. At the
+ * first difference that ends: how the migration would have gone on from there, the trace cannot
+ * tell.
  */
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/cli/cli.h"
 #include "common/units.h"
@@ -285,12 +287,47 @@ static int replay(struct replay *r, const char *text, size_t len, struct error *
     return -EINVAL;
 }
 
+/* The trace of a VM's last migration, where the daemon says it is; the caller frees it. */
+static int find_trace(const struct cli *cli, const char *vm, char **ret_path)
+{
+    AUTO_JSON struct json_object *reply = NULL;
+    struct json_object *list;
+    const char *file;
+    int code;
+
+    if (cli->host)
+        return cli_fail(CLI_USAGE, "replay reads a trace on this host; leave out --host");
+    code = cli_ask_history(cli, vm, 1, &reply);
+    if (code != CLI_OK)
+        return code;
+    list = cli_array(reply, "migrations");
+    if (cli_array_length(list) == 0)
+        return cli_fail(CLI_NOT_FOUND,
+                        "there is no file \"%s\", and no migration of such a VM on record", vm);
+    file = cli_string(json_object_array_get_idx(list, 0), "trace");
+    if (!file)
+        return cli_fail(CLI_NOT_FOUND, "the last migration of \"%s\" was not recorded", vm);
+    alloc_need_length(asprintf(ret_path, "%s/%s", cli_string(reply, "traces"), file));
+    return CLI_OK;
+}
+
+static int find_file(const struct cli *cli, char **ret_path)
+{
+    const char *word = cli->args[0];
+
+    if (!strchr(word, '/') && access(word, F_OK) < 0)
+        return find_trace(cli, word, ret_path);
+    *ret_path = alloc_need(strdup(word));
+    return CLI_OK;
+}
+
 static int run_replay(const struct cli *cli)
 {
     static const struct cli_column columns[] = {
         {"TIME", CLI_RIGHT},  {"PASS", CLI_RIGHT},  {"REMAINING", CLI_RIGHT}, {"VERDICT", CLI_LEFT},
         {"ACTION", CLI_LEFT}, {"REASON", CLI_LEFT}, {"RECORDED", CLI_LEFT},
     };
+    AUTO_FREE char *path = NULL;
     AUTO_FREE char *text = NULL;
     AUTO_FREE struct replay *r = alloc_need(calloc(1, sizeof(*r)));
     struct policy other;
@@ -300,7 +337,7 @@ static int run_replay(const struct cli *cli)
     int error;
 
     if (cli->n_args != 1)
-        return cli_fail(CLI_USAGE, "replay needs one trace; see migpolicy help replay");
+        return cli_fail(CLI_USAGE, "replay needs one VM or trace; see migpolicy help replay");
     if (cli->option[POLICY_FILE]) {
         struct policy_layer layer;
 
@@ -312,11 +349,13 @@ static int run_replay(const struct cli *cli)
         policy_finish(&other);
         r->other = &other;
     }
-    code = cli_read_file(cli->args[0], TRACE_BYTES_MAX, &text, &len);
+    code = find_file(cli, &path);
+    if (code == CLI_OK)
+        code = cli_read_file(path, TRACE_BYTES_MAX, &text, &len);
     if (code != CLI_OK)
         return code;
     r->cli = cli;
-    r->path = cli->args[0];
+    r->path = path;
     r->diverged_s = NAN;
     controller_init(&r->controller);
     if (cli->json)
@@ -337,5 +376,5 @@ static int run_replay(const struct cli *cli)
     return CLI_OK;
 }
 
-const struct cli_verb cli_replay = {"replay", run_replay, "TRACE",
+const struct cli_verb cli_replay = {"replay", run_replay, "VM|TRACE",
                                     "decide again on a recorded migration", replay_options};

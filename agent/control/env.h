@@ -25,6 +25,7 @@ struct control_env {
     struct monitor *monitor;
     struct metrics *metrics;
     struct record *record;
+    const char *state_dir;
     /*
      * Reads the configuration anew; if that fails the one in force is kept. The text is what is
      * wrong then, else what is not in force before a restart, or "".

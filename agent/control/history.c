@@ -6,6 +6,7 @@
 #include "agent/control/internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +73,7 @@ static int start_first(struct control *c)
 static void answer(struct reading *r)
 {
     struct control *c = r->control;
+    AUTO_FREE char *traces = NULL;
     struct json_object *o;
 
     if (r->result < 0) {
@@ -79,6 +81,8 @@ static void answer(struct reading *r)
                            strerror(-r->result));
     } else {
         o = json_object_new_object();
+        alloc_need_length(asprintf(&traces, "%s/traces", c->env.state_dir));
+        json_add_text(o, "traces", traces);
         json_add(o, "migrations", STEAL(r->list));
         control_answer(c, r->call, METHOD_HISTORY, o);
     }

@@ -441,6 +441,7 @@ static int start_control(struct daemon *d, gid_t admin_gid)
         .monitor = d->monitor,
         .metrics = d->metrics,
         .record = d->record,
+        .state_dir = d->opt.state_dir,
         .reload = reload,
         .reload_opaque = d,
     };

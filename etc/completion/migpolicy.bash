@@ -102,6 +102,7 @@ _migpolicy() {
                 sed -n 's/^ *"id": *\([0-9]*\),\{0,1\}$/\1/p; s/^ *"vm": *"\(.*\)",\{0,1\}$/\1/p')
         elif [[ $verb == check || $verb == replay ]]; then
             _migpolicy_files "$cur"
+            [[ $verb == replay ]] && _migpolicy_vms "$cur"
             return
         elif [[ $verb == status || (! $verb =~ ^(version|simulate|apply|reload|pending|bridge|overrides)$ && -z $vm) ]]; then
             _migpolicy_vms "$cur"

@@ -26,5 +26,5 @@ complete -c migpolicy -f
 complete -c migpolicy -n 'string match -q -- "-*" (commandline -ct)' -a '(__migpolicy_options)'
 complete -c migpolicy -n 'test -z "$(__migpolicy_verb)"; or test "$(__migpolicy_verb)" = help' -a '(__migpolicy_verbs)'
 complete -c migpolicy -n 'contains -- "$(__migpolicy_verb)" approve deny' -a '(__migpolicy_questions)'
-complete -c migpolicy -n 'contains -- "$(__migpolicy_verb)" status set unset show explain history watch wait predict release pause resume' -a '(__migpolicy_vms)'
+complete -c migpolicy -n 'contains -- "$(__migpolicy_verb)" status set unset show explain history watch wait predict replay release pause resume' -a '(__migpolicy_vms)'
 complete -c migpolicy -n 'contains -- "$(__migpolicy_verb)" check replay apply' -F

@@ -43,6 +43,22 @@ def test_a_replay_decides_just_what_was_decided(traces):
         assert last["earliest_seconds"] <= last["forecast_remaining_seconds"]
 
 
+def test_the_last_migration_of_a_vm_is_found_by_its_name(tmp_path):
+    vms = [domain("vm", others=[{"at": "3s", "do": "cancel"}], retry_after="2s", retries=1), domain("busy", start="1h")]
+    with Host(vms, RULES, state_dir=tmp_path) as host:
+        host.wait(lambda: json.loads(host.command("history", "--json"))["migrations"][1:])
+        last, first = json.loads(host.command("history", "vm", "--json"))["migrations"]
+        host.wait(lambda: (done := host.tried("replay", "vm", "--json")).returncode == 0 and json.loads(done.stdout)["outcome"])
+        report = json.loads(host.command("replay", "vm", "--json"))
+        assert (report["vm"], report["differing"]) == ("vm", 0)
+        assert report["trace"] == str(tmp_path / "traces" / last["trace"]) != str(tmp_path / "traces" / first["trace"])
+        assert json.loads(host.command("replay", f"uuid:{last['uuid']}", "--json")) == report
+        nobody = host.tried("replay", "busy")
+        assert (nobody.returncode, nobody.stderr.count("\n")) == (4, 1)
+        assert "no migration of such a VM" in nobody.stderr
+        assert host.tried("replay", "./vm").returncode == 4
+
+
 def test_a_replay_tells_what_is_said_about_the_end(traces):
     steps = json.loads(replay(traces["vm"], "--json")[1])["steps"]
     for step in steps:
