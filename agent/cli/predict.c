@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* migpolicy predict */
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "agent/cli/cli.h"
@@ -65,6 +67,34 @@ int cli_predict_parameters(const struct cli *cli, const char *vm, struct json_ob
     return CLI_OK;
 }
 
+/* Counts the seconds on the terminal: the answer is waited for in a call. */
+static char waiting[] = "measuring, which takes 7 to 77 s:     0 s\r";
+
+static void count_second(int signo)
+{
+    static unsigned waited_s;
+    char *digit = waiting + sizeof(waiting) - sizeof("0 s\r");
+    ssize_t written;
+
+    (void)signo;
+    waited_s++;
+    for (unsigned n = waited_s; n > 0 && *digit != ':'; n /= 10)
+        *digit-- = (char)('0' + n % 10);
+    written = write(STDERR_FILENO, waiting, sizeof(waiting) - 1);
+    (void)written;
+}
+
+static void show_seconds(bool on)
+{
+    const struct sigaction action = {.sa_handler = count_second, .sa_flags = SA_RESTART};
+    const struct itimerval second = {.it_interval = {.tv_sec = on}, .it_value = {.tv_sec = on}};
+
+    if (on)
+        sigaction(SIGALRM, &action, NULL);
+    fputs(on ? waiting : "\033[K", stderr);
+    setitimer(ITIMER_REAL, &second, NULL);
+}
+
 static int ask(const struct cli *cli, const char *vm, struct json_object **ret_reply)
 {
     bool shows = !cli->quiet && isatty(STDERR_FILENO);
@@ -76,10 +106,10 @@ static int ask(const struct cli *cli, const char *vm, struct json_object **ret_r
         return code;
     patient.answer_ms = ANSWER_MS;
     if (shows)
-        fputs("measuring, which takes 7 to 77 s ...\r", stderr);
+        show_seconds(true);
     code = cli_call(&patient, "io.migpolicy.Predict", parameters, ret_reply);
     if (shows)
-        fputs("\033[K", stderr);
+        show_seconds(false);
     return code;
 }
 

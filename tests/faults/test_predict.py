@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from simhost import MIGPOLICY, PATIENCE_S, Host, calm, domain
+from test_watch import Terminal
 
 LINK = "--link=800Mbit/s"
 RULES = [{"name": "raised", "policy": {"max_downtime": "4s"}},
@@ -71,6 +72,8 @@ def test_flags_and_a_file_change_the_policy(tmp_path):
     (tmp_path / "policy.json").write_text('{"max_downtime": "3s"}')
     with Host([domain("vm", start="1h")], [{"name": "*", "policy": {"allow_throttle": "yes"}}],
               time_factor=50) as host:
+        unknown = predict(host, "vm")
+        assert (unknown.returncode, "give --link" in unknown.stderr) == (6, True), unknown.stderr
         fields = [{f["name"]: f["value"] for f in json.loads(r.stdout)["fields"]} for r in (
             predict(host, "vm", LINK, "--min-cpu=40%"),
             predict(host, "vm", LINK, "--policy", tmp_path / "policy.json"))]
@@ -123,6 +126,15 @@ def test_one_at_a_time_and_the_daemon_goes_on_meanwhile():
         third.wait()
         host.wait(lambda: not host.works())
         assert predict(host, "vm", LINK).returncode == 0
+
+
+def test_on_a_terminal_the_seconds_are_counted_meanwhile():
+    with Host([calm("vm", start="1h")], [], time_factor=2) as host:
+        with Terminal([MIGPOLICY, "--socket", host.dir / "run/io.migpolicy", "predict", "vm", LINK]) as t:
+            t.read(lambda out: b"measuring, which takes 7 to 77 s:     1 s\r" in out, PATIENCE_S)
+            t.read(lambda out: b"Forecast" in out, PATIENCE_S)
+            assert t.output.index(b"     0 s\r") < t.output.index(b"     2 s\r") < t.output.index(b"\x1b[K")
+            assert b"measuring" not in t.output[t.output.index(b"\x1b[K"):]
 
 
 def test_stopping_does_not_wait_for_it():
