@@ -36,7 +36,7 @@ def share(host):
 
 
 def test_what_fails_when_the_migration_ends_is_listed_and_tried_until_it_works(tmp_path):
-    with Host([failing(times=6)], RULES, state_dir=tmp_path, time_factor=10) as host:
+    with Host([failing(times=10)], RULES, state_dir=tmp_path, time_factor=10) as host:
         cancel_when_throttled(host)
         left = leftovers(host, "vm")[0]
         assert (left["vm"], left["uuid"]) == ("vm", next(iter(host.names)))
@@ -52,8 +52,8 @@ def test_what_fails_when_the_migration_ends_is_listed_and_tried_until_it_works(t
         host.wait(lambda: events(host)[-1]["result"] == "applied")
         found = events(host)
         assert host.stop() == 0
-    # Six times it failed: told once by its watcher, once when it was left, and when it ended.
-    assert failures == 6
+    # Ten times it failed: told once by its watcher, once when it was left, and when it ended.
+    assert failures == 10
     assert [e["result"] for e in found] == ["failed", "failed", "applied"]
     assert "failed tries" in found[-1]["detail"]
 
