@@ -261,7 +261,7 @@ int webconfig_load(const char *path, struct webconfig **ret, struct error *ret_e
 {
     char *text AUTO_FREE = NULL;
     struct webconfig *w = NULL;
-    size_t len;
+    size_t len = 0;
     int r = read_file(path, S_IWGRP | S_IWOTH, WEBCONFIG_BYTES_MAX, &text, &len, ret_err);
 
     if (r == 0)
