@@ -470,6 +470,7 @@ static void look_at_pause(struct job *j)
 
     if (now < first_look_ns(j) || read_job(j, &hv) < 0 || !hv.active)
         return;
+    j->looked_ns = now;
     if (j->moved_ns != 0 && hv.memory_processed_bytes == j->moved_bytes)
         return;
     j->told_stalled = false;
@@ -490,15 +491,16 @@ static void look_at_pause(struct job *j)
     j->moved_bytes = hv.memory_processed_bytes;
 }
 
-/* A switchover that does not end is a guest that nobody can reach. */
+/*
+ * A switchover that does not end is a guest that nobody can reach. Only a look that found it
+ * standing still tells so: while libvirt puts the guest away there is none.
+ */
 static void watch_switchover(struct job *j)
 {
     const int64_t *p = j->policy.values.v;
     struct action cancel = {.kind = ACTION_CANCEL, .reason = REASON_STALLED};
-    /* Until it is looked at, nothing tells that it stands still. */
-    int64_t since_ns = j->moved_ns != 0 ? j->moved_ns : first_look_ns(j);
 
-    if (j->told_stalled || monotonic_ns() - since_ns < p[POLICY_STALL_TIMEOUT])
+    if (j->told_stalled || j->moved_ns == 0 || j->looked_ns - j->moved_ns < p[POLICY_STALL_TIMEOUT])
         return;
     j->told_stalled = true;
     pthread_mutex_lock(&j->w->lock);
@@ -520,7 +522,7 @@ static int64_t begin_pause(struct job *j)
     j->state = JOB_PAUSED;
     j->paused_ns = monotonic_ns();
     watcher_take_sync(w);
-    j->moved_ns = 0;
+    j->moved_ns = j->looked_ns = 0;
     j->told_sending = j->told_stalled = false;
     watcher_withdraw_question(w);
     pthread_mutex_lock(&w->lock);

@@ -26,6 +26,7 @@ struct job {
     int64_t until_ns;  /* JOB_ENDED: when not to wait for the result any longer */
     int64_t paused_ns; /* JOB_PAUSED: since when */
     int64_t moved_ns;  /* JOB_PAUSED: when bytes were last seen to move; 0: not asked yet */
+    int64_t looked_ns; /* JOB_PAUSED: when it was last seen whether they do */
     uint64_t moved_bytes;
     int64_t elapsed_ns; /* of the migration, at the last look */
     struct controller controller;

@@ -29,6 +29,17 @@ def test_a_guest_that_somebody_else_paused_ends_by_itself_and_is_seen_paused():
         assert abs(downtime - paused) < 0.1 and downtime > 1
 
 
+def test_a_pause_that_cannot_be_looked_at_is_not_called_stalled():
+    """While libvirt puts a guest away that has left, it answers nothing for seconds."""
+    unseen = {"call": "job", "error": "timeout", "after": "21s"}
+    vm = domain("vm", link="200Mbit/s", others=[{"at": "20s", "do": "pause"}], failures=[unseen])
+    cancel = rules(allow_cancel="yes", stall_timeout="1s", deadline="1h")
+    with Host([vm], cancel, time_factor=5) as host:
+        host.wait(host.completed)
+        assert at(host, "completed")[0] - at(host, "other_pause")[0] > 5, "it was to take long"
+        assert host.events("cancelled") == [] and "stall_timeout" not in host.log()
+
+
 def test_a_pause_of_ours_is_neither_taken_for_the_switchover_nor_cancelled():
     vm = domain("vm", hot="300MiB", rate="600MB/s", zero="0B")
     policy = rules(allow_suspend="yes", allow_cancel="yes", stall_timeout="1s", deadline="1h")
