@@ -623,7 +623,7 @@ static void take_sample(struct controller *c, struct outlook *o, struct before *
         o->ceiling_s = seconds_of(p[POLICY_MAX_DOWNTIME]);
     else if (p[POLICY_AIM_DOWNTIME] != POLICY_NONE)
         o->ceiling_s = outlook_ceiling_for(o, seconds_of(c->seen.found_limit_ns));
-    if (c->seen.flat_syncs >= DOUBT_SYNCS && seconds_of(s->now_ns - c->seen.flat_ns) >= DOUBT_S)
+    if (evidence_is_flat(&c->seen, s->now_ns))
         o->flat_speed = fmin(o->e->speed, estimate_speed_at(o->e, s->cpu_share));
 }
 

@@ -5,19 +5,20 @@
 
 #include "policy/tuning.h"
 
-/* Is more than that part of what was above the switchover a pass ago still there? */
-static bool remains(const struct estimate *e, const struct sample *s, double part)
+/* Is no more than that part left of what `than` was off the switchover? */
+static bool is_less(const struct evidence *seen, const struct estimate *e, const struct sample *s,
+                    double than_bytes, double part)
 {
-    double enough = e->transfer_bps * seconds_of(s->downtime_limit_ns);
+    double enough = e->transfer_bps * fmax(seconds_of(s->downtime_limit_ns) - seen->held_s, 0);
 
-    return e->last_x_bytes - enough > part * (e->prev_x_bytes - enough);
+    return e->last_x_bytes < than_bytes - (1 - part) * fabs(than_bytes - enough);
 }
 
 /* Passes that end as they began, as far above the switchover, are a plateau, whatever a curve
    through them would allow. */
-static bool is_flat(const struct estimate *e, const struct sample *s)
+static bool is_flat(const struct evidence *seen, const struct estimate *e, const struct sample *s)
 {
-    return remains(e, s, FLAT);
+    return !is_less(seen, e, s, e->prev_x_bytes, FLAT);
 }
 
 /* Does the guest do the same all the time? */
@@ -51,18 +52,22 @@ bool evidence_is_steady(const struct evidence *seen, const struct estimate *e)
 static void judge_throttle(struct evidence *seen, const struct estimate *e, const struct sample *s,
                            const struct before *before, bool new_pass)
 {
-    double enough = e->transfer_bps * seconds_of(s->downtime_limit_ns);
-
-    if (before->cpu_share >= 1 || s->cpu_share != before->cpu_share) {
+    if (before->cpu_share >= 1 || s->cpu_share != before->cpu_share ||
+        (double)s->downtime_limit_ns > DOWNTIME_STEP_MIN * (double)before->downtime_limit_ns ||
+        (new_pass && is_less(seen, e, s, seen->throttle_low_bytes, NOT_SHRINKING))) {
         seen->throttle_low_bytes = e->last_x_bytes;
-        seen->stuck_passes = 0;
-    } else if (new_pass &&
-               e->last_x_bytes - enough < NOT_SHRINKING * (seen->throttle_low_bytes - enough)) {
-        seen->throttle_low_bytes = e->last_x_bytes;
+        seen->throttle_low_ns = s->now_ns;
         seen->stuck_passes = 0;
     } else {
         seen->stuck_passes += new_pass;
     }
+}
+
+bool evidence_is_flat(const struct evidence *seen, int64_t now_ns)
+{
+    return (seen->flat_syncs >= DOUBT_SYNCS && seconds_of(now_ns - seen->flat_ns) >= DOUBT_S) ||
+           (seen->stuck_passes >= NO_LOWER_PASSES &&
+            seconds_of(now_ns - seen->throttle_low_ns) >= DOUBT_S);
 }
 
 /* What was learned from the sample about the throttle in force. */
@@ -88,7 +93,7 @@ static void account(struct evidence *seen, struct tried *tried, const struct est
     judge_throttle(seen, e, s, before, new_pass);
     seen->passes_since_downtime += new_pass;
     if (s->cpu_share != before->cpu_share || s->downtime_limit_ns != before->downtime_limit_ns ||
-        (new_pass && !is_flat(e, s)))
+        (new_pass && !is_flat(seen, e, s)))
         seen->flat_syncs = 0;
     else if (new_pass && seen->flat_syncs++ == 0)
         seen->flat_ns = s->now_ns;

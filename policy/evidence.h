@@ -25,6 +25,7 @@ struct evidence {
     bool unsteady;                  /* two in a row differed with nothing changed in between */
     double since_last_s;            /* between the last two samples */
     double throttle_low_bytes;      /* least remaining after a sync under the throttle in force */
+    int64_t throttle_low_ns;        /* and when that was found */
     unsigned stuck_passes;          /* under it, in a row, that found no less */
     double throttled_s;             /* time under a throttle of ours */
     double last_loss_s;             /* guest work lost to it, between the last two samples */
@@ -58,6 +59,10 @@ struct before evidence_before(const struct estimator *estimator);
  */
 void evidence_take(struct evidence *seen, struct tried *tried, const struct estimate *e,
                    const struct sample *s, const struct before *before, double floor_share);
+
+/* Has the remainder been on a plateau for so long that no curve is believed that promises an end?
+ */
+bool evidence_is_flat(const struct evidence *seen, int64_t now_ns);
 
 /* Does the guest do the same all the time, as far as it was seen now or is known from before? */
 bool evidence_is_steady(const struct evidence *seen, const struct estimate *e);

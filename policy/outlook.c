@@ -455,11 +455,12 @@ static void hope_for_downtime(const struct tried *tried, const struct outlook *o
                               struct decision *d)
 {
     struct alternative *a = &d->alternative[ALT_DOWNTIME];
+    double limit_s = seconds_of(o->s->downtime_limit_ns);
     int64_t most_ns = limit_ns(o, outlook_ceiling_s(o));
     struct forecast hoped = outlook_forecast(o, &o->e->slow, 1, seconds_of(most_ns));
 
-    if (a->approved || most_ns <= o->s->downtime_limit_ns || (!hoped.ends && is_final_open(d)) ||
-        tried->latched[ACTION_DOWNTIME] != REASON_NONE)
+    if (a->approved || seconds_of(most_ns) <= (1 + DOWNTIME_DEADBAND) * limit_s ||
+        (!hoped.ends && is_final_open(d)) || tried->latched[ACTION_DOWNTIME] != REASON_NONE)
         return;
     *a = (struct alternative){
         .approved = true,
@@ -559,6 +560,10 @@ static struct alternative try_throttle(const struct tried *tried, const struct o
     if (best.reason == REASON_NONE && o->s->auto_converge_percent > 0)
         best.reason = REASON_AUTO_CONVERGE;
     if (best.reason != REASON_NONE)
+        return best;
+    /* What holds the switchover beside memory is not lessened by slowing the guest. */
+    best.reason = REASON_HELD;
+    if (o->held_s >= fmax(max_s, seconds_of(o->s->downtime_limit_ns)))
         return best;
     best.reason = REASON_THROTTLE_INSUFFICIENT;
     if (estimate_speed_at(o->e, floor_share) > USELESS_SPEED) {

@@ -186,6 +186,9 @@
 #define NOT_SHRINKING 0.97
 /* And it is flat when it is at least this much of what it was a pass before. without: 1e9 */
 #define FLAT 0.99
+/* Under a throttle it is so too when so many passes in a row, over that time, have found no less
+   than one before, though they go up and down. without: 1000000 */
+#define NO_LOWER_PASSES 10
 /* Busy phases are waited out for so long at most: bursts and checkpoints take 10 to 30 s.
    without: 0.0 */
 #define WAIT_MOST_S 20.0

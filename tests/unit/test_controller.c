@@ -235,6 +235,27 @@ static void a_throttle_that_does_not_lower_dirtying_is_released_and_said(void **
     assert_int_equal(sim.last.alternative[ALT_THROTTLE].reason, REASON_THROTTLE_INEFFECTIVE);
 }
 
+/* Each pass promises an end with the next, and finds as much: a writer by the clock, and device
+   state that nobody told of, keep it just above the switchover. */
+static void a_throttle_that_always_just_does_not_end_it_is_released(void **state)
+{
+    struct model_guest guest = sim_guest(35.2, 174);
+
+    (void)state;
+    guest.region[guest.regions++] = (struct model_region){
+        .bytes = 46.4e6, .rate_bps = 14e6, .sequential = true, .cpu_bound = 1};
+    guest.region[guest.regions++] =
+        (struct model_region){.bytes = 97e6, .rate_bps = 17.6e6, .cpu_bound = 1};
+    guest.region[0].sequential = false;
+    guest.region[0].cpu_bound = 0.04;
+    guest.device_bytes = 10.1e6;
+    sim_start(&sim, &guest, LINK, "allow_throttle", "yes", "min_cpu", "5%", NULL);
+    sim.model.downtime_limit_s = 0.209;
+    sim_run(&sim, 120);
+    assert_int_equal(sim.last_release, REASON_THROTTLE_INEFFECTIVE);
+    assert_true(sim.model.work_lost_s < 8);
+}
+
 static void a_guest_that_sleeps_is_not_throttled_for_nothing(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -342,6 +363,8 @@ static void a_switchover_that_is_due_and_does_not_come_is_helped(void **state)
     assert_int_equal(sim.model.state, MODEL_RUNNING);
     assert_int_equal(sim.last.alternative[ALT_WAIT].reason, REASON_HELD);
     assert_int_equal(sim.last.verdict, VERDICT_NEEDS_HELP);
+    start_with_device("allow_throttle", "yes"); /* which lessens nothing of that */
+    assert_int_equal(actions(&sim), 0);
 }
 
 /* Just below the limit: QEMU counts a bit of device state to it. */
@@ -649,6 +672,7 @@ int main(void)
         cmocka_unit_test(gentle_throttles_less_and_still_meets_the_deadline),
         cmocka_unit_test(throttling_is_not_given_up_before_the_hardest_has_been_tried),
         cmocka_unit_test(a_throttle_that_does_not_lower_dirtying_is_released_and_said),
+        cmocka_unit_test(a_throttle_that_always_just_does_not_end_it_is_released),
         cmocka_unit_test(a_guest_that_sleeps_is_not_throttled_for_nothing),
         cmocka_unit_test(an_ineffective_throttle_gives_way_to_the_next_rung),
         cmocka_unit_test(a_limit_that_would_break_the_ceiling_is_lowered_at_the_start),

@@ -53,6 +53,20 @@ static void bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice(void **s
     assert_true(sim.count[ACTION_DOWNTIME] + sim.count[ACTION_THROTTLE] > 0);
 }
 
+/* What the ceiling leaves for a limit varies with what the link is seen to scatter by. */
+static void a_limit_that_ends_nothing_is_not_raised_bit_by_bit(void **state)
+{
+    struct model_guest guest = sim_guest(400, 1200);
+
+    (void)state;
+    guest.region[0].sequential = false;
+    sim_start(&sim, &guest, LINK, "max_downtime", "1s", NULL);
+    model_start(&sim.model, &guest, &(struct model_link){.bps = LINK * 1e6, .noise = 0.05}, 1);
+    sim_run(&sim, 400);
+    assert_int_equal(sim.model.state, MODEL_RUNNING);
+    assert_in_range(sim.count[ACTION_DOWNTIME], 1, 2);
+}
+
 /* Less than is otherwise told apart: a limit of 20 ms that has to be 28. */
 static void a_short_limit_is_raised_by_little_if_that_is_needed(void **state)
 {
@@ -471,6 +485,7 @@ int main(void)
         cmocka_unit_test(bandwidth_comes_before_all_that_harms_the_guest),
         cmocka_unit_test(bandwidth_is_raised_to_what_is_needed_and_not_to_the_ceiling),
         cmocka_unit_test(bandwidth_is_raised_to_the_ceiling_if_that_does_not_suffice),
+        cmocka_unit_test(a_limit_that_ends_nothing_is_not_raised_bit_by_bit),
         cmocka_unit_test(a_short_limit_is_raised_by_little_if_that_is_needed),
         cmocka_unit_test(a_speed_limit_of_ours_is_lowered_with_what_is_allowed),
         cmocka_unit_test(a_speed_limit_of_ours_is_not_lowered_by_little),
