@@ -110,7 +110,7 @@ void outlook_first_guess(const struct outlook *o, struct decision *d)
     } else {
         d->course = outlook_forecast(&open, &none, 1, seconds_of(o->s->downtime_limit_ns));
         d->course.seconds -= OVERHEAD_SPARE_S;
-        d->earliest_s = d->course.seconds;
+        d->earliest_s = d->course.seconds * (1 - EMPTY_MOST);
         if (o->e->expected)
             d->course = expected(&open);
     }

@@ -244,6 +244,31 @@ static void a_migration_that_comes_nearer_is_likely_to_end_and_one_on_a_plateau_
     assert_true(decision_chance(&sim.last) < 0.1);
 }
 
+/* Memory without content lies together: what comes in the first pass takes next to no time. */
+static void no_end_comes_before_the_earliest_though_much_is_empty(void **state)
+{
+    static struct pages pages;
+    struct model_guest guest = sim_guest(5, 5);
+
+    (void)state;
+    guest.ram_bytes = 1e9;
+    guest.zero_bytes = 0.4e9;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        double floor_s = 0;
+
+        sim_start(&sim, &guest, LINK, NULL);
+        model_start_pages(&sim.model, &pages, &guest, &(struct model_link){.bps = LINK * 1e6},
+                          seed);
+        for (double s = 1; s < 3; s++) {
+            sim_run(&sim, s);
+            floor_s = fmax(floor_s, s + sim.last.earliest_s);
+        }
+        sim_run(&sim, 60);
+        assert_int_equal(sim.model.state, MODEL_COMPLETED);
+        assert_true(floor_s > 3 && floor_s < sim.model.time_s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +284,7 @@ int main(void)
         cmocka_unit_test(what_is_said_while_the_evidence_goes_to_and_fro_is_the_doubt),
         cmocka_unit_test(
             a_migration_that_comes_nearer_is_likely_to_end_and_one_on_a_plateau_is_not),
+        cmocka_unit_test(no_end_comes_before_the_earliest_though_much_is_empty),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
