@@ -192,7 +192,8 @@
 /* Under a throttle it is so too when so many passes in a row, over that time, have found no less
    than one before, though they go up and down. without: 1000000 */
 #define NO_LOWER_PASSES 10
-/* Busy phases are waited out for so long at most: bursts and checkpoints take 10 to 30 s.
+/* Busy phases are waited out for so long at most, and so long before what cannot be taken back:
+   bursts and checkpoints take 10 to 30 s.
    without: 0.0 */
 #define WAIT_MOST_S 20.0
 /* A guest whose passes find the same, to this part and for so many syncs in a row, does the same

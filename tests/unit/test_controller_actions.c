@@ -224,6 +224,26 @@ static void post_copy_ends_what_nothing_else_does(void **state)
     assert_true(sim.model.post_copy_s > 0);
 }
 
+static void grow(struct sim *s, struct sample *sample)
+{
+    s->model.guest.region[0].bytes = 210e6 * (1 + 0.05 * (double)sample->iteration);
+}
+
+/* From its second pass on, which ends after 8 s, it finds more each time: the next may find less.
+ */
+static void what_cannot_be_taken_back_waits_longer_for_a_guest_that_varies(void **state)
+{
+    struct model_guest guest = sim_guest(210, 2000);
+
+    (void)state;
+    guest.ram_bytes = 2e9;
+    sim_start(&sim, &guest, LINK, "allow_post_copy", "yes", NULL);
+    sim.meddle = grow;
+    sim_run(&sim, 90);
+    assert_int_equal(sim.count[ACTION_POST_COPY], 1);
+    assert_true(sim.first_action_s > 40 && sim.first_action_s < 60);
+}
+
 static void post_copy_that_is_not_possible_gives_way_to_the_next_rung(void **state)
 {
     struct model_guest guest = busy_guest();
@@ -497,6 +517,7 @@ int main(void)
         cmocka_unit_test(the_cache_grows_to_what_the_guest_writes_to),
         cmocka_unit_test(without_compression_there_is_no_cache_to_grow),
         cmocka_unit_test(post_copy_ends_what_nothing_else_does),
+        cmocka_unit_test(what_cannot_be_taken_back_waits_longer_for_a_guest_that_varies),
         cmocka_unit_test(post_copy_that_is_not_possible_gives_way_to_the_next_rung),
         cmocka_unit_test(the_order_of_the_policy_is_kept),
         cmocka_unit_test(what_comes_after_an_approved_cancel_is_never_done),
