@@ -69,15 +69,9 @@ static bool is_retry_due(const struct controller *c, int64_t now_ns)
     return false;
 }
 
-static void add_action(struct decision *d, struct action action)
-{
-    d->action[d->n_actions++] = action;
-    d->reason = action.reason;
-}
-
 static void add_release(struct decision *d, enum reason reason)
 {
-    add_action(d, (struct action){.kind = ACTION_RELEASE, .reason = reason, .share = 1});
+    decision_add(d, (struct action){.kind = ACTION_RELEASE, .reason = reason, .share = 1});
 }
 
 /* A throttle is in force: keep it, ease it, or give it up. True when the step is decided. */
@@ -132,62 +126,6 @@ static bool step_throttled(struct controller *c, const struct outlook *o, struct
     return false;
 }
 
-static void take(struct controller *c, const struct outlook *o, struct decision *d,
-                 enum alternative_kind kind)
-{
-    struct action steps[DECISION_ACTIONS_MAX];
-    unsigned n = ladder_steps(o, kind, &d->alternative[kind], steps);
-
-    bool waits = false;
-
-    for (unsigned i = 0; i < n; i++) {
-        if (must_wait(&c->tried, steps[i].kind, o->s->now_ns)) {
-            waits = true;
-            continue;
-        }
-        add_action(d, steps[i]);
-        if (steps[i].kind == ACTION_DOWNTIME)
-            c->seen.passes_since_downtime = 0;
-    }
-    d->chosen = kind;
-    d->verdict = d->n_actions > 0 || waits ? VERDICT_NEEDS_HELP : VERDICT_HELPED;
-    if (d->n_actions == 0)
-        d->reason = waits ? REASON_RETRY : REASON_IN_FORCE;
-}
-
-static void propose(const struct outlook *o, struct decision *d, enum alternative_kind kind)
-{
-    d->n_proposed = ladder_steps(o, kind, &d->alternative[kind], d->proposed);
-    d->asked = kind;
-    d->chosen = ALTERNATIVES;
-    d->verdict = VERDICT_NEEDS_HELP;
-    d->reason = REASON_ASKED;
-}
-
-/*
- * Takes the first approved alternative that works, or else proposes the first that works and may
- * be asked about; false when there is neither.
- */
-static bool choose(struct controller *c, const struct outlook *o, struct decision *d)
-{
-    enum alternative_kind order[ALTERNATIVES];
-    unsigned n = ladder_order(o, order);
-
-    for (unsigned i = 0; i < n; i++) {
-        if (d->alternative[order[i]].approved && d->alternative[order[i]].works) {
-            take(c, o, d, order[i]);
-            return true;
-        }
-    }
-    for (unsigned i = 0; i < n; i++) {
-        if (d->alternative[order[i]].ask && d->alternative[order[i]].works) {
-            propose(o, d, order[i]);
-            return true;
-        }
-    }
-    return false;
-}
-
 /*
  * Has an administrator answered what was proposed? A long pass is not waited out then, except for a
  * throttle, which would be wasted on the rest of it.
@@ -205,26 +143,6 @@ static bool is_new(const struct controller *c, const struct outlook *o)
 {
     return o->s->at_sync || !c->last.alternatives_known || is_answered(c, o) ||
            is_retry_due(c, o->s->now_ns);
-}
-
-/* Post-copy or a pause, whichever the policy allows, or wants to be asked about. */
-static bool force(struct controller *c, const struct outlook *o, struct decision *d,
-                  const enum alternative_kind ways[], unsigned n, enum reason reason)
-{
-    for (unsigned i = 0; i < n; i++) {
-        struct alternative *a = &d->alternative[ways[i]];
-
-        if (!a->works || !(a->approved || a->ask))
-            continue;
-        a->reason = reason;
-        d->n_actions = 0;
-        if (a->approved)
-            take(c, o, d, ways[i]);
-        else
-            propose(o, d, ways[i]);
-        return true;
-    }
-    return false;
 }
 
 /* The policy's limit of passes: stop and copy now, by downtime where the ceiling allows it. */
@@ -246,8 +164,16 @@ static void step_precopy_limit(struct controller *c, const struct outlook *o, st
     a->works = a->reason == REASON_NONE;
     a->downtime_ns = ns_of(fmax(limit_s, seconds_of(o->s->downtime_limit_ns)));
     a->forecast = outlook_send_rest(o, limit_s, 0);
-    if (!force(c, o, d, ways, 2, REASON_PRECOPY_LIMIT))
+    if (!ladder_force(&c->tried, o, d, ways, 2, REASON_PRECOPY_LIMIT))
         d->reason = REASON_PRECOPY_LIMIT;
+}
+
+static void note_limit(struct controller *c, const struct decision *d)
+{
+    for (unsigned i = 0; i < d->n_actions; i++) {
+        if (d->action[i].kind == ACTION_DOWNTIME)
+            c->seen.passes_since_downtime = 0;
+    }
 }
 
 /* A speed limit that we set, and that is more than is allowed by now, is lowered to that. */
@@ -264,9 +190,9 @@ static void lower_speed(const struct controller *c, const struct outlook *o, str
         action_allowance(o->policy, ACTION_BANDWIDTH) != ALLOW_YES)
         return;
     if (limit == 0 || (double)limit > (double)max * (1 + SPEED_DEADBAND))
-        add_action(d, (struct action){.kind = ACTION_BANDWIDTH,
-                                      .reason = REASON_HOST_LIMIT,
-                                      .speed_limit_bps = max});
+        decision_add(d, (struct action){.kind = ACTION_BANDWIDTH,
+                                        .reason = REASON_HOST_LIMIT,
+                                        .speed_limit_bps = max});
 }
 
 static void consider_cancel(struct controller *c, const struct outlook *o, struct decision *d)
@@ -296,7 +222,7 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
     if (late && d->n_actions == 0)
         d->reason = REASON_DEADLINE;
     if (late && p[POLICY_ON_DEADLINE] == ON_DEADLINE_FORCE && d->alternatives_known &&
-        force(c, o, d, ways, 2, REASON_DEADLINE))
+        ladder_force(&c->tried, o, d, ways, 2, REASON_DEADLINE))
         return;
     if (allow == ALLOW_NO)
         return;
@@ -316,7 +242,7 @@ static void consider_cancel(struct controller *c, const struct outlook *o, struc
     }
     c->cancel_ns = s->now_ns;
     d->n_actions = 0;
-    add_action(d, cancel);
+    decision_add(d, cancel);
 }
 
 /* Is something of ours in force? */
@@ -336,7 +262,7 @@ static bool take_free(struct controller *c, const struct outlook *o, struct deci
         return false;
     for (unsigned i = 0; i < 2; i++) {
         if (d->alternative[ways[i]].approved && d->alternative[ways[i]].works) {
-            take(c, o, d, ways[i]);
+            ladder_take(&c->tried, o, d, ways[i]);
             return true;
         }
     }
@@ -473,7 +399,7 @@ static void step_doubtful(struct controller *c, const struct outlook *o, struct 
         d->reason = REASON_PATIENCE;
     } else if (!is_new(c, o) && d->n_actions == 0) {
         repeat_last(c, o, d);
-    } else if (choose(c, o, d)) {
+    } else if (ladder_choose(&c->tried, o, d)) {
         end_hopelessness(c);
     } else {
         step_helpless(c, o, d);
@@ -675,6 +601,7 @@ void controller_step(struct controller *c, const struct policy_values *policy,
         step_ready(c, &o, &before, &d);
         step_precopy_limit(c, &o, &d);
         lower_speed(c, &o, &d);
+        note_limit(c, &d);
     } else {
         d.verdict = VERDICT_STARTING;
         d.reason = outlook_breaks_ceiling(&o, NULL) ? REASON_CEILING_AT_RISK : REASON_NO_EVIDENCE;

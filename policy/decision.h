@@ -102,6 +102,14 @@ static inline bool decision_applies(const struct decision *d, unsigned action)
     return d->apply || d->action[action].kind == ACTION_RELEASE;
 }
 
+/* Adds an action, for the reason of which the decision is taken now. At most DECISION_ACTIONS_MAX.
+ */
+static inline void decision_add(struct decision *d, struct action action)
+{
+    d->action[d->n_actions++] = action;
+    d->reason = action.reason;
+}
+
 /* The name of an alternative in JSON. Static, never NULL. */
 const char *alternative_name(enum alternative_kind kind);
 

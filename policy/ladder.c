@@ -34,8 +34,9 @@ unsigned ladder_order(const struct outlook *o, enum alternative_kind out[ALTERNA
     return n;
 }
 
-unsigned ladder_steps(const struct outlook *o, enum alternative_kind kind,
-                      const struct alternative *a, struct action out[DECISION_ACTIONS_MAX])
+/* What has to be done to get from what is in force to an alternative; returns how many actions. */
+static unsigned steps_to(const struct outlook *o, enum alternative_kind kind,
+                         const struct alternative *a, struct action out[DECISION_ACTIONS_MAX])
 {
     const struct sample *s = o->s;
     bool gentle = o->policy->v[POLICY_OBJECTIVE] == OBJECTIVE_GENTLE;
@@ -67,4 +68,72 @@ unsigned ladder_steps(const struct outlook *o, enum alternative_kind kind,
     for (unsigned i = 0; i < n; i++)
         out[i].reason = a->reason;
     return n;
+}
+
+void ladder_take(const struct tried *tried, const struct outlook *o, struct decision *d,
+                 enum alternative_kind kind)
+{
+    struct action steps[DECISION_ACTIONS_MAX];
+    unsigned n = steps_to(o, kind, &d->alternative[kind], steps);
+    bool waits = false;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (must_wait(tried, steps[i].kind, o->s->now_ns)) {
+            waits = true;
+            continue;
+        }
+        decision_add(d, steps[i]);
+    }
+    d->chosen = kind;
+    d->verdict = d->n_actions > 0 || waits ? VERDICT_NEEDS_HELP : VERDICT_HELPED;
+    if (d->n_actions == 0)
+        d->reason = waits ? REASON_RETRY : REASON_IN_FORCE;
+}
+
+static void propose(const struct outlook *o, struct decision *d, enum alternative_kind kind)
+{
+    d->n_proposed = steps_to(o, kind, &d->alternative[kind], d->proposed);
+    d->asked = kind;
+    d->chosen = ALTERNATIVES;
+    d->verdict = VERDICT_NEEDS_HELP;
+    d->reason = REASON_ASKED;
+}
+
+bool ladder_choose(const struct tried *tried, const struct outlook *o, struct decision *d)
+{
+    enum alternative_kind order[ALTERNATIVES];
+    unsigned n = ladder_order(o, order);
+
+    for (unsigned i = 0; i < n; i++) {
+        if (d->alternative[order[i]].approved && d->alternative[order[i]].works) {
+            ladder_take(tried, o, d, order[i]);
+            return true;
+        }
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (d->alternative[order[i]].ask && d->alternative[order[i]].works) {
+            propose(o, d, order[i]);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool ladder_force(const struct tried *tried, const struct outlook *o, struct decision *d,
+                  const enum alternative_kind ways[], unsigned n, enum reason reason)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct alternative *a = &d->alternative[ways[i]];
+
+        if (!a->works || !(a->approved || a->ask))
+            continue;
+        a->reason = reason;
+        d->n_actions = 0;
+        if (a->approved)
+            ladder_take(tried, o, d, ways[i]);
+        else
+            propose(o, d, ways[i]);
+        return true;
+    }
+    return false;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The rungs of the policy's ladder: in which order alternatives are considered, and which actions
- * carry one out.
+ * The rungs of the policy's ladder: in which order alternatives are considered, which of them is
+ * taken or asked about, and which actions carry it out.
  *
  * Pure; thread-safe.
  */
@@ -19,8 +19,22 @@
  */
 unsigned ladder_order(const struct outlook *o, enum alternative_kind out[ALTERNATIVES]);
 
-/* What has to be done to get from what is in force to an alternative; returns how many actions. */
-unsigned ladder_steps(const struct outlook *o, enum alternative_kind kind,
-                      const struct alternative *a, struct action out[DECISION_ACTIONS_MAX]);
+/* Decides on what carries out that alternative, but for what failed a moment ago and has to wait.
+ */
+void ladder_take(const struct tried *tried, const struct outlook *o, struct decision *d,
+                 enum alternative_kind kind);
+
+/*
+ * Takes the first approved alternative that works, or else proposes the first that works and may
+ * be asked about; false when there is neither.
+ */
+bool ladder_choose(const struct tried *tried, const struct outlook *o, struct decision *d);
+
+/*
+ * Takes, or proposes, the first of these `n` ways that works and that the policy allows or wants to
+ * be asked about, for that reason; false when there is none.
+ */
+bool ladder_force(const struct tried *tried, const struct outlook *o, struct decision *d,
+                  const enum alternative_kind ways[], unsigned n, enum reason reason);
 
 #endif
