@@ -75,6 +75,7 @@ static int answer(struct control *c, struct varlink_call *call, enum method meth
     int64_t ceiling_ns;
     int64_t id;
     int r = -ENOENT;
+    char who[32];
 
     if (control_check_admin(c, call, method, parameters) < 0 ||
         take_ceiling(c, call, method, parameters, &ceiling_ns) < 0)
@@ -88,9 +89,9 @@ static int answer(struct control *c, struct varlink_call *call, enum method meth
     watchers_list(c->env.watchers, &list, &count);
     while (i < count && !(list[i].proposal.id > 0 && list[i].proposal.id == id))
         i++;
+    snprintf(who, sizeof(who), "uid %u", varlink_call_peer(call)->uid);
     if (i < count)
-        r = watchers_answer(c->env.watchers, list[i].proposal.id, yes, ceiling_ns,
-                            varlink_call_peer(call)->uid);
+        r = watchers_answer(c->env.watchers, list[i].proposal.id, yes, ceiling_ns, who);
     if (r < 0)
         return refuse_answer(c, call, method, id, &list[i], r);
     o = json_object_new_object();

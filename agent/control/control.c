@@ -67,14 +67,16 @@ static void describe_refusal(const char *error, struct json_object *parameters, 
 static void record_call(struct control *c, struct varlink_call *call, enum method method,
                         const struct hv_domain *domain, const char *detail, int result)
 {
-    const struct varlink_peer *peer = varlink_call_peer(call);
+    const struct peer *peer = varlink_call_peer(call);
+    char who[32];
 
+    snprintf(who, sizeof(who), "uid %u", peer->uid);
     record_request(c->env.record, &(struct record_request){
                                       .method = control_method_names[method],
                                       .vm = domain ? domain->name : NULL,
                                       .uuid = domain && *domain->uuid ? domain->uuid : NULL,
                                       .detail = detail,
-                                      .uid = peer->uid,
+                                      .by = who,
                                       .pid = peer->pid,
                                       .result = result,
                                   });
@@ -190,24 +192,17 @@ int control_take_vm(struct control *c, struct varlink_call *call, enum method me
     return r;
 }
 
-/* Root and the admin group; and who has started migpolicyd-sim. */
-static bool is_admin(const struct varlink_peer *peer, void *userdata)
+static bool is_admin(const struct peer *peer, void *userdata)
 {
     const struct control *c = userdata;
-    bool is = peer->uid == 0 || peer->uid == geteuid();
 
-    if (c->env.admin_gid == (gid_t)-1)
-        return is;
-    is |= peer->gid == c->env.admin_gid;
-    for (size_t i = 0; i < peer->n_groups; i++)
-        is |= peer->groups[i] == c->env.admin_gid;
-    return is;
+    return peer_is_admin(peer, c->env.admin_gid);
 }
 
 int control_check_admin(struct control *c, struct varlink_call *call, enum method method,
                         struct json_object *parameters)
 {
-    const struct varlink_peer *peer = varlink_call_peer(call);
+    const struct peer *peer = varlink_call_peer(call);
     const char *vm = control_text(parameters, "vm");
 
     c->about = (struct hv_domain){.id = -1};

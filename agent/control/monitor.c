@@ -176,7 +176,7 @@ static int tell(struct follower *f, const struct news *n)
 /* Whether it has been dropped: it does not read. */
 static bool drop_if_stuck(struct follower *f, int64_t now_ns)
 {
-    const struct varlink_peer *peer = varlink_call_peer(f->call);
+    const struct peer *peer = varlink_call_peer(f->call);
 
     if (varlink_call_queued(f->call) == 0)
         f->stuck_ns = 0;

@@ -19,7 +19,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
+
+#include "common/peer.h"
 
 #define VARLINK_ERROR_INTERFACE_NOT_FOUND    "org.varlink.service.InterfaceNotFound"
 #define VARLINK_ERROR_METHOD_NOT_FOUND       "org.varlink.service.MethodNotFound"
@@ -52,15 +53,6 @@ struct varlink_loop {
     void *ctx;
 };
 
-/* Who called, as the kernel recorded it when the peer connected. */
-struct varlink_peer {
-    uid_t uid;
-    gid_t gid;
-    pid_t pid;
-    gid_t *groups; /* supplementary groups */
-    size_t n_groups;
-};
-
 /*
  * A method. The handler either answers before it returns 0, or keeps call and answers later.
  * parameters is an object (empty if the caller sent none), borrowed for the time of the handler.
@@ -86,7 +78,7 @@ struct varlink_config {
      * Whose calls come first, and for whom a quarter of the connections is reserved; of the rest no
      * single user gets more than half of all. NULL: nobody.
      */
-    bool (*is_privileged)(const struct varlink_peer *peer, void *userdata);
+    bool (*is_privileged)(const struct peer *peer, void *userdata);
 
     unsigned max_clients;     /* connections; 32 */
     size_t max_call_bytes;    /* of one call; VARLINK_MAX_CALL_BYTES */
@@ -156,7 +148,7 @@ bool varlink_call_wants_more(const struct varlink_call *call);
 bool varlink_call_is_oneway(const struct varlink_call *call);
 
 /* Valid as long as the call, also after a disconnect. */
-const struct varlink_peer *varlink_call_peer(const struct varlink_call *call);
+const struct peer *varlink_call_peer(const struct varlink_call *call);
 
 /* The full name of the method. Valid as long as the call. */
 const char *varlink_call_method(const struct varlink_call *call);

@@ -121,7 +121,7 @@ bool varlink_call_is_oneway(const struct varlink_call *call)
     return call->oneway;
 }
 
-const struct varlink_peer *varlink_call_peer(const struct varlink_call *call)
+const struct peer *varlink_call_peer(const struct varlink_call *call)
 {
     return &call->client->peer;
 }

@@ -21,7 +21,7 @@ struct client {
     struct varlink_server *server; /* valid until closed */
     unsigned refs;
     int fd, watch;
-    struct varlink_peer peer;
+    struct peer peer;
     struct varlink_call *call; /* the unanswered one */
 
     struct buffer in, out;

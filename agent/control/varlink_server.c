@@ -63,7 +63,7 @@ void vl_client_unref(struct client *c)
 {
     if (--c->refs > 0)
         return;
-    free(c->peer.groups);
+    peer_clear(&c->peer);
     free(c->in.data);
     free(c->out.data);
     free(c);
@@ -127,38 +127,6 @@ void vl_server_reap(struct varlink_server *server)
         close(c->fd);
         vl_client_unref(c);
     }
-}
-
-static int peer_groups(int fd, struct varlink_peer *peer)
-{
-    gid_t *groups = NULL;
-    socklen_t size = 0;
-
-    while (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0) {
-        if (errno != ERANGE) {
-            int r = -errno;
-
-            free(groups);
-            return r;
-        }
-        groups = alloc_need(realloc(groups, size));
-    }
-    peer->groups = groups;
-    peer->n_groups = size / sizeof(*groups);
-    return 0;
-}
-
-static int peer_read(int fd, struct varlink_peer *peer)
-{
-    struct ucred cred;
-    socklen_t size = sizeof(cred);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0)
-        return -errno;
-    peer->uid = cred.uid;
-    peer->gid = cred.gid;
-    peer->pid = cred.pid;
-    return peer_groups(fd, peer);
 }
 
 /*

@@ -53,17 +53,15 @@ struct record {
     pthread_t thread;
     struct wakeup wake;
 
-    pthread_mutex_t lock; /* guards the queue */
+    pthread_mutex_t lock; /* guards the queue, and the count of denials */
     struct line *first, **last;
     size_t queued_bytes;
     bool stopped;
+    int64_t minute_ns;
+    unsigned denials;
 
     pthread_mutex_t files; /* held by a reader, and for a rotation */
     bool failing;          /* the last write failed; writing thread */
-
-    /* Of the thread that records requests. */
-    int64_t minute_ns;
-    unsigned denials;
 };
 
 /* ---- the writing thread ---- */
@@ -286,14 +284,18 @@ void record_event(struct record *r, const struct hv_domain *domain, const struct
 static bool is_flood(struct record *r, const char **ret_detail)
 {
     int64_t now = monotonic_ns();
+    unsigned denials;
 
+    pthread_mutex_lock(&r->lock);
     if (r->minute_ns == 0 || now - r->minute_ns >= MINUTE_NS) {
         r->minute_ns = now;
         r->denials = 0;
     }
-    if (++r->denials == RECORD_DENIALS_PER_MINUTE)
+    denials = ++r->denials;
+    pthread_mutex_unlock(&r->lock);
+    if (denials == RECORD_DENIALS_PER_MINUTE)
         *ret_detail = "too many of these: until a minute is over they are only counted";
-    return r->denials > RECORD_DENIALS_PER_MINUTE;
+    return denials > RECORD_DENIALS_PER_MINUTE;
 }
 
 void record_request(struct record *r, const struct record_request *q)
@@ -304,14 +306,12 @@ void record_request(struct record *r, const struct record_request *q)
     struct json_object *o;
     char vm[VM_MAX];
     char text[DETAIL_MAX];
-    char who[32];
     char action[32];
 
     if (r && q->result == REQUEST_DENIED && is_flood(r, &detail))
         return;
     snprintf(vm, sizeof(vm), "%s", q->vm ? q->vm : "");
     snprintf(text, sizeof(text), "%s", detail);
-    snprintf(who, sizeof(who), "uid %u", q->uid);
     snprintf(action, sizeof(action), "%s", q->method);
     for (char *c = action; *c; c++)
         *c = (char)tolower((unsigned char)*c);
@@ -322,11 +322,11 @@ void record_request(struct record *r, const struct record_request *q)
                    {"ACTION", action},
                    {"RESULT", results[q->result]},
                    {"DETAIL", text},
-                   {"APPROVED_BY", q->result == REQUEST_APPLIED ? who : NULL},
-                   {"BY", who},
+                   {"APPROVED_BY", q->result == REQUEST_APPLIED ? q->by : NULL},
+                   {"BY", q->by},
                    {NULL},
                },
-               "%s: %s %s: %s; by %s", *vm ? vm : "-", action, results[q->result], text, who);
+               "%s: %s %s: %s; by %s", *vm ? vm : "-", action, results[q->result], text, q->by);
     if (!r)
         return;
     o = json_object_new_object();
@@ -335,9 +335,10 @@ void record_request(struct record *r, const struct record_request *q)
     json_add_text(o, "action", action);
     json_add_text(o, "result", results[q->result]);
     json_add_text(o, "detail", text);
-    json_add_text(o, "approved_by", q->result == REQUEST_APPLIED ? who : NULL);
-    json_add_text(o, "by", who);
-    json_add_count(o, "pid", (uint64_t)q->pid);
+    json_add_text(o, "approved_by", q->result == REQUEST_APPLIED ? q->by : NULL);
+    json_add_text(o, "by", q->by);
+    if (q->pid > 0)
+        json_add_count(o, "pid", (uint64_t)q->pid);
     json_add_text(o, "vm", *vm ? vm : NULL);
     json_add_text(o, "uuid", q->uuid);
     put(r, false, o);

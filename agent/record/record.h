@@ -40,13 +40,13 @@ struct record_limits {
 
 extern const struct record_limits record_limits_default;
 
-/* Something that was asked for on the control socket. */
+/* Something that was asked for on the control socket, or on the page. */
 struct record_request {
     const char *method;    /* "Set" */
     const char *vm, *uuid; /* NULL: unknown; of any length */
     const char *detail;
-    uid_t uid; /* who asked */
-    pid_t pid;
+    const char *by; /* who asked: "uid 0" */
+    pid_t pid;      /* 0: not on this host */
     enum { REQUEST_APPLIED, REQUEST_FAILED, REQUEST_DENIED } result;
 };
 
@@ -74,7 +74,6 @@ void record_event(struct record *r, const struct hv_domain *domain,
 /* A migration has ended. trace: the name of its trace's file, NULL if there is none. */
 void record_migration(struct record *r, const struct migration *m, const char *trace);
 
-/* From one thread only. */
 void record_request(struct record *r, const struct record_request *request);
 
 /*

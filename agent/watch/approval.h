@@ -27,7 +27,7 @@ struct approvals {
     bool withdrawn;           /* it is not proposed at present */
     int64_t ceiling_ns;       /* of the throttle that was approved; 0: none */
     uint32_t allowed, denied; /* answered fields, a bit each */
-    char source[POLICY_FIELDS][64];
+    char source[POLICY_FIELDS][POLICY_SOURCE_MAX];
 };
 
 /* Lays the answers over the fields of the policy that want to be asked. */

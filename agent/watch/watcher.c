@@ -204,15 +204,13 @@ bool watcher_asks(struct watcher *w, unsigned id)
     return asks;
 }
 
-int watcher_answer(struct watcher *w, unsigned id, bool yes, int64_t ceiling_ns, uid_t uid)
+int watcher_answer(struct watcher *w, unsigned id, bool yes, int64_t ceiling_ns, const char *who)
 {
     struct proposal p;
-    char who[32];
-    char source[64];
-    char detail[256];
+    char source[96];
+    char detail[288];
     int r;
 
-    snprintf(who, sizeof(who), "uid %u", uid);
     snprintf(source, sizeof(source), yes ? "%s, when asked" : "denied by %s", who);
     pthread_mutex_lock(&w->lock);
     r = approvals_answer(&w->approvals, id, yes, ceiling_ns, source, &p);

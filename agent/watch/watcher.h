@@ -80,9 +80,9 @@ void watcher_overlay(struct watcher *w, struct policy *policy);
 
 void watcher_view(struct watcher *w, struct migration *ret);
 
-/* Is that what it asks? And the answer, by uid, as watchers_answer(). */
+/* Is that what it asks? And the answer, as watchers_answer(). */
 bool watcher_asks(struct watcher *w, unsigned id);
-int watcher_answer(struct watcher *w, unsigned id, bool yes, int64_t ceiling_ns, uid_t uid);
+int watcher_answer(struct watcher *w, unsigned id, bool yes, int64_t ceiling_ns, const char *who);
 
 /* As watchers_release(). */
 int watcher_release(struct watcher *w, uid_t uid);

@@ -281,7 +281,7 @@ void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *poli
     pthread_mutex_unlock(&ws->lock);
 }
 
-int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_ns, uid_t uid)
+int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_ns, const char *who)
 {
     struct watcher *w;
     int r = -ENOENT;
@@ -293,7 +293,7 @@ int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_
         watcher_ref(w);
     pthread_mutex_unlock(&ws->lock);
     if (w) {
-        r = watcher_answer(w, id, yes, ceiling_ns, uid);
+        r = watcher_answer(w, id, yes, ceiling_ns, who);
         watcher_unref(w);
     }
     return r;

@@ -55,12 +55,13 @@ void watchers_poke(struct watchers *ws, const char *uuid);
 void watchers_overlay(struct watchers *ws, const char *uuid, struct policy *policy);
 
 /*
- * Answers what a watcher asks, in the name of a uid; it takes effect at its next look, which is at
- * once. ceiling_ns: how much guest work a yes lets the migration lose, 0 for what the policy
- * allows. Returns 0, -ENOENT when nothing of that number is being asked, or -ERANGE when it would
- * lose more.
+ * Answers what a watcher asks, in somebody's name ("uid 0"); it takes effect at its next look,
+ * which is at once. ceiling_ns: how much guest work a yes lets the migration lose, 0 for what the
+ * policy allows. Returns 0, -ENOENT when nothing of that number is being asked, or -ERANGE when it
+ * would lose more.
  */
-int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_ns, uid_t uid);
+int watchers_answer(struct watchers *ws, unsigned id, bool yes, int64_t ceiling_ns,
+                    const char *who);
 
 /*
  * Gives a guest its CPU back, in the name of a uid: it is not throttled again in this migration.

@@ -188,7 +188,7 @@ static void hostile_names_stay_within_their_line(void **state)
         record_event(r, &domain, &event);
         put_migration(r, names[i], 0);
         record_request(
-            r, &(struct record_request){.method = "Set", .vm = names[i], .detail = names[i]});
+            r, &(struct record_request){.method = "Set", .vm = names[i], .detail = names[i], .by = names[i]});
     }
     stop(r);
     assert_int_equal(read_lines(RECORD_AUDIT, &o), 2 * n);
@@ -261,7 +261,7 @@ static void a_file_is_bounded_and_its_predecessor_kept(void **state)
 static void denials_cannot_wash_out_the_record(void **state)
 {
     const struct record_request denied = {
-        .method = "Set", .vm = "vm", .detail = "no", .uid = 7, .result = REQUEST_DENIED};
+        .method = "Set", .vm = "vm", .detail = "no", .by = "uid 7", .result = REQUEST_DENIED};
     struct record_request applied = denied;
     AUTO_JSON struct json_object *o = NULL;
     struct record *r = start();

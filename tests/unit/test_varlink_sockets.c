@@ -40,7 +40,7 @@ static void one_user_cannot_take_every_connection(void **state)
 /* Whether who connects now is privileged. */
 static bool privileged;
 
-static bool is_privileged(const struct varlink_peer *peer, void *userdata)
+static bool is_privileged(const struct peer *peer, void *userdata)
 {
     (void)peer;
     (void)userdata;

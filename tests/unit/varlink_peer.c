@@ -164,7 +164,7 @@ static int big(struct varlink_call *call, struct json_object *parameters, void *
 
 static int whoami(struct varlink_call *call, struct json_object *parameters, void *userdata)
 {
-    const struct varlink_peer *peer = varlink_call_peer(call);
+    const struct peer *peer = varlink_call_peer(call);
     gid_t groups[256];
     int n = getgroups(256, groups);
 
