@@ -13,6 +13,7 @@
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -32,10 +33,17 @@ struct metrics_http {
     struct MHD_Daemon *daemon; /* NULL: it could not be started again */
     struct webconfig *web;     /* NULL: anybody, and no TLS */
     struct metrics *metrics;
-    metrics_get_fn get; /* NULL: none */
+    metrics_ask_fn ask; /* NULL: none */
     void *opaque;
     struct connections connections;
     union address at;
+};
+
+/* What libmicrohttpd keeps for us with a request. */
+struct request {
+    bool is_post;
+    size_t len;
+    char body[METRICS_BODY_BYTES];
 };
 
 static bool port_parse(const char *text, uint16_t *ret_port)
@@ -119,12 +127,15 @@ int metrics_http_listen(const char *where, gid_t gid, int *ret_fd)
 
 #define NO_SOURCES "default-src 'none'; frame-ancestors 'none'"
 
+static const char *header(struct MHD_Connection *c, const char *name)
+{
+    return MHD_lookup_connection_value(c, MHD_HEADER_KIND, name);
+}
+
 static enum MHD_Result reply(struct MHD_Connection *c, unsigned status, const char *content_type,
                              const char *security_policy, struct metrics_buf *body)
 {
-    bool zipped =
-        metrics_accepts_gzip(MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept-Encoding")) &&
-        metrics_gzip(body);
+    bool zipped = metrics_accepts_gzip(header(c, "Accept-Encoding")) && metrics_gzip(body);
     char *data = body->data;
     struct MHD_Response *r =
         MHD_create_response_from_buffer(body->len, data, MHD_RESPMEM_MUST_FREE);
@@ -173,15 +184,44 @@ static enum MHD_Result reply_rendered(struct MHD_Connection *c, struct metrics *
     return reply(c, MHD_HTTP_OK, content_types[format], NO_SOURCES, &body);
 }
 
-static enum MHD_Result reply_other(struct MHD_Connection *c, struct metrics_http *http,
-                                   const char *path)
+static bool is_unix(const struct metrics_http *http)
 {
+    return http->at.any.sa_family == AF_UNIX;
+}
+
+static bool is_tls(const struct metrics_http *http)
+{
+    return http->web && http->web->cert;
+}
+
+/* Who may answer is either known by the kernel, or by a password that was told over TLS. */
+static bool takes_posts(const struct metrics_http *http)
+{
+    return http->ask && (is_unix(http) || (is_tls(http) && webconfig_has_answering(http->web)));
+}
+
+static enum MHD_Result reply_other(struct MHD_Connection *c, struct metrics_http *http,
+                                   const char *path, const struct request *request)
+{
+    char *name = http->web ? MHD_basic_auth_get_username_password(c, NULL) : NULL;
+    const union MHD_ConnectionInfo *fd =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const struct metrics_request q = {
+        .path = path,
+        .since = MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "since"),
+        .user = is_tls(http) && webconfig_may_answer(http->web, name) ? name : NULL,
+        .peer_fd = is_unix(http) && fd ? fd->connect_fd : -1,
+        .body = request->is_post ? request->body : NULL,
+        .body_len = request->len,
+        .is_foreign = !metrics_is_same_origin(header(c, "Origin"), header(c, "Sec-Fetch-Site"),
+                                              header(c, "Host"), is_tls(http), is_unix(http)),
+    };
     struct metrics_reply r = {0};
     unsigned status = MHD_HTTP_NOT_FOUND;
 
-    if (http->get)
-        status = http->get(http->opaque, path,
-                           MHD_lookup_connection_value(c, MHD_GET_ARGUMENT_KIND, "since"), &r);
+    if (http->ask)
+        status = http->ask(http->opaque, &q, &r);
+    MHD_free(name);
     if (!r.content_type)
         return reply_plain(c, status, "not found: try /, /metrics, /healthz or /api/v1/status\n");
     return reply(c, status, r.content_type, r.security_policy, &r.body);
@@ -189,10 +229,36 @@ static enum MHD_Result reply_other(struct MHD_Connection *c, struct metrics_http
 
 static bool has_body(struct MHD_Connection *c)
 {
-    const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
+    const char *length = header(c, "Content-Length");
 
-    return MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Transfer-Encoding") ||
-           (length && strcmp(length, "0") != 0);
+    return header(c, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
+}
+
+/* What is wrong with the header of a POST; 0: nothing. */
+static unsigned refuse_post(struct MHD_Connection *c)
+{
+    static const char json[] = "application/json";
+    const char *length = header(c, "Content-Length");
+    const char *type = header(c, "Content-Type");
+
+    if (!length || header(c, "Transfer-Encoding"))
+        return MHD_HTTP_LENGTH_REQUIRED;
+    if (strlen(length) > 4 || strtoul(length, NULL, 10) > METRICS_BODY_BYTES)
+        return MHD_HTTP_CONTENT_TOO_LARGE;
+    /* Which no form can send, and no script of another page without asking first. */
+    if (!type || strncasecmp(type, json, strlen(json)) != 0 || !strchr("; \t", type[strlen(json)]))
+        return MHD_HTTP_UNSUPPORTED_MEDIA_TYPE;
+    return 0;
+}
+
+static const char *refusal_text(unsigned status)
+{
+    return status == MHD_HTTP_UNAUTHORIZED         ? "a name and a password are needed\n"
+           : status == MHD_HTTP_METHOD_NOT_ALLOWED ? "only GET and HEAD\n"
+           : status == MHD_HTTP_LENGTH_REQUIRED    ? "the length must be told\n"
+           : status == MHD_HTTP_UNSUPPORTED_MEDIA_TYPE
+               ? "only application/json\n"
+               : "no body expected, or none of this length\n";
 }
 
 static bool is_allowed(struct metrics_http *http, struct MHD_Connection *c)
@@ -211,38 +277,59 @@ static bool is_allowed(struct metrics_http *http, struct MHD_Connection *c)
     return allowed;
 }
 
+/* What is wrong with a request by its header; 0: nothing. */
+static unsigned refuse(struct metrics_http *http, struct MHD_Connection *c, const char *path,
+                       const char *method, bool *ret_is_post)
+{
+    *ret_is_post =
+        strcmp(method, "POST") == 0 && strcmp(path, METRICS_POST_PATH) == 0 && takes_posts(http);
+    if (!is_allowed(http, c))
+        return MHD_HTTP_UNAUTHORIZED;
+    if (*ret_is_post)
+        return refuse_post(c);
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
+        return MHD_HTTP_METHOD_NOT_ALLOWED;
+    return has_body(c) ? MHD_HTTP_CONTENT_TOO_LARGE : 0;
+}
+
+static enum MHD_Result take_body(struct request *request, const char *data, size_t *len)
+{
+    if (!request->is_post || *len > sizeof(request->body) - request->len)
+        return MHD_NO;
+    memcpy(request->body + request->len, data, *len);
+    request->len += *len;
+    *len = 0;
+    return MHD_YES;
+}
+
 /*
- * libmicrohttpd calls this once after the header and again at the end of the request. A refusal
- * is given the first time, which also ends the connection without reading what else comes.
+ * libmicrohttpd calls this once after the header, for each piece of a body, and again at the end of
+ * the request. A refusal is given the first time, which also ends the connection without reading
+ * what else comes.
  */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const char *path,
                                   const char *method, const char *version, const char *upload,
-                                  size_t *upload_size, void **request)
+                                  size_t *upload_size, void **context)
 {
+    struct request *request = *context;
     struct metrics_http *http = cls;
 
     (void)version;
-    (void)upload;
-    if (!*request) {
-        *request = http; /* seen */
-        if (!is_allowed(http, c))
-            return reply_plain(c, MHD_HTTP_UNAUTHORIZED, "a name and a password are needed\n");
-        if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
-            return reply_plain(c, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-        if (has_body(c))
-            return reply_plain(c, MHD_HTTP_CONTENT_TOO_LARGE, "no body expected\n");
-        return MHD_YES;
+    if (!request) {
+        unsigned status;
+
+        *context = request = alloc_need(calloc(1, sizeof(*request)));
+        status = refuse(http, c, path, method, &request->is_post);
+        return status ? reply_plain(c, status, refusal_text(status)) : MHD_YES;
     }
     if (*upload_size)
-        return MHD_NO;
+        return take_body(request, upload, upload_size);
 
     if (strcmp(path, "/metrics") == 0)
-        return reply_rendered(
-            c, http->metrics,
-            metrics_negotiate(MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Accept")));
+        return reply_rendered(c, http->metrics, metrics_negotiate(header(c, "Accept")));
     if (strcmp(path, "/healthz") == 0)
         return reply_plain(c, MHD_HTTP_OK, "ok\n");
-    return reply_other(c, http, path);
+    return reply_other(c, http, path, request);
 }
 
 /* ---- connections; in the library's one thread, which closes a socket after telling us ---- */
@@ -271,7 +358,8 @@ static void on_answered(void *cls, struct MHD_Connection *c, void **request,
         MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct metrics_http *http = cls;
 
-    (void)request;
+    free(*request);
+    *request = NULL;
     if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK && context && context->socket_context)
         connections_answered(&http->connections, context->socket_context);
 }
@@ -313,7 +401,7 @@ static int serve(struct metrics_http *http, int fd)
     return http->daemon ? 0 : -ENOMEM;
 }
 
-int metrics_http_start(struct metrics *m, int fd, struct webconfig *web, metrics_get_fn get,
+int metrics_http_start(struct metrics *m, int fd, struct webconfig *web, metrics_ask_fn ask,
                        void *opaque, struct metrics_http **ret_http)
 {
     AUTO_FREE struct metrics_http *http = alloc_need(calloc(1, sizeof(*http)));
@@ -327,7 +415,7 @@ int metrics_http_start(struct metrics *m, int fd, struct webconfig *web, metrics
     }
     http->web = web;
     http->metrics = m;
-    http->get = get;
+    http->ask = ask;
     http->opaque = opaque;
     connections_init(&http->connections);
     if (serve(http, fd) < 0) {

@@ -128,4 +128,13 @@ bool metrics_gzip(struct metrics_buf *b);
 /* Does an Accept-Encoding header (NULL: none) want gzip? */
 bool metrics_accepts_gzip(const char *accept_encoding);
 
+/*
+ * Whether whoever sent a request is no browser, or a browser for a page of ours: by its headers
+ * Origin, Sec-Fetch-Site and Host (NULL: not there). At a Unix socket, which a browser reaches
+ * through a tunnel alone, the page must come from the browser's own host, or a foreign name that is
+ * pointed to there would do.
+ */
+bool metrics_is_same_origin(const char *origin, const char *site, const char *host, bool is_tls,
+                            bool is_unix);
+
 #endif

@@ -12,6 +12,7 @@
 #ifndef MIGPOLICY_METRICS_H
 #define MIGPOLICY_METRICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -146,11 +147,28 @@ struct metrics_reply {
     struct metrics_buf body;
 };
 
+/* The one path that takes a body, by POST, where it can be told who sends it. */
+#define METRICS_POST_PATH  "/api/v1/answer"
+#define METRICS_BODY_BYTES 512
+
+/* A request for something that is not of the metrics. */
+struct metrics_request {
+    const char *path;
+    const char *since; /* the argument of that name, or NULL */
+    /* Who asks, as far as that is certain; both unset: anybody. */
+    const char *user; /* whose password was told over TLS, one who may answer (webconfig.h); NULL */
+    int peer_fd;      /* the connection, if it is one to a Unix socket; -1 */
+    /* What was sent to METRICS_POST_PATH; NULL for all else. */
+    const char *body;
+    size_t body_len;
+    bool is_foreign; /* a browser has sent it for a page of somebody else's */
+};
+
 /*
- * Answers with an HTTP status. `since` is the argument of that name, or NULL. Called in the
- * server's thread, for which all others who ask wait: it must not block.
+ * Answers with an HTTP status. Called in the server's thread, for which all others who ask wait: it
+ * must not block.
  */
-typedef unsigned (*metrics_get_fn)(void *opaque, const char *path, const char *since,
+typedef unsigned (*metrics_ask_fn)(void *opaque, const struct metrics_request *request,
                                    struct metrics_reply *ret);
 
 struct metrics_http;
@@ -171,11 +189,11 @@ const char *metrics_http_path(const char *where);
 /*
  * Serve m at fd, a listening stream socket, which is taken over, even on failure.
  * Starts one thread, which inherits the signal mask: block the signals you handle elsewhere first.
- * What is neither /metrics nor /healthz is for `get` (NULL: there is nothing else). `web`, or NULL
+ * What is neither /metrics nor /healthz is for `ask` (NULL: there is nothing else). `web`, or NULL
  * for anybody and no TLS, is taken over on success.
  * m and opaque are borrowed until metrics_http_stop(). Errors: -ENOTSOCK, -EIO.
  */
-int metrics_http_start(struct metrics *m, int fd, struct webconfig *web, metrics_get_fn get,
+int metrics_http_start(struct metrics *m, int fd, struct webconfig *web, metrics_ask_fn ask,
                        void *opaque, struct metrics_http **ret_http);
 
 /*

@@ -305,18 +305,52 @@ static bool matches(const char *password, const char *hash)
     return same;
 }
 
+static struct webconfig_user *find_user(const struct webconfig *w, const char *name)
+{
+    for (size_t i = 0; i < w->users; i++) {
+        if (strcmp(w->user[i].name, name) == 0)
+            return &w->user[i];
+    }
+    return NULL;
+}
+
+int webconfig_let_answer(struct webconfig *w, const char *name, struct error *ret_err)
+{
+    struct webconfig_user *user = find_user(w, name);
+
+    if (!w->cert)
+        return error_set(ret_err, -EINVAL, "%.64s: only over TLS, with tls_server_config", name);
+    if (!user)
+        return error_set(ret_err, -EINVAL, "%.64s: is not in basic_auth_users", name);
+    user->may_answer = true;
+    return 0;
+}
+
+bool webconfig_has_answering(const struct webconfig *w)
+{
+    for (size_t i = 0; i < w->users; i++) {
+        if (w->user[i].may_answer)
+            return true;
+    }
+    return false;
+}
+
+bool webconfig_may_answer(const struct webconfig *w, const char *name)
+{
+    const struct webconfig_user *user = name ? find_user(w, name) : NULL;
+
+    return user && user->may_answer;
+}
+
 bool webconfig_allows(struct webconfig *w, const char *name, const char *password)
 {
-    struct webconfig_user *user = NULL;
+    struct webconfig_user *user;
 
     if (w->users == 0)
         return true;
     if (!name || !password)
         return false;
-    for (size_t i = 0; i < w->users && !user; i++) {
-        if (strcmp(w->user[i].name, name) == 0)
-            user = &w->user[i];
-    }
+    user = find_user(w, name);
     if (user && user->accepted && is_same(user->accepted, password))
         return true;
     if (!matches(password, user ? user->hash : w->user[0].hash) || !user)

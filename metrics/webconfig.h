@@ -24,7 +24,8 @@ enum {
 struct webconfig_user {
     char *name;
     char *hash;
-    char *accepted; /* the password that matched it, so that each scrape does not cost a bcrypt */
+    bool may_answer; /* questions of an administrator's */
+    char *accepted;  /* the password that matched it, so that each scrape does not cost a bcrypt */
 };
 
 struct webconfig {
@@ -48,6 +49,16 @@ int webconfig_load(const char *path, struct webconfig **ret, struct error *ret_e
 /* The same of a text, without reading what it names; `path` is for errors. */
 int webconfig_parse(const char *text, size_t len, const char *path, struct webconfig **ret,
                     struct error *ret_err);
+
+/*
+ * Lets a user answer questions. Returns 0 or -EINVAL with *ret_err set: there is no such user, or
+ * passwords would be told without TLS.
+ */
+int webconfig_let_answer(struct webconfig *w, const char *name, struct error *ret_err);
+
+/* May any, or (by name, NULL: nobody) that one? */
+bool webconfig_has_answering(const struct webconfig *w);
+bool webconfig_may_answer(const struct webconfig *w, const char *name);
 
 /* NULL: nothing was said. An unknown name takes as long as a wrong password. */
 bool webconfig_allows(struct webconfig *w, const char *name, const char *password);

@@ -216,13 +216,23 @@ static void tell_ignored(const struct daemon *d, const struct config *config, ch
 static int load_web(const struct config *config, struct webconfig **ret, struct error *ret_err)
 {
     struct error err;
-    int r;
+    int r = 0;
 
     *ret = NULL;
-    if (!config->web_config)
+    if (!config->web_config && config->web_answerers == 0)
         return 0;
+    if (!config->web_config)
+        return error_set(ret_err, -EINVAL, "web_may_answer: needs web_config, with TLS");
     r = webconfig_load(config->web_config, ret, &err);
-    return r < 0 ? error_set(ret_err, r, "web_config: %s", err.text) : 0;
+    if (r < 0)
+        return error_set(ret_err, r, "web_config: %s", err.text);
+    for (size_t i = 0; r == 0 && i < config->web_answerers; i++)
+        r = webconfig_let_answer(*ret, config->web_may_answer[i], &err);
+    if (r == 0)
+        return 0;
+    webconfig_free(*ret);
+    *ret = NULL;
+    return error_set(ret_err, r, "web_may_answer: %s", err.text);
 }
 
 /* Certificates are renewed: they are read again whenever the configuration is. */
@@ -387,7 +397,7 @@ static int take_passed_socket(int *ret_fd)
     return 0;
 }
 
-static int start_http(struct daemon *d)
+static int start_http(struct daemon *d, gid_t admin_gid)
 {
     const struct webconfig *web = d->web;
     const char *where = "systemd's socket";
@@ -402,6 +412,8 @@ static int start_http(struct daemon *d)
         .leftovers = d->leftovers,
         .monitor = d->monitor,
         .recent = d->recent,
+        .record = d->record,
+        .admin_gid = admin_gid,
     });
 
     r = take_passed_socket(&fd);
@@ -414,7 +426,7 @@ static int start_http(struct daemon *d)
         where = d->http_path ? d->listen : port;
     }
     if (r == 0)
-        r = metrics_http_start(d->metrics, fd, d->web, page_get, d->page, &d->http);
+        r = metrics_http_start(d->metrics, fd, d->web, page_ask, d->page, &d->http);
     if (r < 0) {
         log_error("metrics: cannot listen on \"%s\": %s", d->listen, strerror(-r));
         return r;
@@ -579,7 +591,7 @@ static int start(struct daemon *d)
     if (r == 0)
         r = monitor_new(d->uri, d->watchers, d->policies, d->metrics, &d->monitor);
     if (r == 0)
-        r = start_http(d);
+        r = start_http(d, admin_gid);
     if (r == 0)
         export_counts(d);
     if (r == 0)

@@ -5,15 +5,15 @@
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "agent/page/answer.h"
+#include "agent/page/document.h"
 #include "agent/page/page.html.h"
 #include "agent/record/migration_json.h"
 #include "agent/watch/leftovers_json.h"
 #include "common/cleanup.h"
 #include "common/json.h"
-#include "common/printable.h"
 #include "common/units.h"
 #include "common/wakeup.h"
 
@@ -31,7 +31,9 @@ struct page {
     struct page_host host;
     int64_t host_ns; /* when that was told; 0: not yet */
 
-    char *status; /* of the HTTP server's thread */
+    /* Of the HTTP server's thread. */
+    struct answers answers;
+    char *status;
     size_t status_len;
     int64_t status_ns;
 };
@@ -41,6 +43,8 @@ struct page *page_new(const struct page_env *env)
     struct page *p = alloc_need(calloc(1, sizeof(*p)));
 
     p->env = *env;
+    p->answers = (struct answers){
+        .watchers = env->watchers, .record = env->record, .admin_gid = env->admin_gid};
     pthread_mutex_init(&p->lock, NULL);
     return p;
 }
@@ -63,28 +67,6 @@ void page_set_host(struct page *p, const struct page_host *host)
 }
 
 /* ---- documents ---- */
-
-/* Every document begins with these. */
-static struct json_object *new_document(void)
-{
-    struct json_object *o = json_object_new_object();
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    json_add_count(o, "schema_version", 1);
-    json_add_time(o, "time", &now);
-    return o;
-}
-
-static char *text_of(struct json_object *document, size_t *ret_len)
-{
-    AUTO_JSON struct json_object *owned = document;
-    size_t len;
-    const char *raw = json_object_to_json_string_length(
-        owned, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-
-    return printable_json(raw, len, ret_len);
-}
 
 static struct json_object *text_or_null(const char *text)
 {
@@ -144,7 +126,7 @@ static unsigned get_status(struct page *p, struct metrics_reply *ret)
 
     if (!p->status || now - p->status_ns > STATUS_NS) {
         watchers_list(p->env.watchers, &list, &count);
-        o = new_document();
+        o = document_new();
         migrations = json_object_new_array();
         for (size_t i = 0; i < count; i++) {
             questions += list[i].active && list[i].proposal.id > 0;
@@ -154,28 +136,11 @@ static unsigned get_status(struct page *p, struct metrics_reply *ret)
         json_add(o, "leftovers", leftovers_to_json(p->env.leftovers, NULL));
         json_add(o, "migrations", migrations);
         free(p->status);
-        p->status = text_of(o, &p->status_len);
+        p->status = document_text(o, &p->status_len);
         p->status_ns = now;
     }
     metrics_buf_add(&ret->body, p->status, p->status_len);
     return OK;
-}
-
-static void answer(struct metrics_reply *ret, struct json_object *document)
-{
-    size_t len;
-    AUTO_FREE char *text = text_of(document, &len);
-
-    metrics_buf_add(&ret->body, text, len);
-}
-
-static unsigned refuse(struct metrics_reply *ret, unsigned status, const char *why)
-{
-    struct json_object *o = new_document();
-
-    json_add_text(o, "error", why);
-    answer(ret, o);
-    return status;
 }
 
 static unsigned get_migration(struct page *p, const char *uuid, const char *since,
@@ -187,12 +152,12 @@ static unsigned get_migration(struct page *p, const char *uuid, const char *sinc
     double since_s = since ? strtod(since, NULL) : -1;
 
     if (watchers_get(p->env.watchers, uuid, m) < 0)
-        return refuse(ret, NOT_FOUND, "no migration of a VM of that UUID is known");
+        return document_refuse(ret, NOT_FOUND, "no migration of a VM of that UUID is known");
     alternatives = json_object_new_array();
     for (unsigned i = 0; m->decision.alternatives_known && i < ALTERNATIVES; i++)
         json_object_array_add(alternatives,
                               alternative_to_json((enum alternative_kind)i, &m->decision));
-    o = new_document();
+    o = document_new();
     json_add(o, "migration", migration_document(m, monotonic_ns()));
     json_add(o, "evidence", evidence_to_json(&m->estimate));
     json_add(o, "alternatives", alternatives);
@@ -201,21 +166,22 @@ static unsigned get_migration(struct page *p, const char *uuid, const char *sinc
     json_add(
         o, "course",
         recent_course_to_json(p->env.recent, m->domain.uuid, isfinite(since_s) ? since_s : -1));
-    answer(ret, o);
+    document_send(ret, o);
     return OK;
 }
 
 static unsigned get_history(struct page *p, struct metrics_reply *ret)
 {
-    struct json_object *o = new_document();
+    struct json_object *o = document_new();
 
     json_add(o, "migrations", recent_ended_to_json(p->env.recent));
-    answer(ret, o);
+    document_send(ret, o);
     return OK;
 }
 
-unsigned page_get(void *page, const char *path, const char *since, struct metrics_reply *ret)
+unsigned page_ask(void *page, const struct metrics_request *request, struct metrics_reply *ret)
 {
+    const char *path = request->path;
     struct page *p = page;
 
     if (strcmp(path, "/") == 0) {
@@ -226,14 +192,20 @@ unsigned page_get(void *page, const char *path, const char *since, struct metric
     }
     if (strncmp(path, API, strlen(API)) != 0)
         return NOT_FOUND;
-    path += strlen(API);
     ret->content_type = "application/json";
     ret->security_policy = NO_SOURCES;
+    if (request->body) {
+        p->status_ns = 0; /* what is asked has changed */
+        return answer_take(&p->answers, request, ret);
+    }
+    path += strlen(API);
     if (strcmp(path, "status") == 0)
         return get_status(p, ret);
     if (strcmp(path, "history") == 0)
         return get_history(p, ret);
+    if (strcmp(path, "you") == 0)
+        return answer_tell_you(&p->answers, request, ret);
     if (strncmp(path, "migrations/", strlen("migrations/")) == 0)
-        return get_migration(p, path + strlen("migrations/"), since, ret);
-    return refuse(ret, NOT_FOUND, "try status, history or migrations/UUID");
+        return get_migration(p, path + strlen("migrations/"), request->since, ret);
+    return document_refuse(ret, NOT_FOUND, "try status, history, you or migrations/UUID");
 }

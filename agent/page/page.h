@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * What the HTTP server shows beside the metrics: the page at "/" for people, and under /api/v1/ the
- * JSON it is made of (docs/api.md). Read-only: nothing here changes anything, and no question is
- * answered. All comes from memory; nothing waits for libvirt or a disk.
+ * JSON it is made of (docs/api.md). Nothing here changes anything, but for the answer of an
+ * administrator to what the agent asks (answer.h). All comes from memory; nothing waits for libvirt
+ * or a disk.
  *
- * page.html, page.css and page.js are put together by embed-page when the program is built, into
- * one document whose Content-Security-Policy allows these very scripts and styles, and nothing
- * else.
+ * page.html, page.css, plots.js, answer.js and page.js are put together by embed-page when the
+ * program is built, into one document whose Content-Security-Policy allows these very scripts and
+ * styles, and nothing else.
  */
 #ifndef MIGPOLICY_PAGE_H
 #define MIGPOLICY_PAGE_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "agent/record/recent.h"
+#include "agent/record/record.h"
 #include "agent/rules/paused.h"
 #include "agent/watch/leftovers.h"
 #include "agent/watch/monitor.h"
@@ -27,6 +30,8 @@ struct page_env {
     struct leftovers *leftovers;
     struct monitor *monitor;
     struct recent *recent;
+    struct record *record;
+    gid_t admin_gid; /* who may answer at a Unix socket, beside root; (gid_t)-1: nobody */
 };
 
 /* How the host is, as the daemon tells about once a second: to ask for it may wait for a disk. */
@@ -45,7 +50,7 @@ void page_free(struct page *p);
 /* Thread-safe. */
 void page_set_host(struct page *p, const struct page_host *host);
 
-/* A metrics_get_fn; from the HTTP server's thread only. */
-unsigned page_get(void *page, const char *path, const char *since, struct metrics_reply *ret);
+/* A metrics_ask_fn; from the HTTP server's thread only. */
+unsigned page_ask(void *page, const struct metrics_request *request, struct metrics_reply *ret);
 
 #endif

@@ -9,6 +9,7 @@ const LOST_MS = 8000; // without an answer the page says that it is old
 const KEEP_ENDED_S = 45; // how long a card stays after its migration
 const POINTS_MAX = 1500; // of a course, in the page
 const HISTORY_SHOWN = 12;
+const API = location.origin + "/api/v1/"; // without the name and the password that may be in the address
 const SVG = "http://www.w3.org/2000/svg";
 
 const $ = (id) => document.getElementById(id);
@@ -35,6 +36,7 @@ function seconds(value) {
 }
 
 function quantity(name, value) {
+  if (value == null) return "–";
   if (name.endsWith("_bytes_per_second")) return rate(value);
   if (name.endsWith("_bytes")) return bytes(value);
   if (name.endsWith("_seconds")) return seconds(value);
@@ -231,6 +233,7 @@ function newCard(uuid) {
   const title = "vm-" + uuid;
   find("h3").id = title;
   node.setAttribute("aria-labelledby", title);
+  prepareAnswer(card);
   follow(card, card.sawtooth, "sawtooth");
   follow(card, card.rates, "rates");
   cards.set(uuid, card);
@@ -254,16 +257,10 @@ function showMigration(card, m) {
   set(find(".name"), m.vm);
   fitWords(find(".badges"), badges(m));
   set(find(".sentence"), sentence(m));
-  const next = m.active && m.next_action && m.next_action !== m.reason && !m.proposal ? "Action: " + m.next_action : "";
+  const next = m.active && m.next_action && m.next_action !== m.reason && !m.proposal ? "Action: " + m.next_action.replace(` (${m.reason})`, "") : "";
   set(find(".next"), next);
   find(".next").hidden = !next;
-  find(".question").hidden = !m.proposal;
-  if (m.proposal) {
-    set(find(".asks"), `May it ${m.proposal.action}? ${capital(m.proposal.detail)} (${m.proposal.reason_text}).`);
-    set(find(".expires"), whole(m.proposal.expires_seconds));
-    set(find(".approve"), `migpolicy approve ${m.proposal.id}`);
-    set(find(".deny"), `migpolicy deny ${m.proposal.id}`);
-  }
+  showQuestion(card, m.proposal);
   fitFacts(find("dl.facts"), facts(m));
 }
 
@@ -327,7 +324,7 @@ function showIdentity(card, m, evidence) {
   for (const [name, key] of [["Instance", "instance_name"], ["Flavor", "flavor"], ["Project", "project"]])
     if (m[key]) rows.push([name, m[key]]);
   for (const [name, value] of Object.entries(evidence))
-    if (value != null) rows.push([capital(name.replace(/_(bytes_per_second|bytes|seconds|ratio)$/, "").replace(/_/g, " ")), quantity(name, value)]);
+    rows.push([capital(name.replace(/_(bytes_per_second|bytes|seconds|ratio)$/, "").replace(/_/g, " ")), quantity(name, value)]);
   fitFacts(card.node.querySelector(".identity .facts"), rows);
 }
 
@@ -508,7 +505,7 @@ let answered = 0; // when, by the page's clock
 let asked = 0;
 
 async function ask(what) {
-  const reply = await fetch("/api/v1/" + what, { cache: "no-store", signal: AbortSignal.timeout(LOST_MS) });
+  const reply = await fetch(API + what, { cache: "no-store", signal: AbortSignal.timeout(LOST_MS) });
   return reply.ok ? reply.json() : null;
 }
 
@@ -540,6 +537,7 @@ async function poll() {
     }
     await Promise.all([...cards.values()].filter((card) => (card.visible || !card.course) && !(card.settled && !card.migration.active)).map(refreshCard));
     if (!asked || performance.now() - asked > HISTORY_MS) {
+      await askWho();
       const history = await ask("history");
       if (history) steadily(() => showHistory(history.migrations));
       asked = performance.now();

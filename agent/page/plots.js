@@ -87,11 +87,13 @@ function cone(f, m, now, remaining) {
 
 function marks(f, events) {
   let before = -99;
+  let row = 0; // those that are near each other stand below one another
   events.forEach((e, i) => {
     if (e.elapsed_seconds < f.from) return;
     const x = f.x(e.elapsed_seconds);
-    const y = x - before < 16 ? PLOT.top + 16 : PLOT.top + 1;
-    before = x - before < 16 ? -99 : x;
+    row = x - before < 16 ? (row + 1) % 4 : 0;
+    before = x;
+    const y = PLOT.top + 1 + row * 15;
     const g = svg("g", { class: "mark " + e.result }, f.node);
     svg("title", {}, g, `${seconds(e.elapsed_seconds)}: ${e.action} ${e.result}: ${e.detail}`);
     svg("line", { x1: x, x2: x, y1: y + 7, y2: f.bottom }, g);

@@ -118,6 +118,8 @@ static struct json_object *config_schema(void)
         "unix:/PATH'},"
         "'web_config': {'type': 'string', 'pattern': '^/',"
         " 'description': 'who may read the metrics: TLS and passwords'},"
+        "'web_may_answer': {'type': 'array', 'items': {'type': 'string', 'minLength': 1,"
+        " 'maxLength': 64}, 'description': 'users of web_config who may answer questions'},"
         "'qemu_run_dir': {'type': 'string', 'pattern': '^/',"
         " 'description': 'where that libvirt keeps the pid files of its guests'},"
         "'admin_group': {'type': 'string', 'description': 'its members may change policies'},"

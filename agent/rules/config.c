@@ -249,6 +249,39 @@ static int take_host_bandwidth(const struct place *place, struct json_object *va
     return 0;
 }
 
+static void forget_answerers(struct config *config)
+{
+    for (size_t i = 0; i < config->web_answerers; i++)
+        free(config->web_may_answer[i]);
+    free(config->web_may_answer);
+    config->web_may_answer = NULL;
+    config->web_answerers = 0;
+}
+
+/* A later file's takes the place of an earlier one's. */
+static int take_web_may_answer(const struct place *place, struct json_object *value,
+                               struct config *config)
+{
+    size_t n = json_object_is_type(value, json_type_array) ? json_object_array_length(value) : 0;
+
+    forget_answerers(config);
+    if (!json_object_is_type(value, json_type_array))
+        return fail(place, "/web_may_answer", "must be an array of names");
+    config->web_may_answer = alloc_need(calloc(n + 1, sizeof(*config->web_may_answer)));
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *name = json_object_array_get_idx(value, i);
+        int len =
+            json_object_is_type(name, json_type_string) ? json_object_get_string_len(name) : 0;
+
+        if (len == 0 || len > CONFIG_ANSWERER_MAX)
+            return fail(place, "/web_may_answer", "a name must be a text of 1 to %d bytes",
+                        CONFIG_ANSWERER_MAX);
+        config->web_may_answer[config->web_answerers++] =
+            alloc_need(strdup(json_object_get_string(name)));
+    }
+    return 0;
+}
+
 static int take_all(const struct place *place, struct json_object *root, struct config *config)
 {
     int r;
@@ -269,6 +302,8 @@ static int take_all(const struct place *place, struct json_object *root, struct 
             r = take_string(place, pointer, value, &config->metrics_listen);
         } else if (strcmp(key, "web_config") == 0) {
             r = take_path(place, pointer, value, &config->web_config);
+        } else if (strcmp(key, "web_may_answer") == 0) {
+            r = take_web_may_answer(place, value, config);
         } else if (strcmp(key, "qemu_run_dir") == 0) {
             r = take_path(place, pointer, value, &config->qemu_run_dir);
         } else if (strcmp(key, "admin_group") == 0) {
@@ -441,6 +476,7 @@ void config_clear(struct config *config)
     free(config->uri);
     free(config->metrics_listen);
     free(config->web_config);
+    forget_answerers(config);
     free(config->qemu_run_dir);
     free(config->admin_group);
     free(config->ignored);

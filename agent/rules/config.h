@@ -21,6 +21,8 @@
 #include "policy/policy.h"
 
 #define CONFIG_DEFAULT_PATH "/etc/migpolicy"
+/* Of a name in web_may_answer: it goes into policies and records whole. */
+#define CONFIG_ANSWERER_MAX 64
 #define CONFIG_VENDOR_PATH  "/usr/lib/migpolicy"
 
 struct json_object;
@@ -32,9 +34,11 @@ struct config_rule {
 };
 
 struct config {
-    char *uri;                     /* NULL: qemu:///system */
-    char *metrics_listen;          /* NULL: default; "": no metrics over HTTP */
-    char *web_config;              /* a path; NULL: no TLS, and no passwords */
+    char *uri;            /* NULL: qemu:///system */
+    char *metrics_listen; /* NULL: default; "": no metrics over HTTP */
+    char *web_config;     /* a path; NULL: no TLS, and no passwords */
+    size_t web_answerers; /* users of web_config who may answer questions */
+    char **web_may_answer;
     char *qemu_run_dir;            /* a path; NULL: that of qemu:///system */
     char *admin_group;             /* NULL: root only may change policies */
     int64_t poll_ns;               /* 0: default */

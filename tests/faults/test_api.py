@@ -127,7 +127,9 @@ def test_it_is_read_only_and_other_paths_are_refused():
             assert answer(host, path, "HEAD")[0] == 200
             for method in ("POST", "PUT", "DELETE", "PATCH"):
                 assert answer(host, path, method)[0] == 405
-        for path in ("", "x", "status/", "migrations/", "migrations/vm", "migrations/../status", "migrations/" + "x" * 4000):
+        assert answer(host, "/api/v1/answer", "POST")[0] == 405
+        assert get(host, "you")["may_answer"] is False and get(host, "you")["name"] is None
+        for path in ("", "x", "status/", "migrations/", "migrations/vm", "migrations/../status", "migrations/" + "x" * 4000, "answer"):
             status, headers, body = answer(host, "/api/v1/" + path)
             assert status == 404 and json.loads(body)["error"]
         assert answer(host, "/api")[0] == 404 and answer(host, "/page.js")[0] == 404

@@ -19,6 +19,7 @@ SCHEMA = json.loads((ETC / "migpolicyd.schema.json").read_text())
 GOOD = [
     json.loads((ETC / "migpolicyd.json").read_text()),
     {},
+    {"web_may_answer": []},
     {"web_config": "/etc/migpolicy/web.yml", "qemu_run_dir": "/run/x/qemu"},
     {"uri": "qemu:///system", "metrics_listen": "", "admin_group": "x", "poll_interval": "100ms",
      "trust_metadata": True, "policy": {}, "rules": []},
@@ -42,6 +43,9 @@ BAD = [
     {"unknown": 1},
     {"uri": 1},
     {"web_config": "web.yml"},
+    {"web_may_answer": "operator"},
+    {"web_may_answer": [""]},
+    {"web_may_answer": ["x" * 65]},
     {"qemu_run_dir": "run"},
     {"poll_interval": "100"},
     {"poll_interval": 100},

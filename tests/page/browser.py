@@ -15,7 +15,7 @@ class Browser:
         options.binary_location = "/usr/bin/chromium"
         for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "no-first-run",
                      "disable-background-networking", "disable-component-update", "disable-sync",
-                     "disable-extensions", "hide-scrollbars", f"window-size={width},{height}",
+                     "disable-extensions", "ignore-certificate-errors", "hide-scrollbars", f"window-size={width},{height}",
                      "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"):
             options.add_argument("--" + flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -41,7 +41,10 @@ class Browser:
                  features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
 
     def open(self, host):
-        self.driver.get(f"http://127.0.0.1:{host.port}/")
+        self.go(f"http://127.0.0.1:{host.port}/")
+
+    def go(self, url):
+        self.driver.get(url)
 
     def js(self, script, *args):
         return self.driver.execute_script(script, *args)

@@ -220,6 +220,10 @@ static void meaning_is_checked_and_placed(void **state)
     (void)state;
     expect_error("[]", "/c.json:1: /: must be an object");
     expect_error("null", "/c.json:1: /: must be an object");
+    expect_error("{\"web_may_answer\": \"a\"}",
+                 "/c.json:1: /web_may_answer: must be an array of names");
+    expect_error("{\"web_may_answer\": [\"a\", \"\"]}",
+                 "/c.json:1: /web_may_answer: a name must be a text of 1 to 64 bytes");
     expect_error("{\n \"urii\": \"x\"}", "/c.json:2: /urii: unknown key");
     expect_error("{\n \"\": 1}", "/c.json:2: /: unknown key");
     expect_error("{\"uri\":\n 5}", "/c.json:2: /uri: must be a text");

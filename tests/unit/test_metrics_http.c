@@ -32,30 +32,37 @@ static struct metrics *metrics;
 static struct metrics_http *http;
 
 /* Something of the caller's own, at one path. */
-static unsigned get_other(void *opaque, const char *path, const char *since,
+static unsigned ask_other(void *opaque, const struct metrics_request *request,
                           struct metrics_reply *ret)
 {
+    const char *since = request->since ? request->since : "-";
+
     (void)opaque;
-    if (strcmp(path, "/other") != 0)
+    if (request->user || (strcmp(request->path, "/other") != 0 && !request->body))
         return 404;
     ret->content_type = "text/x-other";
     ret->security_policy = "default-src 'self'";
-    metrics_buf_add(&ret->body, since ? since : "-", strlen(since ? since : "-"));
-    return 203;
+    if (request->body)
+        metrics_buf_add(&ret->body, request->body, request->body_len);
+    else
+        metrics_buf_add(&ret->body, since, strlen(since));
+    if (request->is_foreign)
+        metrics_buf_add(&ret->body, " of another", strlen(" of another"));
+    return request->peer_fd < 0 ? 203 : 202;
 }
 
-static int serve_at(const char *where, metrics_get_fn get, struct metrics_http **ret)
+static int serve_at(const char *where, metrics_ask_fn ask, struct metrics_http **ret)
 {
     int fd;
     int r = metrics_http_listen(where, (gid_t)-1, &fd);
 
-    return r < 0 ? r : metrics_http_start(metrics, fd, NULL, get, NULL, ret);
+    return r < 0 ? r : metrics_http_start(metrics, fd, NULL, ask, NULL, ret);
 }
 
 static int setup(void **state)
 {
     (void)state;
-    return metrics_new(&labels, &metrics) < 0 || serve_at("127.0.0.1:0", get_other, &http) < 0;
+    return metrics_new(&labels, &metrics) < 0 || serve_at("127.0.0.1:0", ask_other, &http) < 0;
 }
 
 static int teardown(void **state)
@@ -265,12 +272,15 @@ static void other_methods_are_refused(void **state)
     assert_status(ask("DELETE", "/", "", ""), "405");
 }
 
+#define JSON "Content-Type: application/json\r\n"
+
 static void a_body_is_refused(void **state)
 {
     (void)state;
     assert_status(ask("GET", "/metrics", "Content-Length: 2\r\n", "hi"), "413");
     assert_status(ask("GET", "/metrics", "Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n0\r\n\r\n"),
                   "413");
+    assert_status(ask("POST", METRICS_POST_PATH, JSON "Content-Length: 2\r\n", "{}"), "405");
 }
 
 static void a_huge_header_is_refused(void **state)
@@ -547,6 +557,67 @@ static int dial_unix(const char *path)
     return fd;
 }
 
+static const char *ask_unix(const char *path, const char *method, const char *at,
+                            const char *headers, const char *body)
+{
+    char request[2048];
+    int fd = dial_unix(path);
+
+    snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s\r\n",
+             method, at, headers);
+    send_text(fd, request);
+    for (; *body; body += strlen(body) > 100 ? 100 : strlen(body)) /* in pieces */
+        send(fd, body, strlen(body) > 100 ? 100 : strlen(body), MSG_NOSIGNAL);
+    return hear(fd);
+}
+
+static void a_body_is_taken_at_one_path_of_a_unix_socket(void **state)
+{
+    static const char other[] = JSON "Content-Length: 2\r\n";
+    static const char *const refused[][3] = {
+        {"413", JSON "Content-Length: 513\r\n", ""},
+        {"413", JSON "Content-Length: 99999\r\n", ""},
+        {"411", JSON "Transfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"},
+        {"411", JSON, ""},
+        {"415", "Content-Length: 2\r\n", "{}"},
+        {"415", "Content-Length: 2\r\nContent-Type: text/plain\r\n", "{}"},
+        {"415", "Content-Length: 2\r\nContent-Type: application/jsonx\r\n", "{}"},
+    };
+    char dir[] = "/tmp/test-http-XXXXXX", where[64], body[513] = "";
+    struct metrics_http *local = NULL;
+    const char *path;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(where, sizeof(where), "unix:%s/http", dir);
+    path = metrics_http_path(where);
+    assert_int_equal(serve_at(where, ask_other, &local), 0);
+    assert_status(ask_unix(path, "POST", METRICS_POST_PATH, other, "{}"), "202");
+    assert_string_equal(body_of(answer), "{}");
+    memset(body, 'a', sizeof(body) - 1);
+    assert_status(ask_unix(path, "POST", METRICS_POST_PATH,
+                           "Content-Type: application/json; charset=utf-8\r\n"
+                           "Content-Length: 512\r\n",
+                           body),
+                  "202");
+    assert_string_equal(body_of(answer), body);
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        assert_memory_equal(
+            ask_unix(path, "POST", METRICS_POST_PATH, refused[i][1], refused[i][2]) + 9,
+            refused[i][0], 3);
+    assert_status(ask_unix(path, "POST", "/other", other, "{}"), "405");
+    assert_status(ask_unix(path, "PUT", METRICS_POST_PATH, other, "{}"), "405");
+    assert_status(ask_unix(path, "GET", METRICS_POST_PATH, other, "{}"), "413");
+    assert_status(ask_unix(path, "GET", METRICS_POST_PATH, "", ""), "404");
+    assert_status(ask_unix(path, "GET", "/other", "", ""), "202");
+    ask_unix(path, "POST", METRICS_POST_PATH,
+             JSON "Content-Length: 2\r\nOrigin: http://evil.example\r\n", "{}");
+    assert_string_equal(body_of(answer), "{} of another");
+    metrics_http_stop(local);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 /* Connections count by user there; that others have places of their own needs another user to try.
  */
 static void a_unix_socket_is_served_and_its_connections_counted(void **state)
@@ -612,6 +683,7 @@ int main(void)
         cmocka_unit_test(a_port_in_use_is_told_apart),
         cmocka_unit_test(a_port_is_free_again_after_stopping),
         cmocka_unit_test(ipv6_is_served_where_there_is_any),
+        cmocka_unit_test(a_body_is_taken_at_one_path_of_a_unix_socket),
         cmocka_unit_test(a_unix_socket_is_served_and_its_connections_counted),
     };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Files of Prometheus' format that say who may read over HTTP. TLS itself: tests/faults. */
+#include "metrics/internal.h"
 #include "metrics/webconfig.h"
 
 #include <errno.h>
@@ -126,6 +127,59 @@ static void a_password_opens_and_nothing_else_does(void **state)
     webconfig_free(w);
 }
 
+static void only_those_named_may_answer_and_only_over_tls(void **state)
+{
+    (void)state;
+    struct webconfig *w = good("basic_auth_users: {one: " SECRET ", two: " OTHER "}");
+
+    assert_int_equal(webconfig_let_answer(w, "one", &err), -EINVAL);
+    assert_string_equal(err.text, "one: only over TLS, with tls_server_config");
+    w->cert = strdup("a certificate");
+    assert_false(webconfig_has_answering(w));
+    assert_int_equal(webconfig_let_answer(w, "three", &err), -EINVAL);
+    assert_string_equal(err.text, "three: is not in basic_auth_users");
+    assert_int_equal(webconfig_let_answer(w, "one", &err), 0);
+    assert_true(webconfig_has_answering(w) && webconfig_may_answer(w, "one"));
+    assert_false(webconfig_may_answer(w, "two") || webconfig_may_answer(w, "three"));
+    assert_false(webconfig_may_answer(w, NULL) || webconfig_may_answer(w, ""));
+    webconfig_free(w);
+}
+
+static void what_a_browser_sends_for_another_page_is_told_apart(void **state)
+{
+    static const struct {
+        const char *origin, *site, *host;
+        bool is_tls, is_unix, is_same;
+    } rows[] = {
+        {NULL, NULL, "h", true, false, true}, /* no browser */
+        {NULL, NULL, NULL, false, true, true},
+        {NULL, "same-origin", "h", true, false, false}, /* none sends a POST without Origin */
+        {"https://h", NULL, "h", true, false, true},    /* an old one */
+        {"https://h:9917", "same-origin", "H:9917", true, false, true},
+        {"https://h:9917", "same-site", "h:9917", true, false, false},
+        {"https://h:9917", "cross-site", "h:9917", true, false, false},
+        {"https://evil", "same-origin", "h", true, false, false},
+        {"https://h", NULL, "h:9917", true, false, false},
+        {"http://h:9917", NULL, "h:9917", true, false, false},
+        {"https://h", NULL, NULL, true, false, false},
+        {"null", NULL, "h", true, false, false},
+        {"", NULL, "", true, false, false},
+        {"http://localhost:8080", "same-origin", "localhost:8080", false, true, true},
+        {"http://127.0.0.1", "same-origin", "127.0.0.1", false, true, true},
+        {"http://[::1]:80", "same-origin", "[::1]:80", false, true, true},
+        /* a name of an attacker's that points to the end of the tunnel */
+        {"http://evil:8080", "same-origin", "evil:8080", false, true, false},
+        {"http://localhost.evil:8080", "same-origin", "localhost.evil:8080", false, true, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (metrics_is_same_origin(rows[i].origin, rows[i].site, rows[i].host, rows[i].is_tls,
+                                   rows[i].is_unix) != rows[i].is_same)
+            fail_msg("row %zu", i);
+    }
+}
+
 static void files_others_may_write_and_keys_they_may_read_are_refused(void **state)
 {
     (void)state;
@@ -167,6 +221,8 @@ int main(void)
         cmocka_unit_test(each_half_may_be_missing_or_empty),
         cmocka_unit_test(what_is_not_supported_is_refused_with_its_line),
         cmocka_unit_test(a_password_opens_and_nothing_else_does),
+        cmocka_unit_test(only_those_named_may_answer_and_only_over_tls),
+        cmocka_unit_test(what_a_browser_sends_for_another_page_is_told_apart),
         cmocka_unit_test(files_others_may_write_and_keys_they_may_read_are_refused),
     };
 
