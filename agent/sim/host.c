@@ -174,6 +174,7 @@ static void tell(struct sim_domain *d)
 
     pthread_mutex_lock(&d->lock);
     sim_advance(d);
+    sim_look_at_quotas(d);
     n = d->n_pending;
     memcpy(events, d->pending, n * sizeof(events[0]));
     d->n_pending = 0;

@@ -105,6 +105,9 @@ void sim_pause(struct sim_domain *d);
 
 void sim_set_share(struct sim_domain *d, double share);
 
+/* If quotas are kept elsewhere than in the model: has it run by those. It is locked. */
+void sim_look_at_quotas(struct sim_domain *d);
+
 /* When others act on it next, in virtual seconds; INFINITY: no more. And lets them, once it has
    lived until then. It is locked. */
 double sim_next_other_s(const struct sim_domain *d);
