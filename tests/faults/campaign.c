@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * campaign [--every N] [--document] | --guest RUN_DIR: breaks the throttle at each of its system
- * calls, on the kernel's own cgroups. Needs root; exits with 77 where it may make no cgroups.
+ * campaign [--every N] [--document] | --guest RUN_DIR | --found UUID: breaks the throttle at each
+ * of its system calls, on the kernel's own cgroups. Needs root; exits with 77 where it may make no
+ * cgroups. The others make a guest for other tests, one that a dead agent has left slow with its
+ * journal in RUN_DIR, or one that nobody has touched.
  *
  * An agent sets a quota, tightens it, restores, or restores at its start what another has left. A
  * tracer lets it run up to one of the system calls of that, and there
@@ -14,23 +16,19 @@
  * quotas are exactly as found, and nothing is left in the directory of the journals. One round in
  * which that is not so is a failure, and told with what it takes to repeat it.
  */
-#include "cgroup-throttle/cpuquota.h"
 #include "cgroup-throttle/throttle.h"
 #include "common/alloc.h"
 #include "common/cleanup.h"
+#include "tests/faults/guest.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -39,214 +37,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define UUID  "6f1c9c1e-3a55-4b6e-9c0d-0123456789ad"
-#define SCOPE "/machine-qemu\\x2d1\\x2dcampaign.scope"
+#define UUID "6f1c9c1e-3a55-4b6e-9c0d-0123456789ad"
 
-enum { VCPUS = 2, CALLS_MAX = 4096, SKIPPED = 77 };
+enum { CALLS_MAX = 4096, SKIPPED = 77 };
 /* No system call has this number: the agent is through with what is to be broken. */
 enum { THROUGH = 100001 };
 
-/* As found; the second has a limit of its user's. */
-static const struct cpu_quota found[VCPUS] = {{-1, 100000}, {50000, 100000}};
+static char run_dir[256], undo_dir[264];
 
-static struct cpu_mount cpu;
-static char slice[64], run_dir[256], undo_dir[264];
-static pid_t guest;
-
-__attribute__((format(printf, 1, 2), noreturn)) static void give_up(const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-    exit(EXIT_FAILURE);
-}
-
-/* ---- a guest: a process with threads that are called as QEMU's, in groups as libvirt's ---- */
-
-static void *be_vcpu(void *arg)
-{
-    char name[16];
-    pid_t tid = gettid();
-
-    snprintf(name, sizeof(name), "CPU %d/TCG", (int)(intptr_t)arg);
-    prctl(PR_SET_NAME, name);
-    if (write(STDOUT_FILENO, &tid, sizeof(tid)) == sizeof(tid))
-        for (;;)
-            pause();
-    return NULL;
-}
-
-static int be_guest(void)
-{
-    pthread_t thread[VCPUS];
-
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (intptr_t i = 0; i < VCPUS; i++)
-        if (pthread_create(&thread[i], NULL, be_vcpu, (void *)i) != 0)
-            return EXIT_FAILURE;
-    pause();
-    return EXIT_SUCCESS;
-}
-
-/* The ids of its threads come in any order; their names tell which is which. */
-static void start_guest(pid_t tid[VCPUS])
-{
-    int fd[2];
-
-    if (pipe(fd) < 0 || (guest = fork()) < 0)
-        give_up("no guest: %s", strerror(errno));
-    if (guest == 0) {
-        dup2(fd[1], STDOUT_FILENO);
-        execl("/proc/self/exe", "qemu-campaign", "-uuid", UUID, (char *)NULL);
-        _exit(127);
-    }
-    close(fd[1]);
-    for (int i = 0; i < VCPUS; i++) {
-        AUTO_FREE char *file = NULL;
-        char name[32] = "";
-        int number = -1;
-        pid_t one;
-
-        if (read(fd[0], &one, sizeof(one)) != sizeof(one))
-            give_up("no guest");
-        alloc_need_length(asprintf(&file, "/proc/%d/task/%d/comm", (int)guest, (int)one));
-        AUTO_FCLOSE FILE *f = fopen(file, "re");
-        if (!f || !fgets(name, sizeof(name), f) || sscanf(name, "CPU %d/", &number) != 1)
-            give_up("no vCPU");
-        tid[number] = one;
-    }
-    close(fd[0]);
-}
-
-static char *group_file(const char *group, const char *file)
-{
-    char *name;
-
-    alloc_need_length(asprintf(&name, "%s%s%s/%s", cpu.point, slice, group, file));
-    return name;
-}
-
-static int put(const char *group, const char *file, const char *text)
-{
-    AUTO_FREE char *name = group_file(group, file);
-    AUTO_CLOSE int fd = open(name, O_WRONLY | O_CLOEXEC);
-
-    return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
-}
-
-static int make_group(const char *group)
-{
-    AUTO_FREE char *name = group_file(group, "");
-
-    return mkdir(name, 0755) < 0 ? -errno : 0;
-}
-
-static void vcpu_group(int i, char name[static 128])
-{
-    snprintf(name, 128, SCOPE "/libvirt/vcpu%d", i);
-}
-
-static int place_vcpu(int i, pid_t tid)
-{
-    char group[128], text[16];
-    int r;
-
-    vcpu_group(i, group);
-    snprintf(text, sizeof(text), "%d", (int)tid);
-    r = make_group(group);
-    if (r == 0 && cpu.version == 1)
-        return put(group, "tasks", text);
-    if (r == 0)
-        r = put(group, "cgroup.type", "threaded");
-    if (r == 0 && i == 0) {
-        r = put("", "cgroup.subtree_control", "+cpu");
-        if (r == 0)
-            r = put(SCOPE, "cgroup.subtree_control", "+cpu");
-        if (r == 0)
-            r = put(SCOPE "/libvirt", "cgroup.subtree_control", "+cpu");
-    }
-    return r < 0 ? r : put(group, "cgroup.threads", text);
-}
-
-static bool place_guest(void)
-{
-    pid_t tid[VCPUS] = {0};
-    char pid[16];
-    int r = 0;
-
-    if (cpu_mount_find("/proc", 1, "/x", &cpu) < 0 && cpu_mount_find("/proc", 2, "/x", &cpu) < 0)
-        return false;
-    snprintf(slice, sizeof(slice), "/migpolicy-campaign%d.slice", (int)getpid());
-    if (make_group("") < 0 || make_group(SCOPE) < 0 || make_group(SCOPE "/libvirt") < 0)
-        return false;
-    start_guest(tid);
-    snprintf(pid, sizeof(pid), "%d", (int)guest);
-    r = put(SCOPE "/libvirt", "cgroup.procs", pid);
-    for (int i = 0; r == 0 && i < VCPUS; i++)
-        r = place_vcpu(i, tid[i]);
-    return r == 0;
-}
-
-static void remove_group(const char *group)
-{
-    AUTO_FREE char *name = group_file(group, "");
-
-    for (int i = 0; i < 1000 && rmdir(name) < 0 && errno == EBUSY; i++)
-        usleep(10000);
-}
+/* ---- the journals ---- */
 
 static void remove_all(void)
 {
-    char group[128];
-
-    if (guest > 0) {
-        kill(guest, SIGKILL);
-        waitpid(guest, NULL, 0);
-    }
-    for (int i = 0; cpu.point && i < VCPUS; i++) {
-        vcpu_group(i, group);
-        remove_group(group);
-    }
-    if (cpu.point) {
-        remove_group(SCOPE "/libvirt");
-        remove_group(SCOPE);
-        remove_group("");
-    }
+    guest_remove();
     rmdir(undo_dir);
     rmdir(run_dir);
-    cpu_mount_clear(&cpu);
 }
-
-static bool as_found(void)
-{
-    for (int i = 0; i < VCPUS; i++) {
-        AUTO_FREE char *path = NULL;
-        struct cpu_quota now;
-        char group[128];
-
-        vcpu_group(i, group);
-        alloc_need_length(asprintf(&path, "%s%s", slice, group));
-        if (cpu_quota_read(&cpu, path, &now) < 0 || !cpu_quota_equal(&now, &found[i]))
-            return false;
-    }
-    return true;
-}
-
-static void put_as_found(void)
-{
-    AUTO_FREE char *path = NULL;
-    char group[128];
-
-    vcpu_group(1, group);
-    alloc_need_length(asprintf(&path, "%s%s", slice, group));
-    if (cpu_quota_write(&cpu, path, &found[0], &found[1]) < 0 || !as_found())
-        give_up("the quotas of the guest cannot be set");
-}
-
-/* ---- the journals ---- */
 
 static bool journal_exists(void)
 {
@@ -286,7 +92,7 @@ static struct throttle *prepare(enum phase phase)
     struct throttle *t = NULL;
 
     if (phase != START &&
-        (throttle_open(&where, UUID, "campaign", guest, &t) < 0 ||
+        (throttle_open(&where, UUID, "campaign", guest_pid(), &t) < 0 ||
          (phase != SET && throttle_set(t, phase == TIGHTEN ? 0.5 : 0.2, 10000) < 0)))
         _exit(2);
     return t;
@@ -496,7 +302,7 @@ static void run_round(enum phase phase, const struct fault *fault, long call, st
     ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD);
     tally->calls = trace(pid, fault, calls, &status);
     dies = WIFSIGNALED(status);
-    if (!as_found() && !journal_exists()) {
+    if (!guest_is_as_found() && !journal_exists()) {
         tally->unguarded++;
         tell(phase, fault, call, "a quota is not as found, and there is no journal");
     }
@@ -510,10 +316,10 @@ static void run_round(enum phase phase, const struct fault *fault, long call, st
         tally->failed++;
         tell(phase, fault, call, "the next agent cannot restore");
     }
-    if (!as_found()) {
+    if (!guest_is_as_found()) {
         tally->slow++;
         tell(phase, fault, call, "the guest is not as found");
-        put_as_found();
+        guest_put_as_found();
     }
     if (count_files() > 0) {
         tally->stale++;
@@ -554,28 +360,13 @@ static void run_phase(enum phase phase, int every, struct tally *tally)
     tally->calls = n;
 }
 
-static const char intro[] =
-    "<!-- SPDX-License-Identifier: LGPL-2.1-or-later -->\n"
-    "# What was broken, and what came of it\n\n"
-    "<!-- Generated by `tests/faults/campaign --document`. -->\n\n"
-    "An agent sets the quotas of a guest with two vCPUs, one of them with a limit of its own,\n"
-    "tightens them, restores them, or restores at its start what a dead one has left. At each of "
-    "the\n"
-    "system calls of that it is killed; or the call fails, once or for as long as the agent is at "
-    "it,\n"
-    "with each error that is plausible for that call, such as a full disk, no descriptors or a "
-    "file\n"
-    "system that is read-only. Then the cause goes away, and the agent, or the next one if it was\n"
-    "killed, restores without anybody's help.\n\n";
-
 static void print_document(const struct tally tally[], int every, bool bad)
 {
     struct tally sum = {0};
     struct utsname host;
 
     uname(&host);
-    fputs(intro, stdout);
-    printf("On cgroup version %d of Linux %s", cpu.version, host.release);
+    printf("On cgroup version %d of Linux %s", guest_mount()->version, host.release);
     if (every > 1)
         printf(", one round in %d", every);
     printf(":\n\n| the agent does | system calls | killed | failed once | failed for good |\n"
@@ -605,50 +396,25 @@ static void print_document(const struct tally tally[], int every, bool bad)
         fputs("\nNot all is well.\n", stdout);
 }
 
-/* A guest that a dead agent has left slow; each line on standard input asks how it is. */
+/* Each line on standard input asks how it is; a "k" kills it, as QEMU dies, and libvirt tidies up.
+ */
 static int show_guest(void)
 {
-    if (in_another(throttle_and_die) != 0)
-        give_up("the guest cannot be throttled");
-    puts(cpu.point);
-    for (int c; fflush(stdout), (c = getchar()) != EOF;)
-        puts(as_found() ? "as found" : "slow");
+    puts(guest_mount()->point);
+    for (int c; fflush(stdout), (c = getchar()) != EOF;) {
+        if (c == 'k')
+            guest_remove();
+        else if (c == '\n')
+            puts(guest_pid() == 0 ? "gone" : guest_is_as_found() ? "as found" : "slow");
+    }
     return EXIT_SUCCESS;
 }
 
-int main(int argc, char **argv)
+static int run_all(int every, bool document)
 {
-    static const struct option longs[] = {{"every", required_argument, NULL, 'e'},
-                                          {"document", no_argument, NULL, 'd'},
-                                          {"guest", required_argument, NULL, 'g'},
-                                          {0}};
     struct tally tally[PHASES] = {0};
-    bool bad = false, document = false;
-    const char *there = NULL;
-    int every = 1, o;
+    bool bad = false;
 
-    if (argc == 3 && strcmp(argv[1], "-uuid") == 0)
-        return be_guest();
-    while ((o = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-        if (o == 'e' && atoi(optarg) > 0)
-            every = atoi(optarg);
-        else if (o == 'd')
-            document = true;
-        else if (o == 'g')
-            there = optarg;
-        else
-            return 2;
-    }
-    snprintf(run_dir, sizeof(run_dir), "%s", there ? there : P_tmpdir "/campaign-XXXXXX");
-    if (!there && !mkdtemp(run_dir))
-        give_up("%s: %s", run_dir, strerror(errno));
-    snprintf(undo_dir, sizeof(undo_dir), "%s/undo", run_dir);
-    atexit(remove_all);
-    if (!place_guest())
-        return SKIPPED;
-    put_as_found();
-    if (there)
-        return show_guest();
     for (enum phase phase = 0; phase < PHASES; phase++) {
         run_phase(phase, every, &tally[phase]);
         bad |= tally[phase].slow || tally[phase].stale || tally[phase].unguarded ||
@@ -663,4 +429,41 @@ int main(int argc, char **argv)
                    tally[i].for_good,
                    tally[i].slow + tally[i].stale + tally[i].unguarded + tally[i].failed);
     return bad ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option longs[] = {{"every", required_argument, NULL, 'e'},
+                                          {"document", no_argument, NULL, 'd'},
+                                          {"guest", required_argument, NULL, 'g'},
+                                          {"found", required_argument, NULL, 'f'},
+                                          {0}};
+    const char *there = NULL, *uuid = NULL;
+    bool document = false;
+    int every = 1, o;
+
+    if (argc == 3 && strcmp(argv[1], "-uuid") == 0)
+        return guest_be();
+    while ((o = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (o == 'e' && atoi(optarg) > 0)
+            every = atoi(optarg);
+        else if (o == 'd')
+            document = true;
+        else if (o == 'g')
+            there = optarg;
+        else if (o == 'f')
+            uuid = optarg;
+        else
+            return 2;
+    }
+    snprintf(run_dir, sizeof(run_dir), "%s", there ? there : P_tmpdir "/campaign-XXXXXX");
+    if (!there && !uuid && !mkdtemp(run_dir))
+        give_up("%s: %s", run_dir, strerror(errno));
+    snprintf(undo_dir, sizeof(undo_dir), "%s/undo", run_dir);
+    atexit(remove_all);
+    if (!guest_place(uuid ? uuid : UUID))
+        return SKIPPED;
+    if (there && in_another(throttle_and_die) != 0)
+        give_up("the guest cannot be throttled");
+    return there || uuid ? show_guest() : run_all(every, document);
 }
