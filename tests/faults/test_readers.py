@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Readers of the control socket, however many: the daemon and its administrators get their turn."""
 
+import collections
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 
 import pytest
-from simhost import Host, calm
+from simhost import Host, calm, domain
 
 HISTORY_BYTES = 1_000_000  # as much as each of the two files may hold
 
@@ -73,6 +75,62 @@ def test_a_reader_that_leaves_while_it_waits_is_forgotten(tmp_path):
         host.wait(lambda: host.tried("status").returncode == 0)
         assert '"vm":"other"' in host.command("history", "other", "-o", "jsonl")
         assert host.stop() == 0
+
+
+def call(method, **parameters):
+    return json.dumps({"method": f"io.migpolicy.{method}", "parameters": parameters}).encode() + b"\0"
+
+
+def answers(s, count):
+    text = b""
+    while text.count(b"\0") < count:
+        got = s.recv(1 << 20)
+        assert got, text
+        text += got
+    return [json.loads(one)["parameters"] for one in text.split(b"\0")[:-1]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes other users")
+def test_the_emergency_verbs_pass_what_readers_have_asked_before():
+    """What each reader is told shows whether it was served before the verb or after it."""
+    readers, ahead = 20, 50
+    with Host([domain("vm", ram="8GiB", zero="0B")], [], time_factor=1) as host, \
+            contextlib.ExitStack() as stack:
+        host.wait(host.status)
+        host.dir.chmod(0o711)
+        path = host.dir / "run/io.migpolicy"
+        path.chmod(0o666)
+
+        def connect(user):
+            s = stack.enter_context(socket.socket(socket.AF_UNIX))
+            os.seteuid(user)
+            try:
+                s.connect(str(path))
+            finally:
+                os.seteuid(0)
+            s.sendall(call("Status"))
+            answers(s, 1)  # it has been let in
+            return s
+
+        users = [connect(65534 - i % 2) for i in range(readers)]
+        root = connect(0)
+
+        def served_before(*verbs):
+            """(by host_paused_by, how many of the readers' calls were served with that)"""
+            host.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, host.process.pid, os.WSTOPPED | os.WNOWAIT)
+            for s in users:
+                s.sendall(call("Status") * ahead)
+            root.sendall(b"".join(verbs))
+            host.process.send_signal(signal.SIGCONT)
+            answers(root, len(verbs))
+            return collections.Counter(a["host_paused_by"] for s in users for a in answers(s, ahead))
+
+        # Of each reader at most one call for each of the verbs.
+        seen = served_before(call("Release", vm="vm"), call("Pause"))
+        assert seen["uid 0"] >= readers * (ahead - 2) and seen.total() == readers * ahead, seen
+        seen = served_before(call("Resume"))
+        assert seen[None] >= readers * (ahead - 1) and seen.total() == readers * ahead, seen
 
 
 HOLD = """
