@@ -245,6 +245,8 @@ int hypervisor_init(const char *uri)
         d->metadata = d->script->metadata ? alloc_need(strdup(d->script->metadata)) : NULL;
         snprintf(d->id.name, sizeof(d->id.name), "%s", d->script->name);
         snprintf(d->id.uuid, sizeof(d->id.uuid), "51310000-0000-4000-8000-%012x", (unsigned)i + 1);
+        if (d->script->uuid[0])
+            memcpy(d->id.uuid, d->script->uuid, sizeof(d->id.uuid));
         d->id.id = (int)i + 1;
         pthread_mutex_init(&d->lock, NULL);
         d->began_s = d->script->start_s;

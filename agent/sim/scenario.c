@@ -329,6 +329,18 @@ static void read_events(struct reader *r, struct json_object *object, struct sce
     }
 }
 
+static void read_uuid(struct reader *r, struct json_object *object, struct scenario_domain *ret)
+{
+    const char *uuid = string(r, object, "uuid");
+
+    if (!uuid)
+        return;
+    if (strlen(uuid) != sizeof(ret->uuid) - 1 || uuid[strspn(uuid, "0123456789abcdef-")])
+        complain(r, "uuid", "must be a UUID in lower case");
+    else
+        memcpy(ret->uuid, uuid, sizeof(ret->uuid));
+}
+
 static void read_domain(struct reader *r, struct json_object *object, struct scenario_domain *ret)
 {
     const char *name;
@@ -337,13 +349,14 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
     size_t at;
 
     if (!is_object(r, object,
-                   " name start metadata description link guest speed_limit compression_cache "
+                   " name uuid start metadata description link guest speed_limit compression_cache "
                    "post_copy switchover"
                    " auto_converge hang_after fail_after failures others retry_after retries "))
         return;
     name = string(r, object, "name");
     if (!name || (size_t)snprintf(ret->name, sizeof(ret->name), "%s", name) >= sizeof(ret->name))
         complain(r, "", "needs a \"name\" of up to %zu bytes", sizeof(ret->name) - 1);
+    read_uuid(r, object, ret);
     metadata = string(r, object, "metadata");
     ret->metadata = metadata ? alloc_need(strdup(metadata)) : NULL;
     description = string(r, object, "description");

@@ -8,6 +8,7 @@
  *    "log": "FILE",                          what was done to the domains: JSON lines, appended
  *    "domains": [{
  *      "name": "vm1", "start": "2s",         its migration begins then; 0s if absent
+ *      "uuid": "6f1c9c1e-...",               by its place in the list, if absent
  *      "description": "<domain>...</domain>", its XML, as libvirt gives it; none if absent
  *      "metadata": "<policy .../>",          its own policy (agent/virt/metadata.h); none if absent
  *      "link": {"rate": "1Gbit/s", "noise": 0.1, "changes": [{"at": "10s", "factor": 0.5}]},
@@ -119,6 +120,7 @@ struct scenario_other {
 
 struct scenario_domain {
     char name[HV_NAME_MAX];
+    char uuid[37];     /* "": by its place */
     char *metadata;    /* NULL: none */
     char *description; /* NULL: none */
     double start_s;

@@ -16,6 +16,7 @@ from simhost import MIGPOLICY, MIGPOLICYD, PATIENCE_S
     ('{"time_factor": 0}', 'line 1: /time_factor: must be a number'),
     ('{\n"domain": []}', 'line 1: has an unknown key'),
     ('{"domains":\n 3}', 'line 2: /domains: must be an array'),
+    ('{"domains": [{"name": "a", "uuid": "b"}]}', 'line 1: /domains/0/uuid: must be a UUID'),
     ('{', 'line 1: '),
 ])
 def test_refused(tmp_path, text, expected):
