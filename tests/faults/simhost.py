@@ -35,6 +35,36 @@ def calm(name, **more):
     return domain(name, hot="20MiB", rate="10MB/s", **more)
 
 
+class Guest:
+    """In groups as libvirt's; its quotas are the kernel's. `arguments` are those of tests/faults/campaign."""
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen([BUILD / "tests/faults/campaign", *arguments],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.mount = self.process.stdout.readline().strip()
+
+    def may_not_be(self):
+        """No cgroups may be made here."""
+        return not self.mount and self.process.wait() == 77
+
+    def how(self):
+        """as found, slow, or gone"""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def is_slow(self):
+        return self.how() == "slow"
+
+    def kill(self):
+        self.process.stdin.write("k")
+        self.process.stdin.flush()
+
+    def remove(self):
+        self.process.stdin.close()
+        assert self.process.wait() == 0
+
+
 class Host:
     """migpolicyd, watching a scenario. `rules` and `config` are its configuration.
 
@@ -42,14 +72,16 @@ class Host:
     """
 
     def __init__(self, domains, rules, time_factor=10, state_dir=None, config=None, wrapper=(),
-                 listen="127.0.0.1:0", **scenario):
+                 listen="127.0.0.1:0", program=MIGPOLICYD, **scenario):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="migpolicy-"))
         self.time_factor = time_factor
         self.wrapper = wrapper
         self.listen = listen
+        self.program = program
+        self.process = None
         self.record = self.dir / "record"
         self.state_dir = state_dir or self.dir / "state"
-        self.names = {f"51310000-0000-4000-8000-{i:012x}": d["name"]
+        self.names = {d.get("uuid", f"51310000-0000-4000-8000-{i:012x}"): d["name"]
                       for i, d in enumerate(domains, 1)}
         (self.dir / "scenario.json").write_text(json.dumps(
             {"time_factor": time_factor, "log": str(self.record), "domains": domains,
@@ -58,20 +90,25 @@ class Host:
         self.log_file = open(self.dir / "log", "wb")
 
     def __enter__(self):
-        self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", *self.wrapper, MIGPOLICYD, "--connect", f"sim:{self.dir}/scenario.json",
-             "--config", self.dir / "migpolicyd.json", "--state-dir", self.state_dir,
-             "--run-dir", self.dir / "run", "--metrics-listen", self.listen],
-            stderr=self.log_file)
         try:
-            self.wait(lambda: "metrics at " in self.log() and
-                      "connected to libvirt" in self.log() and self.is_serving())
+            self.start()
         except BaseException:
             self.__exit__()
             raise
-        port = re.search(r"metrics at port (\d+)", self.log())
-        self.port = port and int(port.group(1))
         return self
+
+    def start(self):
+        """Again, after it has ended: on the same directories."""
+        said = len(self.log())
+        self.process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", *self.wrapper, self.program, "--connect", f"sim:{self.dir}/scenario.json",
+             "--config", self.dir / "migpolicyd.json", "--state-dir", self.state_dir,
+             "--run-dir", self.dir / "run", "--metrics-listen", self.listen],
+            stderr=self.log_file)
+        self.wait(lambda: "metrics at " in self.log()[said:] and
+                  "connected to libvirt" in self.log()[said:] and self.is_serving())
+        port = re.search(r"metrics at port (\d+)", self.log()[said:])
+        self.port = port and int(port.group(1))
 
     def is_serving(self):
         """A socket that is there need not be listened on yet."""

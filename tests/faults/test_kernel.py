@@ -7,32 +7,17 @@ import subprocess
 import time
 
 import pytest
-from simhost import BUILD, MIGPOLICY, PATIENCE_S
-
-
-class Guest:
-    """In groups as libvirt's, with its journal in run_dir."""
-
-    def __init__(self, run_dir):
-        self.process = subprocess.Popen([BUILD / "tests/faults/campaign", "--guest", run_dir],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.mount = self.process.stdout.readline().strip()
-
-    def is_slow(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip() == "slow"
+from simhost import BUILD, MIGPOLICY, PATIENCE_S, Guest
 
 
 @pytest.fixture
 def guest(tmp_path):
     (tmp_path / "run").mkdir()
-    guest = Guest(tmp_path / "run")
-    if not guest.mount and guest.process.wait() == 77:
+    guest = Guest("--guest", tmp_path / "run")
+    if guest.may_not_be():
         pytest.skip("no cgroups may be made here")
     yield guest
-    guest.process.stdin.close()
-    assert guest.process.wait() == 0
+    guest.remove()
 
 
 def wait(condition):
