@@ -103,6 +103,7 @@ static int print_policy(const struct cli *cli, struct json_object *reply)
         {"FIELD", CLI_LEFT}, {"VALUE", CLI_WRAP}, {"SOURCE", CLI_TEXT}};
     struct json_object *fields = cli_array(reply, "fields");
     struct cli_table *table;
+    size_t rows = 0;
 
     if (cli->json) {
         cli_print_json(reply);
@@ -114,11 +115,14 @@ static int print_policy(const struct cli *cli, struct json_object *reply)
 
         if (only_changed && is_default(field))
             continue;
+        rows++;
         cli_table_row(table,
                       (const char *const[]){cli_string(field, "name"), cli_string(field, "value"),
                                             cli_string(field, "source")});
     }
     cli_table_print(table);
+    if (rows == 0 && !cli->quiet)
+        cli_line("all fields have their default");
     if (cli_string(reply, "labels"))
         cli_line("\nLabels: %s", cli_string(reply, "labels"));
     if (cli_string(reply, "metadata_error"))

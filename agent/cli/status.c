@@ -38,11 +38,16 @@ static unsigned urgency(struct json_object *m)
                                            "helped",     "post-copy", "switchover", "starting",
                                            "converging", NULL};
     const char *verdict = cli_string(m, "verdict");
+    const char *reason = cli_string(m, "reason");
     unsigned i = 0;
 
+    /* Somebody is waited for. */
+    if (cli_is(m, "active", true) && reason && strcmp(reason, "asked") == 0 &&
+        !cli_string(m, "paused"))
+        return 0;
     while (verdicts[i] && (!verdict || strcmp(verdicts[i], verdict) != 0))
         i++;
-    return cli_is(m, "active", true) ? i : i + sizeof(verdicts) / sizeof(verdicts[0]);
+    return 1 + (cli_is(m, "active", true) ? i : i + sizeof(verdicts) / sizeof(verdicts[0]));
 }
 
 static int compare_urgency(const void *a, const void *b)

@@ -122,3 +122,5 @@ def test_show_changed_leaves_out_defaults():
         assert lines and all(" default" not in line for line in lines)
         assert any(line.startswith("max_downtime") for line in lines)
         assert len(host.command("show", "vm", "--no-legend").splitlines()) > len(lines)
+    with Host(idle("vm"), []) as host:
+        assert host.command("show", "vm", "--changed") == "all fields have their default\n"

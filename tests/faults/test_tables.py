@@ -63,6 +63,16 @@ def test_what_is_urgent_comes_first(host):
     assert rows == [NAME, "fine", "over"]
 
 
+def test_who_waits_for_an_answer_comes_before_all_others():
+    rules = [{"name": "b-asks", "policy": {"allow_throttle": "ask"}}]
+    with Host([domain("a-stuck"), domain("b-asks")], rules) as host:
+        host.wait(lambda: sorted(m["reason"] for m in host.status()) == ["asked", "not-approved"])
+        assert [line.split()[0] for line in host.command("status", "--no-legend").splitlines()] == ["b-asks", "a-stuck"]
+        host.command("pause")
+        host.wait(lambda: all(m["paused"] for m in host.status()))
+        assert [line.split()[0] for line in host.command("status", "--no-legend").splitlines()] == ["a-stuck", "b-asks"]
+
+
 def test_numbers_have_the_digits_they_need(host):
     for args in (["status", "-a"], ["explain", NAME]):
         text = host.command(*args, "--json")
