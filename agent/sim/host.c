@@ -74,6 +74,7 @@ static void end_migration(struct sim_domain *d)
     const struct model *m = &d->model;
 
     d->state = GONE;
+    d->left_s = sim_now_s();
     sim_push(d, HV_COMPLETED);
     d->pending[d->n_pending - 1].result = (struct hv_result){
         .elapsed_ms = (int64_t)(m->time_s * 1e3),

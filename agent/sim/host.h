@@ -43,6 +43,7 @@ struct sim_domain {
     pthread_mutex_t lock; /* guards the rest */
     enum domain_state state;
     double began_s; /* when this migration does, or did: it may be tried again */
+    double left_s;  /* when it did */
     unsigned tries; /* begun so far */
     unsigned others_done;
     unsigned failed[SCENARIO_FAILURES_MAX]; /* times each failure has been met */

@@ -351,7 +351,8 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
     if (!is_object(r, object,
                    " name uuid start metadata description link guest speed_limit compression_cache "
                    "post_copy switchover"
-                   " auto_converge hang_after fail_after failures others retry_after retries "))
+                   " auto_converge hang_after fail_after failures others retry_after retries "
+                   "forgotten_after "))
         return;
     name = string(r, object, "name");
     if (!name || (size_t)snprintf(ret->name, sizeof(ret->name), "%s", name) >= sizeof(ret->name))
@@ -371,6 +372,7 @@ static void read_domain(struct reader *r, struct json_object *object, struct sce
     ret->auto_converge = boolean(r, object, "auto_converge");
     ret->retry_s = quantity(r, object, "retry_after", UNIT_DURATION, INFINITY);
     ret->retries = (unsigned)number(r, object, "retries", 0, 1e6, 1);
+    ret->forgotten_s = quantity(r, object, "forgotten_after", UNIT_DURATION, INFINITY);
     read_events(r, object, ret);
     at = step_in(r, "guest", -1);
     read_guest(r, json_object_object_get(object, "guest"), &ret->guest);

@@ -35,7 +35,8 @@
  *                 {"at": "12s", "do": "downtime",   by time
  *                  "value": "500ms"}],
  *      "retry_after": "500ms",               cancelled or failed, it is started again so much later
- *      "retries": 1}]}                       so many times
+ *      "retries": 1,                         so many times
+ *      "forgotten_after": "500ms"}]}         so long after it has left it is not listed any more
  *
  * Times count from the start of the simulation; those of failures, of others, of hanging and
  * failing from the start of the (first) migration; those of link changes from the start of each.
@@ -133,6 +134,7 @@ struct scenario_domain {
     bool auto_converge;
     double retry_s; /* INFINITY: it is not started again */
     unsigned retries;
+    double forgotten_s; /* INFINITY: it stays listed */
     unsigned n_failures;
     struct scenario_failure failure[SCENARIO_FAILURES_MAX];
     unsigned n_others;

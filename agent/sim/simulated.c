@@ -54,20 +54,28 @@ void hv_link_close(struct hv_link *link)
     free(link);
 }
 
+/* As a transient domain is by libvirt, which tells nothing of it. */
+static bool is_forgotten(const struct sim_domain *d)
+{
+    return d->state == GONE && sim_now_s() >= d->left_s + d->script->forgotten_s;
+}
+
 int hv_link_list(struct hv_link *link, struct hv_domain **ret_domains, size_t *ret_count)
 {
     struct hv_domain *list;
+    size_t n = 0;
 
     if (sim_is_cut(link->opened_s))
         return sim_failure(-ENOTCONN, "the scenario has cut the connection");
     list = alloc_need(calloc(sim_host.scenario.n_domains + 1, sizeof(*list)));
     for (size_t i = 0; i < sim_host.scenario.n_domains; i++) {
         pthread_mutex_lock(&sim_host.domain[i].lock);
-        list[i] = sim_host.domain[i].id;
+        if (!is_forgotten(&sim_host.domain[i]))
+            list[n++] = sim_host.domain[i].id;
         pthread_mutex_unlock(&sim_host.domain[i].lock);
     }
     *ret_domains = list;
-    *ret_count = sim_host.scenario.n_domains;
+    *ret_count = n;
     return 0;
 }
 

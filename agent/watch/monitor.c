@@ -21,6 +21,10 @@
 #define RETRY_MAX_NS   (10 * NS_PER_S)
 #define JOIN_TIMEOUT_S 3
 
+/* First and longest wait before the list of domains is read once more after a change. */
+#define REREAD_MIN_NS NS_PER_S
+#define REREAD_MAX_NS (3600 * NS_PER_S)
+
 enum { STALE_MAX = 64 };
 
 struct monitor {
@@ -210,9 +214,14 @@ static void read_metadata(struct monitor *m, struct hv_link *link)
     m->n_read = count;
 }
 
-/* Serves one connection until it is lost (0) or we are to stop (-ESHUTDOWN). */
+/*
+ * Serves one connection until it is lost (0) or we are to stop (-ESHUTDOWN). A transient domain is
+ * still listed for a while after libvirt has told that it stopped, and of its going nothing is
+ * told: so the list is read again, at growing intervals.
+ */
 static int serve(struct monitor *m, struct hv_link *link)
 {
+    int64_t wait_ns = REREAD_MIN_NS;
     int r = 0;
 
     /* What changed while there was no connection nobody told. */
@@ -224,11 +233,17 @@ static int serve(struct monitor *m, struct hv_link *link)
         read_metadata(m, link);
     }
     while (r == 0 && !atomic_load(&m->closed)) {
-        r = wakeup_wait(&m->wake, monotonic_ns() + 3600 * NS_PER_S);
-        if (r == 0 && atomic_exchange(&m->changed, false) && !atomic_load(&m->closed)) {
-            if (read_list(m, link) == 0)
-                read_metadata(m, link);
-        }
+        int64_t until = monotonic_ns() + wait_ns;
+
+        r = wakeup_wait(&m->wake, until);
+        if (atomic_exchange(&m->changed, false))
+            wait_ns = REREAD_MIN_NS;
+        else if (monotonic_ns() >= until)
+            wait_ns = wait_ns * 2 < REREAD_MAX_NS ? wait_ns * 2 : REREAD_MAX_NS;
+        else
+            continue;
+        if (r == 0 && !atomic_load(&m->closed) && read_list(m, link) == 0)
+            read_metadata(m, link);
     }
     return r;
 }

@@ -81,6 +81,14 @@ def test_a_retry_at_once_is_seen_in_its_first_pass_and_the_failure_before_it_is_
         host.wait(lambda: len(host.status()) == 1)
 
 
+def test_a_vm_that_libvirt_forgets_only_after_telling_that_it_left_is_gone():
+    """As a transient one is, and of that libvirt tells nothing."""
+    with Host([calm("vm", forgotten_after="500ms")], [], time_factor=4) as host:
+        assert host.tried("show", "vm").returncode == 0
+        host.wait(host.completed)
+        host.wait(lambda: host.tried("show", "vm").returncode == 4)
+
+
 def test_another_writer_moves_the_limits_on_a_schedule():
     vm = domain("vm", speed_limit="80MB/s", others=[
         {"at": "2s", "do": "downtime", "value": "100ms"},

@@ -53,6 +53,7 @@ static void what_others_do_and_which_calls_fail_is_read(void **state)
 {
     static const char text[] =
         "{\"domains\":[{\"name\":\"a\",\"auto_converge\":true,\"retry_after\":\"500ms\","
+        "\"forgotten_after\":\"700ms\","
         "\"failures\":[{\"call\":\"post-copy\",\"error\":\"failed\",\"after\":\"5s\","
         "\"lasts\":\"10s\",\"times\":3},{\"call\":\"job\",\"error\":\"timeout\"}],"
         "\"others\":[{\"at\":\"9s\",\"do\":\"pause\"},{\"at\":\"9s\",\"do\":\"resume\"},"
@@ -68,6 +69,7 @@ static void what_others_do_and_which_calls_fail_is_read(void **state)
     assert_int_equal(scenario_parse(text, strlen(text), &s, &err), 0);
     d = &s.domain[0];
     assert_true(d->auto_converge && d->retry_s == 0.5 && d->retries == 1);
+    assert_true(d->forgotten_s == 0.7);
     assert_true(d->n_failures == 2 && d->failure[0].call == SIM_CALL_POST_COPY);
     assert_true(d->failure[0].error == SIM_ERROR_FAILED && d->failure[0].times == 3);
     assert_true(d->failure[0].from_s == 5 && d->failure[0].until_s == 15);
@@ -91,6 +93,7 @@ static void what_is_left_out_is_healthy(void **state)
     assert_true(s.time_factor == 1 && isinf(s.disconnect_s) && !s.log);
     assert_true(isinf(s.domain[0].hang_s) && isinf(s.domain[0].fail_s));
     assert_true(isinf(s.domain[0].retry_s) && s.domain[0].n_others == 0);
+    assert_true(isinf(s.domain[0].forgotten_s));
     assert_true(s.domain[0].guest.vcpus == 1 && s.domain[0].guest.vcpu_busy[0] == 1);
     scenario_clear(&s);
 }
