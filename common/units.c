@@ -66,14 +66,22 @@ static const struct suffix *suffixes(enum unit unit)
     return shares;
 }
 
+/* In upper or lower case, which one bit tells apart. */
 static bool ends_with(const char *text, const char *end)
 {
     size_t len = strlen(text);
+    size_t n = strlen(end);
 
-    return len >= strlen(end) && strcmp(text + len - strlen(end), end) == 0;
+    if (len < n)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if ((text[len - n + i] | 0x20) != (end[i] | 0x20))
+            return false;
+    }
+    return true;
 }
 
-/* Bits and bytes per second, and the two meanings of G, are not guessed. */
+/* Bits and bytes per second, the two meanings of G, and upper for lower case are not guessed. */
 static const char *meant(enum unit unit, const char *text)
 {
     static const struct {
@@ -85,11 +93,13 @@ static const char *meant(enum unit unit, const char *text)
         {UNIT_SIZE, "M", "a size; the units are MiB (1024) or MB (1000)"},
         {UNIT_SIZE, "G", "a size; the units are GiB (1024) or GB (1000)"},
         {UNIT_SIZE, "T", "a size; the units are TiB (1024) or TB (1000)"},
+        {UNIT_SIZE, "b", "a size; the units are written KiB, MiB, GiB, TiB or KB, MB, GB, TB"},
         {UNIT_RATE, "bps",
          "a rate; bits are kbit/s, Mbit/s, Gbit/s or Tbit/s, bytes MB/s or MiB/s"},
         {UNIT_RATE, "b/s",
          "a rate; bits are kbit/s, Mbit/s, Gbit/s or Tbit/s, bytes MB/s or MiB/s"},
         {UNIT_RATE, "bit", "a rate; bits are kbit/s, Mbit/s, Gbit/s or Tbit/s"},
+        {UNIT_RATE, "bit/s", "a rate; bits are kbit/s, Mbit/s, Gbit/s or Tbit/s"},
         {UNIT_RATE, "B", "a rate, which is per second: MB/s or MiB/s"},
     };
 

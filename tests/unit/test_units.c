@@ -229,9 +229,11 @@ static void a_unit_of_others_gets_the_one_that_is_meant(void **state)
         enum unit unit;
         const char *text, *meant;
     } cases[] = {
-        {UNIT_SIZE, "64G", "GiB"},     {UNIT_SIZE, "64Gi", "GiB"},
-        {UNIT_SIZE, "64", "512MiB"},   {UNIT_RATE, "10Gbps", "Gbit"},
-        {UNIT_RATE, "10Gb/s", "Gbit"}, {UNIT_RATE, "1GB", "per second"},
+        {UNIT_SIZE, "64G", "GiB"},         {UNIT_SIZE, "64Gi", "GiB"},
+        {UNIT_SIZE, "64", "512MiB"},       {UNIT_RATE, "10Gbps", "Gbit"},
+        {UNIT_RATE, "10Gb/s", "Gbit"},     {UNIT_RATE, "1GB", "per second"},
+        {UNIT_SIZE, "64g", "GiB"},         {UNIT_SIZE, "64gb", "GB"},
+        {UNIT_RATE, "10gbit/s", "Gbit/s"},
     };
 
     (void)state;
