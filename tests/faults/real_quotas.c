@@ -78,8 +78,8 @@ int virt_throttle_open(const struct throttle_place *place, const struct hv_domai
                        struct throttle **ret)
 {
     struct sim_domain *d = sim_find(domain->uuid);
-    struct throttle *t;
-    pid_t pid;
+    struct throttle *t = NULL;
+    pid_t pid = 0;
     int r = throttle_find_pid(&place->roots, domain->uuid, &pid);
 
     if (r == 0)
@@ -93,9 +93,11 @@ int virt_throttle_open(const struct throttle_place *place, const struct hv_domai
     return 0;
 }
 
-int __wrap_throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns);
+/* By that name the linker calls it instead. */
+int usage_of_model_ns(struct throttle *t, size_t vcpu,
+                      uint64_t *ret_ns) __asm__("__wrap_throttle_usage_ns");
 
-int __wrap_throttle_usage_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns)
+int usage_of_model_ns(struct throttle *t, size_t vcpu, uint64_t *ret_ns)
 {
     double cpu_s = 0;
 
