@@ -12,7 +12,21 @@ disk_of() {
     echo "$LAB_DIR/disks/$1.img"
 }
 
-# linux_guest HOST NAME WORKLOAD HOT MEMORY VCPUS CMDLINE QUOTA PERIOD [define]
+# Serves a disk at FILE.sock by a server whose flushes take SECONDS, until the laboratory goes down.
+serve_slowly() {
+    local file=$1 seconds=$2
+    rm -f "$file.sock"
+    # shellcheck disable=SC2016 # nbdkit's shell expands: $3 bytes from $4 on
+    FILE=$file SECONDS_TAKEN=$seconds in_host a setsid nbdkit --foreground --unix "$file.sock" eval \
+        get_size='stat -c %s "$FILE"' flush='sleep "$SECONDS_TAKEN"' \
+        pread='dd if="$FILE" iflag=skip_bytes,count_bytes skip="$4" count="$3" status=none' \
+        pwrite='dd of="$FILE" oflag=seek_bytes seek="$4" conv=notrunc status=none' \
+        </dev/null >"$file.log" 2>&1 &
+    disown
+    wait_for 10 test -S "$file.sock" || die "no slow disk: $(cat "$file.log")"
+}
+
+# linux_guest HOST NAME WORKLOAD HOT MEMORY VCPUS CMDLINE CPUTUNE DEFINE SLOW_FLUSH
 linux_guest() {
     local host=$1 name=$2 workload=$3 hot memory=$5 vcpus=$6 cmdline=$7 image cold times_hot disk
     image=$("$SOURCE_DIR/linux/build" "$workload")
@@ -32,6 +46,11 @@ linux_guest() {
     elif [[ -n $disk ]]; then
         truncate -s "${hot}K" "$(disk_of "$name")"
     fi
+    disk=${disk:+$(disk_of "$name")}
+    if [[ -n ${10} ]]; then
+        serve_slowly "${disk:?this workload has no disk}" "${10}"
+        disk+=.sock
+    fi
     create_guest "$host" "$name" "$(memory_in_kib "$memory")" "$vcpus" \
-        "$LINUX_CMDLINE COLD=$cold HOT=$hot $cmdline" "$8" "$9" "${10-}" "$image" "${disk:+$(disk_of "$name")}"
+        "$LINUX_CMDLINE COLD=$cold HOT=$hot $cmdline" "$8" "$9" "$image" "$disk"
 }

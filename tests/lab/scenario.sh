@@ -114,7 +114,7 @@ no_calibration() {
 measure() {
     local vcpus=$1 name=calibration log before bytes ms
     no_calibration_guest # of a run that was killed
-    create_guest a $name 262144 "$vcpus" "hot=64M pattern=calibrate cpu=$CALIBRATION_WORK" '' ''
+    create_guest a $name 262144 "$vcpus" "hot=64M pattern=calibrate cpu=$CALIBRATION_WORK" ''
     log=$(serial_log a $name)
     wait_for 120 has_reports "$log" $((CALIBRATION_PERIODS + 1)) ||
         no_calibration "the guest says nothing: this machine is too slow, or too busy"

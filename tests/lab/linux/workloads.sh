@@ -11,12 +11,22 @@
 #   run        the script that init starts, in busybox's shell, with HOT in KiB
 # An operation is what preload.c, load.c or the script itself counts.
 
-readonly WORKLOADS=(boot idle fio stressapptest redis memcached pgbench tcc rand-set write64)
+readonly WORKLOADS=(boot idle flush fio stressapptest redis memcached pgbench tcc rand-set write64)
 
 # The guest does hardly anything: ten times a second it looks around.
 workload_idle() {
     run='echo READY
 while sleep 0.1; do echo OPS 1; done'
+}
+
+# A little is written to the disk and flushed, four times a second at most; a flush is an operation.
+workload_flush() {
+    disk=yes
+    run='echo READY
+while dd if=/dev/zero of=/dev/vda bs=4k count=4 conv=fsync 2>/dev/null; do
+    echo OPS 1
+    sleep 0.25
+done'
 }
 
 # It boots again and again; its disk remembers how often. A boot is an operation.
