@@ -12,6 +12,7 @@ import time
 from collections import namedtuple
 from itertools import count
 from pathlib import Path
+from urllib.parse import quote
 
 LAB = Path(__file__).resolve().parent.parent / "lab" / "lab"
 BUILD = Path(os.environ.get("MIGPOLICY_BUILD", "build")).resolve()
@@ -123,12 +124,16 @@ class Output(threading.Thread):
 
 
 class Agent:
-    """migpolicyd with directories of its own. `wrapper` is put before its command."""
+    """
+    migpolicyd with directories of its own. `wrapper` is put before its command; `address` is where it
+    serves metrics.
+    """
 
-    def __init__(self, lab, config=None, wrapper=(), host="a"):
+    def __init__(self, lab, config=None, wrapper=(), host="a", address="127.0.0.1"):
         self.lab = lab
         self.host = host
         self.wrapper = wrapper
+        self.address = address
         self.directory = lab.new_directory()
         self.config = self.directory / "config.json"
         self.config.write_text(json.dumps(config or {}))
@@ -163,7 +168,7 @@ class Agent:
     def start(self):
         """Starts it, until it serves its socket."""
         self.process = self.lab.spawn(
-            *self.command("--metrics-listen", "127.0.0.1:0"), stderr=subprocess.PIPE
+            *self.command("--metrics-listen", f"{self.address}:0"), stderr=subprocess.PIPE
         )
         self.log = Output(self.process.stderr)
         self.logs.append(self.log)
@@ -235,9 +240,11 @@ class Agent:
         """Waits until its quota is in force; returns the event that says so."""
         return wait_until(lambda: self.events(guest, "throttle", "applied"), "throttled")[0]
 
+    def served_at(self):
+        return f"{self.address}:" + re.search(r"metrics at port (\d+)", self.log.text())[1]
+
     def metrics(self):
-        port = re.search(r"metrics at port (\d+)", self.log.text())[1]
-        return self.lab.curl(f"http://127.0.0.1:{port}/metrics")
+        return self.lab.curl(f"http://{self.served_at()}/metrics")
 
     def metric(self, name):
         """The sum of all series of this name; None if there is none."""
@@ -249,6 +256,41 @@ class Agent:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         assert "Name:\tmigpolicyd\n" in status
         return int(re.search(r"^RssAnon:\s+(\d+) kB$", status, re.M)[1]) * 1024
+
+
+class Prometheus:
+    """One that runs on host a and scrapes agents, twice a second."""
+
+    def __init__(self, lab, *agents):
+        self.lab = lab
+        self.directory = lab.new_directory()
+        targets = [agent.served_at() for agent in agents]
+        self.config = self.directory / "prometheus.yml"
+        self.config.write_text(json.dumps({
+            "global": {"scrape_interval": "500ms"},
+            "scrape_configs": [{"job_name": "migpolicy", "static_configs": [{"targets": targets}]}],
+        }))
+
+    def __enter__(self):
+        self.process = self.lab.spawn(
+            *("exec", "a", "prometheus", f"--config.file={self.config}", "--log.level=error"),
+            *(f"--storage.tsdb.path={self.directory}/data", "--web.listen-address=127.0.0.1:9090"),
+        )
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(PATIENCE_S)
+
+    def ask(self, expression):
+        """The labels of the series that there are now, or None as long as it does not answer."""
+        url = f"http://127.0.0.1:9090/api/v1/query?query={quote(expression)}"
+        said = self.lab.run("exec", "a", "curl", "-gsS", url, check=False).stdout
+        if not said:
+            return None
+        answer = json.loads(said)
+        assert answer["status"] == "success", answer
+        return [series["metric"] for series in answer["data"]["result"]]
 
 
 def cpu_hierarchy():
@@ -305,12 +347,13 @@ class Guest:
     """
 
     def __init__(
-        self, lab, cmdline="", hot=None, memory=None, vcpus=1, quota=None, name=None, **dirtying
+        self, lab, cmdline="", hot=None, memory=None, vcpus=1, quota=None, global_quota=None,
+        disk=None, name=None, **dirtying
     ):
         self.lab = lab
         self.name = name or f"vm{next(numbers)}"
         self.vcpus = vcpus
-        self.quota_set = quota
+        self.quota_set = quota or global_quota
         if not dirtying and not cmdline:
             dirtying = {"dirties": 2.5}
         ((self.how, self.times),) = dirtying.items() or ((None, None),)
@@ -322,6 +365,9 @@ class Guest:
         self.options += ["--memory", memory or "256M"]
         if quota:
             self.options += ["--cputune-quota", quota.quota, "--cputune-period", quota.period]
+        if global_quota:
+            self.options += ["--cputune-global-quota", global_quota.quota]
+        self.options += ["--disk", disk] if disk else []
         self.clients = []
         self.reports_at_rest = None
 
@@ -440,9 +486,10 @@ class LinuxGuest(Guest):
     its own. How much the program writes to is stated against the link, as with any guest.
     """
 
-    def __init__(self, lab, workload, hot=None, vcpus=1):
+    def __init__(self, lab, workload, hot=None, vcpus=1, slow_flush_s=None):
         super().__init__(lab, f"workload={workload}", vcpus=vcpus)
         self.options = ["--linux", workload, "--vcpus", vcpus, *(["--hot", hot] if hot else [])]
+        self.options += ["--slow-flush", slow_flush_s] if slow_flush_s else []
 
     def migrate(self, *options):
         # Both hosts see the disk, but it does not look so to libvirt.
