@@ -5,6 +5,7 @@ are the smallest that nova.conf takes: for a guest of up to 2 GiB a step of the 
 6 s, from 50 to 500 ms, and the completion timeout times two.
 """
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -45,6 +46,38 @@ def nova(lab, modules):
         return done.stdout.strip(), done.stderr
 
     return migrate
+
+
+AS_DELIVERED = """
+import json
+import nova.conf
+from types import SimpleNamespace
+from nova.virt.libvirt import driver, migration
+nova.conf.CONF([], project="nova", default_config_files=[])
+options = nova.conf.CONF.libvirt
+small = SimpleNamespace(flavor=SimpleNamespace(memory_mb=512))
+gib = driver.LibvirtDriver._live_migration_data_gb(None, small, [])
+print(json.dumps({
+    "gib": gib,
+    "steps": list(migration.downtime_steps(gib)),
+    "timeout": options.live_migration_completion_timeout,
+    "action": options.live_migration_timeout_action,
+}))
+"""
+
+
+def test_nova_as_delivered_is_as_told(modules):
+    """In docs/platforms.md."""
+    told = json.loads(subprocess.run(
+        ["/usr/bin/python3", "-c", AS_DELIVERED],
+        env={**os.environ, "PYTHONPATH": str(modules)},
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    ).stdout)
+    assert told["steps"][0] == [0, 50] and told["steps"][-1][1] == 500
+    assert told["steps"][1][0] == 75 * told["gib"] and told["gib"] == 2
+    assert (told["timeout"], told["action"]) == (800, "abort")
 
 
 def test_nova_alone_aborts_a_guest_that_does_not_converge(agent, guest, nova):
