@@ -24,7 +24,7 @@ def migrate_throttled(agent, guest):
 
 def test_what_is_approved_is_done_and_the_migration_ends(agent, guest):
     agent.set(guest, "--allow-throttle=ask")
-    client = guest.migrate()
+    client = guest.migrate("--tls")
     proposal = asked(agent)
     assert (proposal["vm"], proposal["action"]) == (guest.name, "throttle")
     assert guest.quota() == UNLIMITED

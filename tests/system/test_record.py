@@ -10,7 +10,7 @@ from lab import MIGPOLICY, PATIENCE_S, wait_until
 def test_a_helped_migration_is_waited_for_and_stays_on_record(agent, guest):
     assert agent.cli("wait", guest.name).returncode == 6
     agent.set(guest, "--allow-throttle")
-    client = guest.migrate()
+    client = guest.migrate("--parallel")
     wait_until(lambda: agent.query("status", guest.name)["migrations"], "it is seen")
     waiting = subprocess.run(
         [MIGPOLICY, "--socket", agent.socket, "wait", guest.name, "--timeout", f"{PATIENCE_S}s"],

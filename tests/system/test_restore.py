@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from lab import UNLIMITED, Guest, Quota, wait_until
+from lab import UNLIMITED, Guest, Quota, QuotaWatch, read_quota, wait_until
 
 
 def start_throttled(agent, guest):
@@ -18,19 +18,31 @@ def start_throttled(agent, guest):
 
 
 @pytest.mark.parametrize(
-    "quota", [UNLIMITED, Quota(50000, 100000), Quota(37000, 90000)], ids=lambda q: str(q.quota)
+    "limit",
+    [{}, {"quota": Quota(37000, 90000)}, {"global_quota": Quota(80000, 100000)}],
+    ids=["none", "own", "of-all-vcpus"],
 )
-def test_quota_and_period_survive_a_cancelled_migration_bit_for_bit(lab, agent, quota):
-    # Half a CPU still outruns the link.
-    with Guest(lab, dirties=4, quota=None if quota == UNLIMITED else quota) as guest:
-        assert guest.quota() == quota
+def test_quota_and_period_survive_a_cancelled_migration_bit_for_bit(lab, agent, limit):
+    own, of_all = limit.get("quota", UNLIMITED), limit.get("global_quota", UNLIMITED)
+    # What a limit leaves of a CPU still outruns the link.
+    with Guest(lab, dirties=4, **limit) as guest:
+        assert (guest.quota(), read_quota(guest.group)) == (own, of_all)
+        watch = QuotaWatch(guest.group)
         start_throttled(agent, guest)
-        assert guest.quota() != quota
+        assert guest.quota() != own
         guest.abort()
-        wait_until(lambda: guest.quota() == quota, "the quota is restored")
+        wait_until(lambda: guest.quota() == own, "the quota is restored")
         wait_until(lambda: not agent.status(guest)["active"], "the end is noticed")
-        assert guest.quota() == quota
-        assert [e["action"] for e in agent.events(guest, result="applied")][-1] == "release"
+        assert guest.quota() == own
+        seen = watch.stop()
+        assert seen[""] == [of_all]
+        applied = agent.events(guest, result="applied")
+        assert applied[-1]["action"] == "release"
+        # It is left a share of what its limits leave it, not of a CPU.
+        shares = [re.search(r"left (\d+)% of what", e["detail"]) for e in applied]
+        most = min(q.quota / q.period for q in (own, of_all, Quota(1, 1)) if q.quota > 0)
+        tightest = min(q.quota / q.period for q in seen["vcpu0"] if q.quota > 0)
+        assert tightest <= min(int(s[1]) for s in shares if s) / 100 * most + 0.01
 
 
 def test_a_guest_whose_migration_was_aborted_runs_at_full_speed(agent, guest):
