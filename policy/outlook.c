@@ -473,23 +473,6 @@ static void hope_for_downtime(const struct tried *tried, const struct outlook *o
 }
 
 /*
- * Nor do passes at full speed show much of what a guest finds to dirty when it is slowed: before it
- * is called hopeless, the hardest throttle is tried for a pass.
- */
-static void try_hardest(const struct tried *tried, const struct outlook *o, struct decision *d)
-{
-    struct alternative *a = &d->alternative[ALT_THROTTLE];
-
-    if (is_open(&d->alternative[ALT_DOWNTIME]) || is_open(&d->alternative[ALT_BOTH]) ||
-        is_final_open(d) || a->works || a->reason != REASON_THROTTLE_INSUFFICIENT ||
-        !(a->approved || a->ask) || tried->floor_passes > 0)
-        return;
-    a->works = true;
-    a->share = (double)o->policy->v[POLICY_MIN_CPU] / (double)PPM_ONE;
-    a->reason = REASON_THROTTLE_WORTH_A_TRY;
-}
-
-/*
  * Is the milder throttle `b` to be preferred to `a`? gentle: whenever it is in time, even if the
  * guest were somewhat faster, since next to the critical speed a forecast is worth nothing; if that
  * was too hopeful, the next sync tightens it. least-loss: only if it loses less guest work even on
@@ -630,6 +613,5 @@ void outlook_alternatives(const struct tried *tried, const struct outlook *o, st
                                   o->e->remaining_bytes / o->e->drain_bps, 0);
     if (!is_sure(o, &a[ALT_THROTTLE]) && !is_sure(o, &a[ALT_BOTH]))
         hope_for_downtime(tried, o, d);
-    try_hardest(tried, o, d);
     d->alternatives_known = true;
 }

@@ -44,7 +44,7 @@
     X(DOWNTIME_WORTH_A_TRY, "downtime-worth-a-try", "a longer downtime makes passes shorter, which may be enough") \
     X(DOWNTIME_INSUFFICIENT, "downtime-insufficient", "no downtime limit that libvirt accepts would end it") \
     X(DOWNTIME_OVER_CEILING, "downtime-over-ceiling", "the downtime it needs is above max_downtime") \
-    X(THROTTLE_WORTH_A_TRY, "throttle-worth-a-try", "no other would do; the hardest that is allowed has not been tried yet") \
+    X(THROTTLE_WORTH_A_TRY, "throttle-worth-a-try", "what is in force does not do, and the hardest that is allowed has not been tried yet") \
     X(THROTTLE_INSUFFICIENT, "throttle-insufficient", "even at min_cpu the guest dirties memory too fast") \
     X(THROTTLE_OVER_BUDGET, "throttle-over-budget", "it would lose more guest work than max_work_lost leaves") \
     X(THROTTLE_USELESS, "throttle-useless", "the vCPUs use less than the quota would leave them") \

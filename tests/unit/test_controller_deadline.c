@@ -248,6 +248,21 @@ static void a_paused_guest_is_left_alone_unless_it_stalls(void **state)
     assert_int_equal(d.action[0].kind, ACTION_CANCEL);
 }
 
+/* An eighth more than what fits is always found, and the link scatters: one look lets it through.
+ */
+static void what_chance_may_end_is_not_cancelled_as_hopeless(void **state)
+{
+    struct model_guest guest = sim_guest(1.12 * 0.3 * LINK, 3000);
+
+    (void)state;
+    sim_start(&sim, &guest, LINK, "allow_cancel", "yes", NULL);
+    model_start(&sim.model, &guest, &(struct model_link){.bps = LINK * 1e6, .noise = 0.05}, 2);
+    sim_run(&sim, 300);
+    assert_true(sim.seen[VERDICT_HOPELESS]);
+    assert_int_equal(sim.model.state, MODEL_COMPLETED);
+    assert_true(sim.model.time_s > 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +282,7 @@ int main(void)
         cmocka_unit_test(what_still_shrinks_under_a_throttle_is_not_called_hopeless),
         cmocka_unit_test(a_plateau_is_not_stalled_while_patience_waits_for_it),
         cmocka_unit_test(a_long_storage_phase_is_no_stall),
+        cmocka_unit_test(what_chance_may_end_is_not_cancelled_as_hopeless),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
