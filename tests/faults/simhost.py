@@ -135,12 +135,13 @@ class Host:
         return (self.dir / "log").read_text()
 
     def wait(self, condition):
-        """However slow the machine: what is waited for ends the wait."""
+        """However slow the machine: what is waited for ends the wait, and is returned."""
         end = time.monotonic() + PATIENCE_S
-        while not condition():
+        while not (result := condition()):
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < end, self.log()[-3000:]
             time.sleep(0.02)
+        return result
 
     def works(self):
         """How many threads do what a request asked for."""

@@ -28,9 +28,8 @@ def pending(host):
 
 
 def asked(host):
-    """The one proposal, once there is one."""
-    host.wait(lambda: pending(host))
-    return pending(host)[0]
+    """The first proposal, once there is one."""
+    return host.wait(lambda: pending(host))[0]
 
 
 def events(host, vm="vm"):
@@ -71,8 +70,9 @@ def test_what_is_approved_is_done_and_the_migration_ends():
         assert host.command("approve", str(p["id"])).startswith("vm: approved: CPU at 10%")
         assert not pending(host)
         shown = json.loads(host.command("show", "vm", "--json"))["fields"]
+        # As long as the migration lasts, which on a slow machine may be over by now.
         assert next((f["value"], f["source"]) for f in shown if f["name"] == "allow_throttle") == \
-            ("yes", "uid 0, when asked")
+            ("yes", "uid 0, when asked") or host.completed()
         host.wait(host.completed)
         told = events(host)
         assert [e[1] for e in told[:3]] == ["proposed", "approved", "applied"]
@@ -123,9 +123,9 @@ def test_questions_are_answered_by_vm_several_at_once_or_all():
     """And what cannot be answered among them is told, and keeps none of the others back."""
     vms = [domain(name) for name in ("a", "b", "c", "d")]
     with Host(vms, rules()) as host:
-        host.wait(lambda: len(pending(host)) == 4)
-        ids = {p["vm"]: str(p["id"]) for p in pending(host)}
-        uuid = next(p["uuid"] for p in pending(host) if p["vm"] == "b")
+        asked_about = host.wait(lambda: len(found := pending(host)) == 4 and found)
+        ids = {p["vm"]: str(p["id"]) for p in asked_about}
+        uuid = next(p["uuid"] for p in asked_about if p["vm"] == "b")
         status, said, complaint = run(host, "approve", ids["a"], "nobody", f"uuid:{uuid}")
         assert (status, [line.split(":")[0] for line in said.splitlines()]) == (4, ["a", "b"])
         assert complaint.count("\n") == 1 and '"nobody"' in complaint
@@ -150,7 +150,7 @@ def test_a_yes_up_to_a_ceiling_binds_the_throttle_and_one_below_what_is_asked_an
         host.command("approve", "vm", "--max-work-lost", f"{cost + 20:.0f}s")
         shown = json.loads(host.command("show", "vm", "--json"))["fields"]
         assert next((f["value"], f["source"]) for f in shown if f["name"] == "max_work_lost") == \
-            (f"{cost + 20:.0f}s", "uid 0, when asked")
+            (f"{cost + 20:.0f}s", "uid 0, when asked") or host.completed()
         host.wait(host.completed)
         assert host.events("cpu_share")
 

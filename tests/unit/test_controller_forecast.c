@@ -259,7 +259,7 @@ static void no_end_comes_before_the_earliest_though_much_is_empty(void **state)
         sim_start(&sim, &guest, LINK, NULL);
         model_start_pages(&sim.model, &pages, &guest, &(struct model_link){.bps = LINK * 1e6},
                           seed);
-        for (double s = 1; s < 3; s++) {
+        for (int s = 1; s < 3; s++) {
             sim_run(&sim, s);
             floor_s = fmax(floor_s, s + sim.last.earliest_s);
         }

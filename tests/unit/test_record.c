@@ -187,8 +187,8 @@ static void hostile_names_stay_within_their_line(void **state)
         snprintf(domain.name, sizeof(domain.name), "%s", names[i]);
         record_event(r, &domain, &event);
         put_migration(r, names[i], 0);
-        record_request(
-            r, &(struct record_request){.method = "Set", .vm = names[i], .detail = names[i], .by = names[i]});
+        record_request(r, &(struct record_request){
+                              .method = "Set", .vm = names[i], .detail = names[i], .by = names[i]});
     }
     stop(r);
     assert_int_equal(read_lines(RECORD_AUDIT, &o), 2 * n);

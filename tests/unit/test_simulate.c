@@ -289,7 +289,7 @@ static void a_long_story_is_cut_and_says_so(void **state)
 
     (void)state;
     simulate_command(
-        "--memory 4GiB --hot 2GiB --dirty-rate 118MiB/s --phases 3s:100%,3s:50% --limit 20ms"
+        "--memory 4GiB --hot 2GiB --dirty-rate 300MiB/s --phases 20s:100%,10s:30% --noise 20%"
         " --link 960Mbit/s --allow-throttle --min-cpu 60% --deadline 3h --for 2h");
     assert_shown("more changes, which -a shows");
     for (const char *p = output; (p = strchr(p, '\n')); p++)
