@@ -280,19 +280,16 @@ static bool is_worth_waiting(const struct controller *c, const struct outlook *o
     unsigned n = ladder_order(o, order);
 
     if (evidence_is_steady(&c->seen, o->e) || c->tried.throttled_passes > 0 ||
-        outlook_half_time_over(o))
+        outlook_half_time_over(o) || c->doubt_s >= WAIT_MOST_S)
         return false;
     for (unsigned i = 0; i < n; i++) {
         const struct alternative *a = &d->alternative[order[i]];
 
-        if (!a->approved || !a->works)
-            continue;
         /* There is no way back from post-copy or a pause, whatever they cost. */
-        if (order[i] == ALT_POST_COPY || order[i] == ALT_SUSPEND)
-            return c->doubt_s < WAIT_MOST_S;
-        return c->doubt_s < WAIT_MOST_S &&
-               c->doubt_s * BROWNOUT <
-                   a->forecast.work_lost_s - seconds_of(o->s->downtime_limit_ns);
+        if (a->approved && a->works)
+            return order[i] == ALT_POST_COPY || order[i] == ALT_SUSPEND ||
+                   c->doubt_s * BROWNOUT <
+                       a->forecast.work_lost_s - seconds_of(o->s->downtime_limit_ns);
     }
     return false;
 }

@@ -62,6 +62,11 @@ static void meddle(void *context, struct sample *s)
         sim->meddle(sim, s);
 }
 
+void sim_grow(struct sim *sim, struct sample *s)
+{
+    sim->model.guest.region[0].bytes = 210e6 * (1 + 0.05 * (double)s->iteration);
+}
+
 static void note(struct sim *sim, const struct action *a)
 {
     if (isnan(sim->first_action_s)) {

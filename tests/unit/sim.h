@@ -32,6 +32,9 @@ struct model_guest busy_guest(void);
 /* Policy fields and values in turn, ended by NULL. */
 void sim_start(struct sim *sim, const struct model_guest *guest, double link_mbps, ...);
 
+/* A meddler: the first region grows by 5% of 210 MB in each pass. */
+void sim_grow(struct sim *sim, struct sample *s);
+
 /* Until the migration ends or `seconds` have gone by. */
 void sim_run(struct sim *sim, double seconds);
 

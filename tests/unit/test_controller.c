@@ -300,11 +300,6 @@ static void a_guest_that_does_not_do_the_same_all_the_time_is_waited_for(void **
     assert_int_equal(sim.count[ACTION_THROTTLE], 0);
 }
 
-static void grow(struct sim *s, struct sample *sample)
-{
-    s->model.guest.region[0].bytes = 210e6 * (1 + 0.05 * (double)sample->iteration);
-}
-
 static void but_no_longer_than_help_would_cost(void **state)
 {
     struct model_guest guest = sim_guest(210, 2000);
@@ -312,7 +307,7 @@ static void but_no_longer_than_help_would_cost(void **state)
     (void)state;
     guest.ram_bytes = 2e9;
     sim_start(&sim, &guest, LINK, "allow_throttle", "yes", NULL);
-    sim.meddle = grow;
+    sim.meddle = sim_grow;
     sim_run(&sim, 90);
     assert_true(sim.count[ACTION_THROTTLE] >= 1);
     assert_true(sim.first_action_iteration > 5);

@@ -224,11 +224,6 @@ static void post_copy_ends_what_nothing_else_does(void **state)
     assert_true(sim.model.post_copy_s > 0);
 }
 
-static void grow(struct sim *s, struct sample *sample)
-{
-    s->model.guest.region[0].bytes = 210e6 * (1 + 0.05 * (double)sample->iteration);
-}
-
 /* From its second pass on, which ends after 8 s, it finds more each time: the next may find less.
  */
 static void what_cannot_be_taken_back_waits_longer_for_a_guest_that_varies(void **state)
@@ -238,7 +233,7 @@ static void what_cannot_be_taken_back_waits_longer_for_a_guest_that_varies(void 
     (void)state;
     guest.ram_bytes = 2e9;
     sim_start(&sim, &guest, LINK, "allow_post_copy", "yes", NULL);
-    sim.meddle = grow;
+    sim.meddle = sim_grow;
     sim_run(&sim, 90);
     assert_int_equal(sim.count[ACTION_POST_COPY], 1);
     assert_true(sim.first_action_s > 40 && sim.first_action_s < 60);
