@@ -172,7 +172,9 @@ def test_pending_follow_tells_of_each_question_as_it_comes_and_goes():
                     lines.append(text.stdout.readline())
                 told = [json.loads(jsonl.stdout.readline()) for _ in lines]
                 assert (told[0]["vm"], told[0]["id"]) == ("a", int(number))
-                assert int(number) in [t["id"] for t in told if t.get("gone")]
+                # Each question about a has gone, and none about b.
+                assert [t["id"] for t in told if t.get("gone")] == \
+                    [t["id"] for t in told if t.get("vm") == "a" and not t.get("gone")]
             finally:
                 text.terminate()
                 jsonl.terminate()
